@@ -1,0 +1,204 @@
+#include "policy/evaluate.h"
+
+#include <algorithm>
+
+namespace bulkhead {
+
+namespace {
+
+/// Precedence as a number: the lower one decides. Tier first, then deny, ask, allow.
+using Precedence = uint32_t;
+constexpr Precedence kNoPrecedence = 0xffffffff;
+Precedence precedence_of(const EntryRecord& entry) { return uint32_t{entry.tier} << 8 | entry.action; }
+
+/// What the entries seen so far come to.
+class Tally {
+ public:
+  explicit Tally(BootTime now) : now_ns_(now.ns) {}
+
+  void add(const EntryRecord& entry) {
+    bool begun = entry.after_ns <= now_ns_, ended = entry.until_ns <= now_ns_;
+    if (!begun) next_change_ns_ = std::min(next_change_ns_, entry.after_ns);
+    if (!ended) next_change_ns_ = std::min(next_change_ns_, entry.until_ns);
+    bool grants = entry.action == static_cast<uint8_t>(Action::kAllow) && (entry.flags & kRuleAudit) == 0;
+    grant_ran_out_ |= ended && grants;
+    if (!begun || ended) return;
+    Precedence precedence = precedence_of(entry);
+    if ((entry.flags & kRuleAudit) == 0) add_live(entry, precedence);
+    if (precedence < audited_precedence_ || (precedence == audited_precedence_ && entry.rule < audited_->rule)) {
+      audited_ = &entry;
+      audited_precedence_ = precedence;
+    }
+  }
+
+  Decision decision(bool an_end_is_unknown) const {
+    Decision decision;
+    if (deciding_ == nullptr) {
+      decision.reason = grant_ran_out_      ? DropReason::k_grant_expired
+                        : an_end_is_unknown ? DropReason::k_identity_unknown
+                                            : DropReason::k_policy_denied;
+    } else {
+      describe_deciding(decision);
+    }
+    if (audited_ != nullptr && (audited_->flags & kRuleAudit) != 0) {
+      decision.audit_rule = RuleIndex{audited_->rule};
+      decision.audit_action = static_cast<Action>(audited_->action);
+    }
+    decision.next_change = BootTime{next_change_ns_};
+    return decision;
+  }
+
+ private:
+  void add_live(const EntryRecord& entry, Precedence precedence) {
+    if (precedence > precedence_) return;
+    if (precedence < precedence_) {
+      precedence_ = precedence;
+      deciding_ = &entry;
+      mtls_ = entry.mtls;
+      until_ns_ = entry.until_ns;
+      return;
+    }
+    if (entry.rule < deciding_->rule) deciding_ = &entry;
+    mtls_ = std::max(mtls_, entry.mtls);
+    until_ns_ = std::max(until_ns_, entry.until_ns);
+  }
+
+  void describe_deciding(Decision& decision) const {
+    auto action = static_cast<Action>(deciding_->action);
+    decision.tier = static_cast<Tier>(deciding_->tier);
+    decision.rule = RuleIndex{deciding_->rule};
+    decision.log = (deciding_->flags & kRuleLog) != 0;
+    decision.reason = DropReason::kNone;
+    switch (action) {
+      case Action::kDeny:
+        decision.verdict = Verdict::kDeny;
+        decision.reason = DropReason::k_policy_explicit_deny;
+        decision.reject = (deciding_->flags & kRuleReject) != 0;
+        break;
+      case Action::kAsk:
+        decision.verdict = Verdict::kAsk;
+        decision.mtls = static_cast<MtlsMode>(deciding_->mtls);
+        break;
+      case Action::kAllow:
+        decision.verdict = Verdict::kAllow;
+        decision.mtls = static_cast<MtlsMode>(mtls_);
+        decision.until = BootTime{until_ns_};
+        break;
+    }
+  }
+
+  int64_t now_ns_;
+  int64_t next_change_ns_ = kNever.ns;
+  bool grant_ran_out_ = false;
+  const EntryRecord* deciding_ = nullptr;  // of those that aren't in audit mode
+  Precedence precedence_ = kNoPrecedence;
+  uint8_t mtls_ = 0;
+  int64_t until_ns_ = 0;
+  const EntryRecord* audited_ = nullptr;  // of all, as if none were in audit mode
+  Precedence audited_precedence_ = kNoPrecedence;
+};
+
+/// The interval that holds the key, or nullptr. Searches in order where that is faster.
+const IntervalRecord* find_interval(std::span<const IntervalRecord> intervals, uint32_t key) {
+  constexpr size_t kFew = 8;
+  const IntervalRecord *found = intervals.data(), *end = found + intervals.size();
+  auto ends_before = [](const IntervalRecord& interval, uint32_t k) { return interval.last_key < k; };
+  if (intervals.size() <= kFew) {
+    while (found != end && ends_before(*found, key)) ++found;
+  } else {
+    found = std::lower_bound(found, end, key, ends_before);
+  }
+  return found != end && found->first_key <= key ? found : nullptr;
+}
+
+std::span<const uint32_t> source_selectors(const ImageView& image, const IdentityRecord& identity) {
+  return image.selectors.subspan(identity.source_first, identity.source_count);
+}
+std::span<const uint32_t> destination_selectors(const ImageView& image, const IdentityRecord& identity) {
+  return image.selectors.subspan(identity.destination_first, identity.destination_count);
+}
+
+void prefetch_pairs(const ImageView& image, std::span<const uint32_t> sources, std::span<const uint32_t> destinations) {
+  constexpr size_t kWorthIt = 32;  // misses that a core can have under way
+  if (sources.size() * destinations.size() > kWorthIt) return;
+  size_t mask = image.pairs.size() - 1;
+  for (uint32_t source : sources)
+    for (uint32_t destination : destinations)
+      __builtin_prefetch(&image.pairs[pair_slot_hash(image.pair_hash_seed, source, destination) & mask]);
+}
+
+Decision contained_decision() {
+  Decision decision;
+  decision.reason = DropReason::k_contained;
+  decision.tier = Tier::kContainment;
+  return decision;
+}
+
+bool is_unknown(const IdentityRecord& identity) { return tag_of(IdentityId{identity.id}) == kTagUnknown; }
+
+}  // namespace
+
+Decision judge(const ImageView& image, uint32_t source_index, uint32_t destination_index, bool contained,
+               ServiceKey service, BootTime now) noexcept {
+  if (contained) return contained_decision();
+  const IdentityRecord& source = image.identities[source_index];
+  const IdentityRecord& destination = image.identities[destination_index];
+  auto sources = source_selectors(image, source), destinations = destination_selectors(image, destination);
+
+  prefetch_pairs(image, sources, destinations);
+  Tally tally(now);
+  for (uint32_t source_selector : sources) {
+    for (uint32_t destination_selector : destinations) {
+      const PairRecord* pair = image.find_pair(source_selector, destination_selector);
+      if (pair == nullptr) continue;
+      const ProgramRecord& program = image.programs[pair->program];
+      const IntervalRecord* interval =
+          find_interval(image.intervals.subspan(program.interval_first, program.interval_count), service.value);
+      if (interval == nullptr) continue;
+      for (const EntryRecord& entry : image.entries.subspan(interval->entry_first, interval->entry_count)) tally.add(entry);
+    }
+  }
+  return tally.decision(is_unknown(source) || is_unknown(destination));
+}
+
+static End end_of(const Endpoint* endpoint) {
+  if (endpoint == nullptr) return {};
+  return {.identity = IdentityId{endpoint->identity},
+          .source = IdentitySource::kBinding,
+          .contained = (endpoint->flags & kEndpointContained) != 0,
+          .endpoint = endpoint};
+}
+
+static bool contradicts(const Endpoint& binding, const Origin& origin) {
+  if (origin.port == kPortNone) return false;
+  if (binding.port != kPortNone.value && binding.port != origin.port.value) return true;
+  if ((binding.flags & kEndpointHasVlan) != 0 && binding.vlan != origin.vlan) return true;
+  return (binding.flags & kEndpointHasMac) != 0 && binding.mac != origin.mac;
+}
+
+End classify_source(const EndpointTable& endpoints, const Origin& origin) noexcept {
+  End end = end_of(endpoints.find(origin.address));
+  end.spoofed = end.endpoint != nullptr && contradicts(*end.endpoint, origin);
+  return end;
+}
+
+End classify_destination(const EndpointTable& endpoints, const IpAddress& address) noexcept {
+  return end_of(endpoints.find(address));
+}
+
+Evaluation evaluate(const ImageView& image, const EndpointTable& endpoints, const Origin& source,
+                    const IpAddress& destination, ServiceKey service, BootTime now) noexcept {
+  endpoints.prefetch(destination);
+  Evaluation result{.source = classify_source(endpoints, source),
+                    .destination = classify_destination(endpoints, destination),
+                    .decision = {}};
+  if (result.source.spoofed) {
+    result.decision.reason = DropReason::k_spoofed_source;
+    return result;
+  }
+  result.decision = judge(image, image.identity_index(result.source.identity), image.identity_index(result.destination.identity),
+                          result.source.contained || result.destination.contained, service, now);
+  return result;
+}
+
+}  // namespace bulkhead
