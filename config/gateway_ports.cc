@@ -1,0 +1,224 @@
+// A gateway's ports.
+#include <algorithm>
+#include <cctype>
+
+#include "config/gateway_reader.h"
+#include "config/member_text.h"
+#include "config/read_file.h"
+
+namespace bulkhead {
+namespace {
+
+constexpr const char* kDeviceForms =
+    "write pci:0000:03:00.0, af_xdp:IFNAME, af_packet:IFNAME, tap:IFNAME, pcap:FILE, null or dpdk:DEVARGS";
+
+bool is_interface_name(std::string_view name) {
+  return !name.empty() && name.size() <= 15 && name != "." && name != ".." && std::ranges::all_of(name, [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
+  });
+}
+
+/// DOMAIN:BUS:DEVICE.FUNCTION, as the kernel writes it.
+bool is_pci_address(std::string_view address) {
+  constexpr std::string_view kForm = "xxxx:xx:xx.7";
+  if (address.size() != kForm.size()) return false;
+  for (size_t i = 0; i < kForm.size(); ++i) {
+    auto c = static_cast<unsigned char>(address[i]);
+    bool right = kForm[i] == 'x' ? std::isxdigit(c) != 0 : kForm[i] == '7' ? c >= '0' && c <= '7' : c == kForm[i];
+    if (!right) return false;
+  }
+  return true;
+}
+
+bool is_visible(std::string_view text) {
+  return !text.empty() && std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; });
+}
+
+/// A source: as parse_prefix, but one of length 0 of IPv6 would hold IPv4 too.
+Expected<Prefix> parse_source(std::string_view text) {
+  auto prefix = parse_prefix(text);
+  if (prefix && !prefix->address.is_v4() && prefix->contains(IpAddress::v4(0)))
+    return fail(ErrorCode::kInvalid, in_quotes(text) + " holds ::ffff:0:0/96, where IPv4 stands; write 2000::/3, or "
+                                                    "sources: any");
+  return prefix;
+}
+
+/// A device; a capture file's path is relative to the file that names it.
+std::optional<std::string> read_device(const yaml::Node& node, Source& source) {
+  constexpr std::string_view kPcap = "pcap:";
+  auto device = parsed(parse_device)(node, source);
+  if (device && device->starts_with(kPcap))
+    device = std::string(kPcap) + resolve(source.file(), device->substr(kPcap.size()));
+  return device;
+}
+
+std::optional<VlanSetting> read_vlans(const yaml::Node& node, Source& source) {
+  if (node.is_scalar() && node.text == "none") return VlanSetting{};
+  if (node.is_scalar() && node.text == "any") return VlanSetting{true, {}};
+  if (node.kind != yaml::Kind::kSequence) {
+    source.error(node.mark, "vlans must be none, any, or a list like [10, 20]");
+    return std::nullopt;
+  }
+  auto ids = list_of(integer<uint16_t>(1, 4094))(node, source);
+  std::ranges::sort(*ids);
+  if (auto twice = std::ranges::adjacent_find(*ids); twice != ids->end())
+    source.error(node.mark, "VLAN " + std::to_string(*twice) + " is in this list twice; remove one");
+  return VlanSetting{false, std::move(*ids)};
+}
+
+/// An address that a port may have in route mode, with its subnet.
+Expected<Prefix> parse_own_address(std::string_view text) {
+  auto own = parse_interface_address(text);
+  if (!own) return own;
+  auto host = parse_member_prefix(to_string(own->address));
+  if (!host) return std::unexpected(host.error());
+  if (own->length() == 0) return fail(ErrorCode::kInvalid, in_quotes(text) + " has no subnet; write its length");
+  bool has_host_part = own->address.is_v4() && own->length() < 31;
+  if (!has_host_part) return own;
+  uint32_t host_mask = ~uint32_t{0} >> own->length();
+  uint32_t host_part = own->address.v4_host() & host_mask;
+  if (host_part == 0 || host_part == host_mask)
+    return fail(ErrorCode::kInvalid, in_quotes(text) + " is the subnet's own or its broadcast address; write one between");
+  return own;
+}
+
+std::optional<NeighbourSetting> read_neighbour(const yaml::Node& node, Source& source) {
+  NeighbourSetting neighbour;
+  Fields fields(node, source, "a neighbour");
+  bool right = fields.required("address", neighbour.address, parsed(parse_address));
+  right = fields.required("mac", neighbour.mac, parsed(parse_unicast_mac)) && right;
+  fields.done();
+  return right ? std::optional(neighbour) : std::nullopt;
+}
+
+}  // namespace
+
+Expected<std::string> parse_device(std::string_view text) {
+  size_t colon = text.find(':');
+  std::string_view kind = text.substr(0, colon);
+  std::string_view rest = colon == std::string_view::npos ? std::string_view() : text.substr(colon + 1);
+  auto wrong = [&](const char* why) { return fail(ErrorCode::kInvalid, in_quotes(text) + " isn't a device: " + why); };
+  if (text == "null") return std::string(text);
+  if (kind == "pci") {
+    if (!is_pci_address(rest)) return wrong("after 'pci:' write an address like 0000:03:00.0");
+  } else if (kind == "af_xdp" || kind == "af_packet" || kind == "tap") {
+    if (!is_interface_name(rest)) return wrong("after the ':' write an interface's name, of at most 15 characters");
+  } else if (kind == "pcap") {
+    if (!is_visible(rest) || rest.find(',') != std::string_view::npos)
+      return wrong("after 'pcap:' write a file's path without spaces and commas");
+  } else if (kind == "dpdk") {
+    if (!is_visible(rest)) return wrong("after 'dpdk:' write DPDK's device arguments, without spaces");
+  } else {
+    return wrong(kDeviceForms);
+  }
+  return std::string(text);
+}
+
+std::string exclusive_part(std::string_view device) {
+  size_t colon = device.find(':');
+  if (colon == std::string_view::npos) return {};  // null, or none
+  std::string_view kind = device.substr(0, colon);
+  bool interface = kind == "af_xdp" || kind == "af_packet" || kind == "tap";
+  std::string part = (interface ? "interface " : std::string(kind) + " ") + std::string(device.substr(colon + 1));
+  if (kind == "pci") std::ranges::transform(part, part.begin(), [](unsigned char c) { return std::tolower(c); });
+  return part;
+}
+
+void PortsReader::read(const yaml::Node& ports, Source& source) {
+  if (ports.kind != yaml::Kind::kSequence || ports.items.empty())
+    return source.error(ports.mark, "ports must be a list with at least one; write each after '- '");
+  if (ports.items.size() > kMaxPorts)
+    return source.error(ports.items[kMaxPorts].mark, "a gateway has at most 32 ports; remove the others");
+  for (const yaml::Node& node : ports.items) read_port(node, source);
+}
+
+void PortsReader::read_port(const yaml::Node& node, Source& source) {
+  PortSetting port;
+  PortPlace place{node.mark, node.mark, {}, {}};
+  Fields fields(node, source, "a port");
+  fields.required("name", port.name, read_name);
+  if (!for_replay_ && !fields.has("device")) fields.missing("device");
+  fields.optional("device", port.device, read_device);
+  if (const yaml::Node* device = node.find("device")) place.device = device->mark;
+  fields.optional("link", port.attached, Choice<bool>{{"attached", true}, {"uncontrolled", false}});
+  read_sources(fields, port);
+  fields.optional("vlans", port.vlans, read_vlans);
+  fields.optional("mac", port.mac, parsed(parse_unicast_mac));
+  fields.optional("mtu", port.mtu, integer<uint16_t>(68, 9600));
+  fields.optional("host_addresses", port.host_addresses, list_of(parsed(parse_address), true));
+  fields.only("trust_tags", "false");
+  fields.only("untrusted_tags", "drop");
+  fields.only("impose_tags", "none");
+  fields.unavailable("vxlan");
+  fields.unavailable("leg");
+  read_route_keys(fields, port, place);
+  check_mtu(fields, port);
+  fields.done();
+  check_unique(port, place, source);
+  settings_.ports.push_back(std::move(port));
+  places_.push_back(std::move(place));
+}
+
+void PortsReader::read_sources(Fields& fields, PortSetting& port) {
+  const yaml::Node* node = fields.find("sources");
+  if (node == nullptr) {
+    port.any_source = !port.attached;
+    if (port.attached && !fields.has("sources"))
+      fields.source().error(fields.node().mark, "an attached port needs the key 'sources', what may originate there; list "
+                                                "the prefixes, or write 'any' to opt out");
+    return;
+  }
+  port.any_source = node->is_scalar() && node->text == "any";
+  if (port.any_source) return;
+  if (auto sources = list_of(parsed(parse_source))(*node, fields.source())) port.sources = std::move(*sources);
+}
+
+void PortsReader::read_route_keys(Fields& fields, PortSetting& port, PortPlace& place) {
+  Source& source = fields.source();
+  const yaml::Node* addresses = fields.find("addresses");
+  const yaml::Node* neighbours = fields.find("neighbours");
+  if (settings_.mode == Mode::kWire) {
+    for (const yaml::Node* node : {addresses, neighbours})
+      if (node != nullptr)
+        source.error(node->mark, "addresses and neighbours have a meaning only in mode route; remove them");
+    return;
+  }
+  if (addresses == nullptr && !fields.has("addresses")) fields.missing("addresses");
+  // The marks go along with the items that are right.
+  auto own = [&](const yaml::Node& item, Source& in) {
+    auto address = parsed(parse_own_address)(item, in);
+    if (address) place.addresses.push_back(item.mark);
+    return address;
+  };
+  auto neighbour = [&](const yaml::Node& item, Source& in) {
+    auto read = read_neighbour(item, in);
+    if (read) place.neighbours.push_back(item.mark);
+    return read;
+  };
+  if (addresses != nullptr)
+    if (auto read = list_of(own)(*addresses, source)) port.addresses = std::move(*read);
+  if (neighbours != nullptr)
+    if (auto read = list_of(neighbour, true)(*neighbours, source)) port.neighbours = std::move(*read);
+}
+
+void PortsReader::check_mtu(Fields& fields, const PortSetting& port) {
+  constexpr uint16_t kIpv6MinMtu = 1280;  // RFC 8200 §5
+  bool has_ipv6 = std::ranges::any_of(port.addresses, [](const Prefix& own) { return !own.address.is_v4(); });
+  if (has_ipv6 && port.mtu < kIpv6MinMtu)
+    fields.source().error(fields.node().find("mtu")->mark, "a port with an IPv6 address needs an MTU of 1280 or more");
+}
+
+void PortsReader::check_unique(const PortSetting& port, const PortPlace& place, Source& source) {
+  auto claim = [&](std::map<std::string, Location>& taken, const std::string& what, Mark mark, const char* kind) {
+    if (what.empty()) return;
+    auto [first, is_new] = taken.try_emplace(what, source.at(mark));
+    if (!is_new)
+      source.error(mark, std::string(kind) + in_quotes(what) + " is used by two ports, first in " +
+                             to_string(first->second) + "; give each its own");
+  };
+  claim(names_, port.name, place.port, "the name ");
+  claim(devices_, exclusive_part(port.device), place.device, "the device ");
+  if (!port.mac.is_zero()) claim(macs_, to_string(port.mac), place.port, "the MAC address ");
+}
+
+}  // namespace bulkhead

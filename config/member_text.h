@@ -1,0 +1,27 @@
+// The parts of a member (a binding of addresses to a segment), as policy files and members_files both write them.
+#pragma once
+
+#include <string_view>
+
+#include "config/policy.h"
+
+namespace bulkhead {
+
+/// An address or prefix that a workload may have.
+/// Errors: kInvalid for what parse_prefix refuses, a prefix of length 0, one over both families' addresses, and addresses that are
+/// never a workload's own on the wire (multicast, loopback, IPv6 link-local, 0.0.0.0/8, broadcast).
+Expected<Prefix> parse_member_prefix(std::string_view text);
+/// "GATEWAY/PORT", two names.
+Expected<std::string> parse_member_port(std::string_view text);
+/// 0-4094.
+Expected<uint16_t> parse_member_vlan(std::string_view text);
+/// A unicast MAC address.
+Expected<MacAddress> parse_unicast_mac(std::string_view text);
+/// A workload's SPIFFE ID: spiffe://TRUST-DOMAIN/PATH (SPIFFE-ID §2).
+Expected<std::string> parse_spiffe_id(std::string_view text);
+/// A workload's name: 1-253 visible ASCII characters.
+Expected<std::string> parse_workload(std::string_view text);
+/// The lower-case letters, digits, '.', '-' and '_' of a trust domain (SPIFFE-ID §2.1).
+bool is_trust_domain(std::string_view text);
+
+}  // namespace bulkhead

@@ -1,0 +1,120 @@
+#include <algorithm>
+#include <filesystem>
+
+#include "config/policy_reader.h"
+#include "config/read_file.h"
+
+namespace bulkhead {
+namespace {
+
+struct PolicyFile {
+  Source source;
+  yaml::Node root;
+};
+
+/// The policy's files while they are read, in order of name.
+class PolicyLoader {
+ public:
+  explicit PolicyLoader(WallTime now) : now_(now) {}
+  Report& report() { return report_; }
+
+  void add_unreadable(const std::string& name, std::string why) {
+    report_.error({name, 0, 0}, std::move(why));
+    complete_ = false;
+  }
+  void add(const std::string& name, std::string_view text) {
+    yaml::Document document = yaml::parse(text);
+    Source source(report_, name);
+    for (yaml::Problem& problem : document.problems) source.error(problem.mark, std::move(problem.message));
+    if (!document.problems.empty()) complete_ = false;
+    policy_.files.push_back(name);
+    files_.push_back({std::move(source), std::move(document.root)});
+  }
+
+  LoadedPolicy finish() {
+    for (PolicyFile& file : files_) check_keys(file);
+    SegmentReader segments(policy_, report_);
+    for (size_t i = 0; i < files_.size(); ++i)
+      if (const yaml::Node* node = value_of(files_[i], "segments"))
+        segments.read(*node, files_[i].source, static_cast<uint32_t>(i));
+    segments.finish();
+    SegmentNames names(policy_, complete_);
+    RuleReader rules(policy_, names, now_);
+    for (PolicyFile& file : files_)
+      if (const yaml::Node* node = value_of(file, "policies")) rules.read_rules(*node, file.source);
+    for (PolicyFile& file : files_)
+      if (const yaml::Node* node = value_of(file, "tests")) rules.read_tests(*node, file.source);
+    LoadedPolicy loaded;
+    if (!report_.has_errors()) loaded.policy = std::move(policy_);
+    loaded.diagnostics = report_.finish();
+    return loaded;
+  }
+
+ private:
+  static const yaml::Node* value_of(const PolicyFile& file, std::string_view key) {
+    const yaml::Node* node = file.root.find(key);
+    return node != nullptr && node->kind != yaml::Kind::kNull ? node : nullptr;
+  }
+
+  static void check_keys(PolicyFile& file) {
+    if (file.root.kind == yaml::Kind::kNull) return;  // an empty file, or one whose error is told already
+    if (file.root.find("gateway") != nullptr)
+      return file.source.error(file.root.mark, "this is a gateway's configuration, not policy; move it out of the "
+                                               "policy's directory");
+    Fields fields(file.root, file.source, "a policy file");
+    for (std::string_view key : {"segments", "policies", "tests"}) fields.find(key);
+    fields.done();
+  }
+
+  WallTime now_;
+  Report report_;
+  Policy policy_;
+  std::vector<PolicyFile> files_;
+  bool complete_ = true;  ///< every file could be read
+};
+
+/// The policy files at `path`, in order of name.
+std::vector<std::string> policy_files(const std::string& path, Report& report) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return {path};
+  std::vector<std::string> files;
+  fs::directory_iterator entries(path, error), end;
+  for (; !error && entries != end; entries.increment(error)) {
+    std::string name = entries->path().filename().string();
+    if (name.starts_with('.')) continue;
+    if (name.ends_with(".yaml")) files.push_back((fs::path(path) / name).string());
+    if (name.ends_with(".yml"))
+      report.warning({(fs::path(path) / name).string(), 0, 0}, "this isn't read; rename it to end in .yaml");
+  }
+  if (error) report.error({path, 0, 0}, "this directory can't be read: " + error.message());
+  if (files.empty() && !error) report.warning({path, 0, 0}, "there is no *.yaml here, so the policy is empty");
+  std::ranges::sort(files);
+  return files;
+}
+
+}  // namespace
+
+LoadedPolicy load_policy(const std::string& path, WallTime now) {
+  PolicyLoader loader(now);
+  for (const std::string& file : policy_files(path, loader.report())) {
+    auto text = read_file(file, yaml::kMaxFileBytes);
+    if (text) {
+      loader.add(file, *text);
+    } else {
+      loader.add_unreadable(file, std::move(text.error().message));
+    }
+  }
+  return loader.finish();
+}
+
+LoadedPolicy load_policy_text(const std::vector<std::pair<std::string, std::string>>& files, WallTime now) {
+  std::vector<const std::pair<std::string, std::string>*> in_order;
+  for (const auto& file : files) in_order.push_back(&file);
+  std::ranges::sort(in_order, {}, [](const auto* file) { return std::pair(std::string_view(file->first), file); });
+  PolicyLoader loader(now);
+  for (const auto* file : in_order) loader.add(file->first, file->second);
+  return loader.finish();
+}
+
+}  // namespace bulkhead

@@ -1,0 +1,62 @@
+#include "config/read_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <vector>
+
+namespace bulkhead {
+namespace {
+
+/// A file descriptor that closes itself.
+struct OpenFile {
+  explicit OpenFile(const std::string& path)
+      // O_NONBLOCK: a FIFO in a policy directory must not stop the reader.
+      : descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
+  OpenFile(const OpenFile&) = delete;
+  ~OpenFile() {
+    if (descriptor >= 0) ::close(descriptor);
+  }
+  int descriptor;
+};
+
+}  // namespace
+
+Expected<> read_chunks(const std::string& path, const std::function<bool(std::string_view)>& take) {
+  constexpr size_t kChunkBytes = 1u << 20;
+  OpenFile file(path);
+  struct stat status;
+  if (file.descriptor < 0 || ::fstat(file.descriptor, &status) != 0)
+    return fail_errno(errno, "this file can't be read");
+  if (!S_ISREG(status.st_mode)) return fail(ErrorCode::kInvalid, "this is no regular file; name a file");
+  std::vector<char> chunk(kChunkBytes);
+  while (true) {
+    ssize_t got = ::read(file.descriptor, chunk.data(), chunk.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno(errno, "this file can't be read");
+    if (got == 0 || !take({chunk.data(), static_cast<size_t>(got)})) return {};
+  }
+}
+
+Expected<std::string> read_file(const std::string& path, size_t limit) {
+  std::string content;
+  auto done = read_chunks(path, [&](std::string_view chunk) {
+    content += chunk;
+    return content.size() <= limit;
+  });
+  if (!done) return std::unexpected(done.error());
+  if (content.size() > limit)
+    return fail(ErrorCode::kInvalid, "the file is larger than " + std::to_string(limit >> 20) + " MiB");
+  return content;
+}
+
+std::string resolve(const std::string& naming_file, const std::string& path) {
+  std::filesystem::path wanted(path);
+  if (wanted.is_absolute()) return path;
+  return (std::filesystem::path(naming_file).parent_path() / wanted).lexically_normal().string();
+}
+
+}  // namespace bulkhead
