@@ -1,0 +1,39 @@
+#include "dataplane/fastpath/flow_export.h"
+
+#include <algorithm>
+
+#include "contract/messages.h"
+
+namespace bulkhead {
+
+bool FlowExport::begin(uint64_t limit) {
+  for (const Request& request : requests_)
+    if (request.state.load(std::memory_order_acquire) == Request::kAsked) return false;
+  limit_ = std::min(limit, kMaxFlowPage);
+  for (Request& request : requests_) {
+    request.cursor = 0;
+    request.count = 0;
+    request.live = 0;
+    request.records.resize(limit_);
+    request.state.store(Request::kAsked, std::memory_order_release);
+  }
+  return true;
+}
+
+std::optional<FlowListing> FlowExport::collect(bool give_up) {
+  auto done = [](const Request& r) { return r.state.load(std::memory_order_acquire) == Request::kDone; };
+  if (!give_up && !std::ranges::all_of(requests_, done)) return std::nullopt;
+  FlowListing listing;
+  for (Request& request : requests_) {
+    if (!done(request)) continue;
+    size_t take = std::min<size_t>(request.count, limit_ - listing.flows.size());
+    listing.flows.insert(listing.flows.end(), request.records.begin(), request.records.begin() + static_cast<ptrdiff_t>(take));
+    listing.total += request.live;
+    std::vector<FlowRecord>().swap(request.records);
+    request.state.store(Request::kIdle, std::memory_order_relaxed);
+  }
+  listing.total = std::max<uint64_t>(listing.total, listing.flows.size());
+  return listing;
+}
+
+}  // namespace bulkhead

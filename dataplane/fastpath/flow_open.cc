@@ -1,0 +1,239 @@
+#include "dataplane/fastpath/flow_open.h"
+
+#include "base/bytes.h"
+#include "dataplane/fastpath/answer.h"
+#include "dataplane/fastpath/router.h"
+#include "dataplane/fastpath/tcp_track.h"
+#include "wire/transport.h"
+
+namespace bulkhead {
+namespace {
+
+FlowState first_state(IpProto proto) noexcept {
+  switch (proto) {
+    case IpProto::kTcp:
+      return FlowState::kOpening;
+    case IpProto::kUdp:
+      return FlowState::kUdp;
+    case IpProto::kIcmp:
+    case IpProto::kIcmpv6:
+      return FlowState::kIcmp;
+    default:
+      return FlowState::kOther;
+  }
+}
+
+void count_hits(PipelineState& s, const Decision& decision, const Moment& m) noexcept {
+  add(s.counters().judged, 1);
+  RuleHits* hits = m.snapshot->hits[s.parts.worker];
+  if (hits == nullptr) return;
+  if (decision.rule != kRuleNone) add(hits[decision.rule.value].decided, 1);
+  if (decision.audit_rule != kRuleNone) add(hits[decision.audit_rule.value].audited, 1);
+}
+
+void show_decision(const PacketRef& p, const Evaluation& e) noexcept {
+  if (p.verdict == nullptr) return;
+  p.verdict->rule = e.decision.rule;
+  p.verdict->tier = static_cast<uint8_t>(e.decision.tier);
+  p.verdict->source_from = static_cast<uint8_t>(e.source.source);
+  p.verdict->source = e.source.identity;
+  p.verdict->destination = e.destination.identity;
+}
+
+/// A record of a packet that has no flow.
+FlowRecord packet_record(PipelineState& s, const PacketRef& p, const IpAddress& source, const IpAddress& destination, const Evaluation& e,
+                         const Moment& m) noexcept {
+  FlowRecord r{};
+  r.time_boot_ns = r.opened_boot_ns = m.now.ns;
+  r.until_boot_ns = INT64_MAX;
+  r.generation = m.snapshot->generation;
+  r.image_generation = static_cast<uint32_t>(m.snapshot->image_generation);
+  r.packets[0] = 1;
+  r.bytes[0] = p.meta->ip_bytes;
+  r.source = source;
+  r.destination = destination;
+  r.source_port = p.meta->source_port;
+  r.destination_port = p.meta->destination_port;
+  r.source_identity = e.source.identity.value;
+  r.destination_identity = e.destination.identity.value;
+  r.source_workload = e.source.endpoint != nullptr ? e.source.endpoint->workload : 0;
+  r.destination_workload = e.destination.endpoint != nullptr ? e.destination.endpoint->workload : 0;
+  r.service = p.meta->service;
+  r.rule = e.decision.rule.value;
+  r.in_port = p.meta->in_port;
+  r.out_port = kPortNone.value;
+  r.proto = static_cast<uint8_t>(p.meta->proto);
+  r.tier = static_cast<uint8_t>(e.decision.tier);
+  r.source_from = static_cast<uint8_t>(e.source.source);
+  r.log = e.decision.log;
+  r.worker = static_cast<uint8_t>(s.parts.worker);
+  return r;
+}
+
+void note_audit(PipelineState& s, const PacketRef& p, const FlowAddresses& a, const Evaluation& e, const Moment& m) noexcept {
+  if (e.decision.audit_rule == kRuleNone) return;
+  FlowRecord r = packet_record(s, p, a.initiator, a.responder, e, m);
+  r.kind = EventKind::kAudit;
+  r.rule = e.decision.audit_rule.value;
+  r.verdict = static_cast<uint8_t>(e.decision.audit_action == Action::kAllow ? Verdict::kAllow
+                                   : e.decision.audit_action == Action::kAsk ? Verdict::kAsk
+                                                                             : Verdict::kDeny);
+  s.parts.events.write(r);
+}
+
+/// What a judged flow keeps of its evaluation.
+void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const Evaluation& e, const Moment& m) noexcept {
+  hot.checked = m.generation;
+  hot.deadline = deadline_ticks(s, e.decision.next_change, m);
+  hot.flags |= kFlowResponderUnchecked;
+  bool mac_bound = e.source.endpoint != nullptr && (e.source.endpoint->flags & kEndpointHasMac) != 0;
+  hot.flags = static_cast<uint8_t>(mac_bound ? hot.flags | kFlowMacBound : hot.flags & ~kFlowMacBound);
+  cold.rule = e.decision.rule.value;
+  cold.source = e.source.identity.value;
+  cold.destination = e.destination.identity.value;
+  cold.tier = e.decision.tier;
+  cold.source_from = static_cast<uint8_t>(e.source.source);
+  cold.log = e.decision.log;
+}
+
+/// Why there is no room for the flow; kNone where there is.
+DropReason check_room(PipelineState& s, IpProto proto) noexcept {
+  if (s.flows4.size() + s.flows6.size() >= s.parts.max_flows) return DropReason::k_flow_table_full;
+  uint64_t share = s.parts.settings->half_open_total / s.parts.worker_count;
+  if (proto == IpProto::kTcp && read(s.counters().flows_tcp_opening) >= std::max<uint64_t>(share, 1)) return DropReason::k_half_open_limit;
+  return DropReason::kNone;
+}
+
+}  // namespace
+
+DropReason reason_of(const Decision& decision) noexcept {
+  if (decision.verdict == Verdict::kDeny) return decision.reason;
+  if (decision.verdict == Verdict::kAsk) return DropReason::k_ask_timeout;  // nobody to ask: no answer ever comes
+  if (decision.mtls == MtlsMode::kRelay) return DropReason::k_relay_unavailable;
+  if (decision.mtls == MtlsMode::kEndToEnd) return DropReason::k_mtls_required;
+  return DropReason::kNone;
+}
+
+Ticks deadline_ticks(const PipelineState& s, BootTime next_change, const Moment& m) noexcept {
+  int64_t ahead_ns = next_change.ns - m.now.ns;
+  if (ahead_ns >= int64_t{kFarthest} * 1'000'000) return m.ticks + kFarthest;
+  return s.ticks_of(next_change);  // rounded down: within its last millisecond a flow is judged packet by packet
+}
+
+void note_denied(PipelineState& s, const PacketRef& p, const IpAddress& source, const IpAddress& destination, const Evaluation& e, DropReason reason,
+                 const Moment& m) noexcept {
+  FlowRecord r = packet_record(s, p, source, destination, e, m);
+  r.kind = EventKind::kDeny;
+  r.reason = reason;
+  r.verdict = static_cast<uint8_t>(e.decision.verdict == Verdict::kAsk ? Verdict::kAsk : Verdict::kDeny);
+  uint64_t kind = (uint64_t{shard_of(source)} << 48 | uint64_t{shard_of(destination)} << 32 | p.meta->service) ^
+                  uint64_t{static_cast<uint8_t>(reason)} << 24;
+  s.denies.note(kind * 0x9e3779b97f4a7c15, r, m.ticks, s.parts.events);
+}
+
+template <class Key>
+void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept {
+  FlowAddresses a = addresses_of(key, p.meta->source_is_high);
+  if (p.verdict != nullptr) p.verdict->flow = FlowRelation::kNone;
+  if (p.meta->opening != Opening::kMay) {
+    drop(s, p, p.meta->opening == Opening::kTcpNot ? DropReason::k_tcp_no_state : DropReason::k_icmp_unrelated);
+    return;
+  }
+  const PortView& port = s.port(p.meta->in_port);
+  Origin origin{a.initiator, port.id, p.meta->vlan, {}};
+  std::memcpy(origin.mac.bytes.data(), frame_of(p.mbuf) + 6, 6);
+  Evaluation e = evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, a.responder, ServiceKey{p.meta->service}, m.now);
+  DropReason reason = may_originate(port, a.initiator) ? reason_of(e.decision) : DropReason::k_spoofed_source;
+  show_decision(p, e);
+  count_hits(s, e.decision, m);
+  note_audit(s, p, a, e, m);
+  if (reason != DropReason::kNone) {
+    note_denied(s, p, a.initiator, a.responder, e, reason, m);
+    bool implicit = e.decision.rule == kRuleNone && reason != DropReason::k_spoofed_source && reason != DropReason::k_contained;
+    bool answers = reason != DropReason::k_spoofed_source && (e.decision.reject || (implicit && s.parts.settings->reject_implicit_deny));
+    if (answers) {
+      answer_reject(s, p, e.source.identity, m);
+      if (p.verdict != nullptr) p.verdict->fate = Fate::kReject;
+    }
+    drop(s, p, reason);
+    return;
+  }
+  uint8_t out = port.peer.value;
+  if (s.router != nullptr) {
+    auto next = s.router->next_hop(a.responder);
+    if (!next) {
+      s.router->answer_no_route(s, p, m);
+      drop(s, p, DropReason::k_no_route);
+      return;
+    }
+    out = next->port.value;
+  }
+  reason = check_room(s, p.meta->proto);
+  auto& table = s.table<Key>();
+  uint32_t slot = reason == DropReason::kNone ? table.insert(key, p.meta->hash) : kNoSlot;
+  if (slot == kNoSlot) {
+    drop(s, p, reason == DropReason::kNone ? DropReason::k_flow_table_full : reason);
+    return;
+  }
+  FlowHot& hot = table.entry(slot).hot;
+  FlowCold& cold = table.cold(slot);
+  hot.flags = p.meta->source_is_high ? kFlowInitiatorHigh : 0;
+  hot.ports[0] = p.meta->in_port;
+  hot.ports[1] = out;
+  hot.last = m.ticks;
+  hot.state = first_state(p.meta->proto);
+  cold.opened = m.ticks;
+  cold.serial = s.serial++;
+  keep_decision(s, hot, cold, e, m);
+  if (p.meta->proto == IpProto::kTcp) {
+    const uint8_t* at = frame_of(p.mbuf) + p.meta->l4;
+    size_t header = (load<TcpHeader>(at).data_offset >> 4) * size_t{4};
+    begin_tcp(hot, {at, header}, static_cast<uint32_t>(p.meta->l3 + p.meta->ip_bytes - p.meta->l4 - header));
+    cold.packets[0] = 1;
+    cold.bytes[0] = p.meta->ip_bytes;
+  } else {
+    hot.counts.packets[0] = 1;
+    hot.counts.bytes[0] = p.meta->ip_bytes;
+  }
+  count_state(s, FlowState{}, hot.state);
+  add(s.counters().new_flows, 1);
+  FlowRecord opened = record_of<Key>(s, slot, m.snapshot, m.now);
+  opened.kind = EventKind::kOpen;
+  s.parts.events.write(opened);
+  if (p.verdict != nullptr) p.verdict->flow = FlowRelation::kNew;
+  if (s.router != nullptr)
+    s.router->forward(s, p, m);
+  else
+    send(s, p, PortId{out});
+}
+
+template <class Key>
+DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, const Moment& m) noexcept {
+  auto& table = s.table<Key>();
+  auto& entry = table.entry(slot);
+  FlowCold& cold = table.cold(slot);
+  const EndpointTable& endpoints = *m.snapshot->endpoints;
+  const PortView& port = s.port(entry.hot.ports[0]);
+  // There is no packet to read a MAC from: the binding's own stands in, and keep_decision() has every packet checked against it.
+  const Endpoint* binding = endpoints.find(a.initiator);
+  uint16_t vlan = s.route_mode() ? uint16_t{0} : static_cast<uint16_t>(entry.key.zone & 0x0fff);
+  Origin origin{a.initiator, port.id, vlan, binding != nullptr ? binding->mac : MacAddress{}};
+  FlowRecord r = record_of<Key>(s, slot, nullptr, m.now);
+  Evaluation e = evaluate(*m.snapshot->image, endpoints, origin, a.responder, ServiceKey{r.service}, m.now);
+  count_hits(s, e.decision, m);
+  DropReason reason = may_originate(port, a.initiator) ? reason_of(e.decision) : DropReason::k_spoofed_source;
+  if (reason == DropReason::kNone) {
+    keep_decision(s, entry.hot, cold, e, m);
+    return reason;
+  }
+  cold.rule = e.decision.rule.value;
+  cold.tier = e.decision.tier;
+  return reason;
+}
+
+template void open_flow(PipelineState&, const PacketRef&, const FlowKey4&, const Moment&) noexcept;
+template void open_flow(PipelineState&, const PacketRef&, const FlowKey6&, const Moment&) noexcept;
+template DropReason judge_flow<FlowKey4>(PipelineState&, uint32_t, const FlowAddresses&, const Moment&) noexcept;
+template DropReason judge_flow<FlowKey6>(PipelineState&, uint32_t, const FlowAddresses&, const Moment&) noexcept;
+
+}  // namespace bulkhead

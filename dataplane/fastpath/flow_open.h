@@ -1,0 +1,26 @@
+// The verdict on a flow: when its first packet comes, and again when what it was allowed by may have changed.
+#pragma once
+
+#include "dataplane/fastpath/flow_step.h"
+
+namespace bulkhead {
+
+/// A packet without a flow: judged, and either dropped (with an answer, where policy says so) or sent on with a new flow.
+template <class Key>
+void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept;
+
+/// Judges a live flow anew, endpoints and policy. Updates the flow and returns kNone, or returns why it may not go on.
+template <class Key>
+DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, const Moment& m) noexcept;
+
+/// An evaluation's drop reason: none for an allow that the dataplane can carry out.
+DropReason reason_of(const Decision& decision) noexcept;
+
+/// When a flow must be judged again, in the pipeline's milliseconds.
+Ticks deadline_ticks(const PipelineState& s, BootTime next_change, const Moment& m) noexcept;
+
+/// A denied packet's event, and its rule's hits.
+void note_denied(PipelineState& s, const PacketRef& p, const IpAddress& source, const IpAddress& destination, const Evaluation& e, DropReason reason,
+                 const Moment& m) noexcept;
+
+}  // namespace bulkhead

@@ -1,0 +1,110 @@
+// Flows as records, and the counters of their states.
+#include <bit>
+
+#include "base/bytes.h"
+#include "dataplane/fastpath/flow_step.h"
+
+namespace bulkhead {
+namespace {
+
+uint16_t host16(uint16_t raw) noexcept { return std::bit_cast<Be16>(raw).host(); }
+
+IpAddress address(uint32_t raw) noexcept { return IpAddress::v4(std::bit_cast<Be32>(raw).host()); }
+IpAddress address(const uint8_t (&raw)[16]) noexcept { return IpAddress::v6(raw); }
+
+}  // namespace
+
+template <class Key>
+FlowAddresses addresses_of(const Key& key, bool initiator_high) noexcept {
+  IpAddress low = address(key.low_address), high = address(key.high_address);
+  bool icmp = key.proto == IpProto::kIcmp || key.proto == IpProto::kIcmpv6;
+  if (icmp) {
+    uint16_t id = host16(key.low_port);
+    return initiator_high ? FlowAddresses{high, low, id, 0} : FlowAddresses{low, high, id, 0};
+  }
+  uint16_t low_port = host16(key.low_port), high_port = host16(key.high_port);
+  return initiator_high ? FlowAddresses{high, low, high_port, low_port} : FlowAddresses{low, high, low_port, high_port};
+}
+
+Counter& gauge_of(WorkerCounters& c, FlowState state) noexcept {
+  switch (state) {
+    case FlowState::kOpening:
+      return c.flows_tcp_opening;
+    case FlowState::kEstablished:
+      return c.flows_tcp_established;
+    case FlowState::kClosing:
+      return c.flows_tcp_closing;
+    case FlowState::kUdp:
+      return c.flows_udp;
+    case FlowState::kIcmp:
+      return c.flows_icmp;
+    default:
+      return c.flows_other;
+  }
+}
+
+void count_state(PipelineState& s, FlowState from, FlowState to) noexcept {
+  if (from != FlowState{}) add(gauge_of(s.counters(), from), static_cast<uint64_t>(-1));
+  if (to != FlowState{}) add(gauge_of(s.counters(), to), 1);
+}
+
+/// The service that the flow's first packet asked for.
+template <class Key>
+static uint32_t service_of(const Key& key, const FlowAddresses& a) noexcept {
+  if (has_ports(key.proto)) return service_key(key.proto, a.responder_port).value;
+  bool icmp = key.proto == IpProto::kIcmp || key.proto == IpProto::kIcmpv6;
+  return service_key(key.proto, icmp ? key.high_port : uint16_t{0}).value;
+}
+
+template <class Key>
+FlowRecord record_of(const PipelineState& s, uint32_t slot, const Snapshot* snapshot, BootTime now) noexcept {
+  const auto& table = const_cast<PipelineState&>(s).table<Key>();
+  const FlowHot& hot = table.entry(slot).hot;
+  const FlowCold& cold = table.cold(slot);
+  const Key& key = table.entry(slot).key;
+  FlowAddresses a = addresses_of(key, (hot.flags & kFlowInitiatorHigh) != 0);
+  FlowRecord r{};
+  r.flow_id = uint64_t{cold.opened} << 32 | (cold.serial * s.parts.worker_count + s.parts.worker);
+  r.opened_boot_ns = s.parts.epoch.ns + int64_t{cold.opened} * 1'000'000;
+  r.time_boot_ns = now.ns;
+  Ticks ahead = hot.deadline - s.ticks_of(now);
+  r.until_boot_ns = ahead < kFarthest ? now.ns + int64_t{ahead} * 1'000'000 : INT64_MAX;
+  r.generation = snapshot != nullptr ? snapshot->generation : 0;
+  for (int d = 0; d < 2; ++d) {
+    bool tcp = key.proto == IpProto::kTcp;
+    r.packets[d] = cold.packets[d] + (tcp ? 0 : hot.counts.packets[d]);
+    r.bytes[d] = cold.bytes[d] + (tcp ? 0 : hot.counts.bytes[d]);
+  }
+  r.source = a.initiator;
+  r.destination = a.responder;
+  r.source_port = a.initiator_port;
+  r.destination_port = a.responder_port;
+  r.source_identity = cold.source;
+  r.destination_identity = cold.destination;
+  if (snapshot != nullptr) {
+    if (auto* e = snapshot->endpoints->find(a.initiator)) r.source_workload = e->workload;
+    if (auto* e = snapshot->endpoints->find(a.responder)) r.destination_workload = e->workload;
+    r.image_generation = static_cast<uint32_t>(snapshot->image_generation);
+  }
+  r.service = service_of(key, a);
+  r.rule = cold.rule;
+  r.zone = key.zone;
+  r.in_port = hot.ports[0];
+  r.out_port = hot.ports[1];
+  r.proto = static_cast<uint8_t>(key.proto);
+  r.reason = DropReason::kNone;
+  r.verdict = static_cast<uint8_t>(Verdict::kAllow);
+  r.tier = static_cast<uint8_t>(cold.tier);
+  r.state = static_cast<uint8_t>(hot.state);
+  r.source_from = cold.source_from;
+  r.log = cold.log;
+  r.worker = static_cast<uint8_t>(s.parts.worker);
+  return r;
+}
+
+template FlowAddresses addresses_of(const FlowKey4&, bool) noexcept;
+template FlowAddresses addresses_of(const FlowKey6&, bool) noexcept;
+template FlowRecord record_of<FlowKey4>(const PipelineState&, uint32_t, const Snapshot*, BootTime) noexcept;
+template FlowRecord record_of<FlowKey6>(const PipelineState&, uint32_t, const Snapshot*, BootTime) noexcept;
+
+}  // namespace bulkhead

@@ -1,0 +1,53 @@
+// One packet and its flow: found or opened, judged, tracked, and sent on its way.
+#pragma once
+
+#include "dataplane/fastpath/pipeline_state.h"
+
+namespace bulkhead {
+
+/// Matches a packet against its flow, opens one where policy allows, and sends it on or drops it.
+/// `Key` is the packet's family's; meta.hash is set.
+template <class Key>
+void step_flow(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept;
+
+/// An ICMP error passes as part of the flow whose packet it quotes, against that packet's direction.
+template <class Key>
+void step_icmp_error(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept;
+
+/// Whether what a live flow was allowed by still holds: moved generation or deadline, then its endpoints' shards, then policy itself. Brings the flow
+/// up to date, or says why it is no longer allowed (it is still there then). Looks at no packet.
+template <class Key>
+DropReason rejudge(PipelineState& s, uint32_t slot, const Moment& m) noexcept;
+
+/// Takes a flow out, counts it, and writes its event: revoked where `reason` isn't kNone, else closed for `cause`.
+template <class Key>
+void end_flow(PipelineState& s, uint32_t slot, EndCause cause, DropReason reason, const Moment& m) noexcept;
+
+/// Takes a flow out without an event.
+template <class Key>
+void forget_flow(PipelineState& s, uint32_t slot) noexcept;
+/// Takes out a flow whose timeout has passed.
+template <class Key>
+void end_idle(PipelineState& s, uint32_t slot, const Moment& m) noexcept;
+
+/// The gauge of flows in that state.
+Counter& gauge_of(WorkerCounters& counters, FlowState state) noexcept;
+/// Moves a flow's gauge with its state.
+void count_state(PipelineState& s, FlowState from, FlowState to) noexcept;
+
+/// The flow as a record for events and lists.
+template <class Key>
+FlowRecord record_of(const PipelineState& s, uint32_t slot, const Snapshot* snapshot, BootTime now) noexcept;
+
+/// The sender's and receiver's addresses of a flow, the initiator's first.
+struct FlowAddresses {
+  IpAddress initiator, responder;
+  uint16_t initiator_port, responder_port;  ///< host order
+};
+template <class Key>
+FlowAddresses addresses_of(const Key& key, bool initiator_high) noexcept;
+
+/// Whether a port lets packets with this source address in (`sources`).
+bool may_originate(const PortView& port, const IpAddress& source) noexcept;
+
+}  // namespace bulkhead

@@ -1,0 +1,161 @@
+#include "dataplane/fastpath/parse.h"
+
+#include <array>
+
+#include "base/bytes.h"
+#include "dataplane/fastpath/parse_ipv6.h"
+#include "dataplane/fastpath/parse_l4.h"
+#include "wire/checksum.h"
+#include "wire/ethernet.h"
+#include "wire/ipv4.h"
+
+namespace bulkhead {
+namespace {
+
+enum AddressFault : uint8_t { kBadSource = 1, kBadDestination = 2 };
+
+/// By first octet: 0/8 and 240/4 either way, loopback either way (RFC 1122 §3.2.1.3), multicast as source.
+constexpr auto kAddressFaults = [] {
+  std::array<uint8_t, 256> faults{};
+  faults[0] = faults[127] = kBadSource | kBadDestination;
+  for (int i = 224; i < 240; ++i) faults[i] = kBadSource;
+  for (int i = 240; i < 256; ++i) faults[i] = kBadSource | kBadDestination;
+  return faults;
+}();
+
+/// A DHCP client that has no address yet; everything else from 0.0.0.0 or to 255.255.255.255 is refused.
+bool is_dhcp_request(const Ipv4Header& ip, std::span<const uint8_t> l4) noexcept {
+  if (ip.source.host() != 0 || ip.destination.host() != 0xffffffff || ip.proto != IpProto::kUdp) return false;
+  if (l4.size() < sizeof(UdpHeader)) return false;
+  auto udp = load<UdpHeader>(l4.data());
+  return udp.source_port.host() == 68 && udp.destination_port.host() == 67;
+}
+
+/// RFC 7126: source routes, record route and timestamps are refused, as is an option list that doesn't add up.
+DropReason check_options(std::span<const uint8_t> options) noexcept {
+  while (!options.empty()) {
+    uint8_t type = options[0];
+    if (type == kIpv4OptionEnd) return DropReason::kNone;
+    if (type == kIpv4OptionNop) {
+      options = options.subspan(1);
+      continue;
+    }
+    if (type == kIpv4OptionLooseRoute || type == kIpv4OptionStrictRoute || type == kIpv4OptionRecordRoute ||
+        type == kIpv4OptionTimestamp)
+      return DropReason::k_ip_options;
+    if (options.size() < 2 || options[1] < 2 || options[1] > options.size()) return DropReason::k_ip_malformed;
+    options = options.subspan(options[1]);
+  }
+  return DropReason::kNone;
+}
+
+DropReason check_fragment(const Ipv4Header& ip, size_t payload) noexcept {
+  uint16_t field = ip.fragment.host();
+  size_t offset = (field & kIpv4OffsetMask) * 8u;
+  bool more = (field & kIpv4MoreFragments) != 0;
+  if (payload == 0 || (more && payload % 8 != 0) || offset + payload > 65535 - 20) return DropReason::k_fragment_invalid;
+  if (offset == 0 && payload < min_l4_bytes(ip.proto)) return DropReason::k_fragment_tiny;   // RFC 1858 §3
+  if (offset == 8 && ip.proto == IpProto::kTcp) return DropReason::k_fragment_tiny;          // RFC 3128
+  return DropReason::k_fragment_limit;  // fragments aren't tracked in this version
+}
+
+DropReason parse_ipv4(std::span<const uint8_t> frame, uint8_t parse_flags, PacketMeta& meta, FlowKey4& key) noexcept {
+  if (frame.size() < meta.l3 + sizeof(Ipv4Header)) [[unlikely]] return DropReason::k_frame_truncated;
+  const uint8_t* at = frame.data() + meta.l3;
+  auto ip = load<Ipv4Header>(at);
+  size_t header = (ip.version_ihl & 0xfu) * 4, total = ip.total_length.host();
+  if (ip.version_ihl >> 4 != 4 || header < kIpv4MinIhl * 4 || total < header || meta.l3 + total > frame.size()) [[unlikely]]
+    return DropReason::k_ip_malformed;
+  if (!(parse_flags & kSkipIpChecksum) && !checksum_holds(checksum_sum(at, header))) [[unlikely]]
+    return DropReason::k_ip_checksum;
+  if (header > sizeof(Ipv4Header)) [[unlikely]]
+    if (auto bad = check_options({at + sizeof(Ipv4Header), header - sizeof(Ipv4Header)}); bad != DropReason::kNone) return bad;
+
+  std::span<const uint8_t> l4{at + header, total - header};
+  meta.family = 4;
+  meta.ip_bytes = static_cast<uint16_t>(total);
+  meta.l4 = static_cast<uint16_t>(meta.l3 + header);
+  meta.proto = ip.proto;
+  uint8_t faults = (kAddressFaults[at[12]] & kBadSource) | (kAddressFaults[at[16]] & kBadDestination);
+  if (faults != 0 || ip.source == ip.destination) [[unlikely]]
+    if (!is_dhcp_request(ip, l4)) return DropReason::k_ip_address_invalid;
+  if ((ip.fragment.host() & (kIpv4MoreFragments | kIpv4OffsetMask)) != 0) [[unlikely]] {
+    meta.fragment = 1;
+    return check_fragment(ip, l4.size());
+  }
+
+  // Addresses add up the same in any order of words: source and destination as one stretch of 8 bytes.
+  uint64_t pseudo = checksum_sum(at + 12, 8);
+  PortPair ports{};
+  auto reason = parse_l4(l4, pseudo, parse_flags, meta, ports);
+  if (reason != DropReason::kNone) [[unlikely]] return reason;
+  if (meta.kind == PacketKind::kIcmpError) return parse_quoted_ipv4(l4, meta, key);
+  uint32_t source = ip.source.raw(), destination = ip.destination.raw();
+  bool high = is_high(source, ports.source, destination, ports.destination, ports.ordered);
+  meta.source_is_high = high;
+  key.low_address = high ? destination : source;
+  key.high_address = high ? source : destination;
+  key.low_port = ports.ordered && high ? ports.destination : ports.source;
+  key.high_port = ports.ordered && high ? ports.source : ports.destination;
+  key.proto = meta.proto;
+  key.leg = 0;
+  return DropReason::kNone;
+}
+
+/// VLAN and EtherType. Afterwards meta.l3 is where the next header starts.
+DropReason parse_link(std::span<const uint8_t> frame, const PortView& port, bool route_mode, PacketMeta& meta,
+                      uint16_t& ether_type) noexcept {
+  if (frame.size() < sizeof(EthernetHeader)) [[unlikely]] return DropReason::k_frame_truncated;
+  ether_type = load<Be16>(frame.data() + 12).host();
+  meta.l3 = sizeof(EthernetHeader);
+  meta.vlan = 0;
+  if (frame[6] & 1) [[unlikely]] return DropReason::k_ip_address_invalid;  // a group address as source MAC (IEEE 802.3 §3.2.3)
+  if (ether_type == static_cast<uint16_t>(EtherType::kVlan)) {
+    if (frame.size() < sizeof(EthernetHeader) + sizeof(VlanHeader)) return DropReason::k_frame_truncated;
+    auto tag = load<VlanHeader>(frame.data() + 14);
+    meta.vlan = tag.control.host() & kVlanIdMask;
+    // A priority tag (VLAN 0) carries no VLAN at all and hides what follows from simpler filters (VU#855201).
+    if (meta.vlan == 0 || meta.vlan == kVlanIdReserved || route_mode || !port.vlans[meta.vlan])
+      return DropReason::k_vlan_unexpected;
+    ether_type = tag.ether_type.host();
+    meta.l3 += sizeof(VlanHeader);
+  }
+  if (ether_type == static_cast<uint16_t>(EtherType::kVlan) || ether_type == static_cast<uint16_t>(EtherType::kQinq) ||
+      ether_type == 0x9100) [[unlikely]]
+    return DropReason::k_vlan_unexpected;
+  if (ether_type < kEtherTypeMin) [[unlikely]] return DropReason::k_llc_unsupported;
+  return DropReason::kNone;
+}
+
+}  // namespace
+
+DropReason parse_frame(std::span<const uint8_t> frame, const PortView& port, bool route_mode, uint8_t parse_flags,
+                       PacketMeta& meta, PacketKey& key) noexcept {
+  meta = PacketMeta{};
+  meta.in_port = port.id.value;
+  uint16_t ether_type = 0;
+  meta.reason = parse_link(frame, port, route_mode, meta, ether_type);
+  if (meta.reason != DropReason::kNone) [[unlikely]] return meta.reason;
+  uint16_t zone = route_mode ? 0 : static_cast<uint16_t>(port.wire << 12 | meta.vlan);
+  switch (static_cast<EtherType>(ether_type)) {
+    case EtherType::kIpv4:
+      meta.reason = parse_ipv4(frame, parse_flags, meta, key.v4);
+      key.v4.zone = zone;
+      break;
+    case EtherType::kIpv6:
+      meta.reason = parse_ipv6(frame, parse_flags, meta, key.v6);
+      key.v6.zone = zone;
+      break;
+    case EtherType::kArp:
+      meta.kind = PacketKind::kArp;
+      break;
+    case EtherType::kCiscoMetadata:
+      meta.reason = DropReason::k_tag_untrusted;
+      break;
+    default:
+      meta.reason = DropReason::k_ethertype_unsupported;
+  }
+  return meta.reason;
+}
+
+}  // namespace bulkhead

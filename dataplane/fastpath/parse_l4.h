@@ -1,0 +1,47 @@
+// Transport headers, for both families.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/bytes.h"
+#include "dataplane/fastpath/packet.h"
+#include "wire/transport.h"
+
+namespace bulkhead {
+
+/// What stands for ports in the flow key, as in the packet. `ordered`: they go with the addresses when those change places; else (ICMP, others)
+/// `source` is the key's low port and `destination` its high one whichever way the packet goes.
+struct PortPair {
+  uint16_t source, destination;
+  bool ordered;
+};
+
+/// The fewest bytes of a first fragment that hold the transport header.
+constexpr size_t min_l4_bytes(IpProto proto) {
+  switch (proto) {
+    case IpProto::kTcp:
+      return sizeof(TcpHeader);
+    case IpProto::kSctp:
+      return sizeof(SctpHeader);
+    default:
+      return 8;  // UDP, ICMP, ICMPv6; and the most that one needs of any other
+  }
+}
+
+/// Whether the packet's source is the key's high end.
+inline bool is_high(uint32_t source, uint16_t source_port, uint32_t destination, uint16_t destination_port, bool ordered) noexcept {
+  uint64_t s = uint64_t{source} << 16 | (ordered ? source_port : 0), d = uint64_t{destination} << 16 | (ordered ? destination_port : 0);
+  return s > d;
+}
+
+/// Checks the transport header and checksum of a whole packet and fills in proto-dependent fields of `meta` (proto is set already).
+/// `pseudo_addresses`: the addresses' part of the pseudo-header sum.
+DropReason parse_l4(std::span<const uint8_t> l4, uint64_t pseudo_addresses, uint8_t parse_flags, PacketMeta& meta, PortPair& ports) noexcept;
+
+/// The key of the packet that an ICMP error quotes. Its source is the error's receiver.
+/// Errors: icmp_unrelated where it isn't the beginning of a packet that could belong to a flow.
+DropReason parse_quoted_ipv4(std::span<const uint8_t> icmp, PacketMeta& meta, FlowKey4& key) noexcept;
+DropReason parse_quoted_ipv6(std::span<const uint8_t> icmp, PacketMeta& meta, FlowKey6& key) noexcept;
+
+}  // namespace bulkhead

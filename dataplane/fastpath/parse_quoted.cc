@@ -1,0 +1,77 @@
+// The packet inside an ICMP error (RFC 792, RFC 4443 §2.4): enough of it to find its flow.
+#include <cstring>
+
+#include "base/bytes.h"
+#include "dataplane/fastpath/parse_l4.h"
+#include "wire/icmp.h"
+#include "wire/ipv4.h"
+#include "wire/ipv6.h"
+
+namespace bulkhead {
+namespace {
+
+/// Ports of the quoted packet, from the 8 bytes that every error must quote.
+bool quoted_ports(IpProto proto, std::span<const uint8_t> l4, PortPair& ports) noexcept {
+  if (l4.size() < 8) return false;
+  if (has_ports(proto)) {
+    ports = {load<uint16_t>(l4.data()), load<uint16_t>(l4.data() + 2), true};
+    return true;
+  }
+  if (proto == IpProto::kIcmp || proto == IpProto::kIcmpv6) {
+    // Only queries have flows, and an error about an error is never sent.
+    uint8_t type = l4[0], query = proto == IpProto::kIcmp ? kIcmpEcho : kIcmpv6Echo;
+    uint8_t answer = proto == IpProto::kIcmp ? kIcmpEchoReply : kIcmpv6EchoReply;
+    if (type != query && type != answer) return false;
+    ports = {load<IcmpHeader>(l4.data()).id.raw(), static_cast<uint16_t>(query << 8 | l4[1]), false};
+    return true;
+  }
+  ports = {};
+  return true;
+}
+
+}  // namespace
+
+DropReason parse_quoted_ipv4(std::span<const uint8_t> icmp, PacketMeta& meta, FlowKey4& key) noexcept {
+  auto quoted = icmp.subspan(sizeof(IcmpHeader));
+  if (quoted.size() < sizeof(Ipv4Header)) return DropReason::k_icmp_unrelated;
+  auto ip = load<Ipv4Header>(quoted.data());
+  size_t header = (ip.version_ihl & 0xfu) * 4;
+  bool whole = ip.version_ihl >> 4 == 4 && header >= sizeof(Ipv4Header) && header <= quoted.size();
+  PortPair ports{};
+  if (!whole || (ip.fragment.host() & kIpv4OffsetMask) != 0 || !quoted_ports(ip.proto, quoted.subspan(header), ports))
+    return DropReason::k_icmp_unrelated;
+  uint32_t source = ip.source.raw(), destination = ip.destination.raw();
+  // The error goes to the quoted packet's sender, nobody else.
+  if (load<uint32_t>(icmp.data() - meta.l4 + meta.l3 + 16) != source) return DropReason::k_icmp_unrelated;
+  bool high = is_high(source, ports.source, destination, ports.destination, ports.ordered);
+  meta.source_is_high = high;
+  key.low_address = high ? destination : source;
+  key.high_address = high ? source : destination;
+  key.low_port = ports.ordered && high ? ports.destination : ports.source;
+  key.high_port = ports.ordered && high ? ports.source : ports.destination;
+  key.proto = ip.proto;
+  key.leg = 0;
+  return DropReason::kNone;
+}
+
+DropReason parse_quoted_ipv6(std::span<const uint8_t> icmp, PacketMeta& meta, FlowKey6& key) noexcept {
+  auto quoted = icmp.subspan(sizeof(IcmpHeader));
+  if (quoted.size() < sizeof(Ipv6Header)) return DropReason::k_icmp_unrelated;
+  auto ip = load<Ipv6Header>(quoted.data());
+  PortPair ports{};
+  // A quoted packet with extension headers isn't looked through: it is unrelated, and the sender times out.
+  if (ip.version_class_flow.host() >> 28 != 6 || !quoted_ports(ip.next_header, quoted.subspan(sizeof(Ipv6Header)), ports))
+    return DropReason::k_icmp_unrelated;
+  if (std::memcmp(icmp.data() - meta.l4 + meta.l3 + 24, ip.source, 16) != 0) return DropReason::k_icmp_unrelated;
+  bool high = std::memcmp(ip.source, ip.destination, 16) > 0;
+  meta.source_is_high = high;
+  std::memcpy(key.low_address, high ? ip.destination : ip.source, 16);
+  std::memcpy(key.high_address, high ? ip.source : ip.destination, 16);
+  key.low_port = ports.ordered && high ? ports.destination : ports.source;
+  key.high_port = ports.ordered && high ? ports.source : ports.destination;
+  key.proto = ip.next_header;
+  key.leg = 0;
+  return DropReason::kNone;
+}
+
+}  // namespace bulkhead

@@ -1,0 +1,293 @@
+#include "dataplane/fastpath/pipeline.h"
+
+#include <algorithm>
+
+#include <rte_prefetch.h>
+
+#include "dataplane/fastpath/flow_step.h"
+#include "dataplane/fastpath/inspect.h"
+#include "dataplane/fastpath/parse.h"
+#include "dataplane/fastpath/pipeline_state.h"
+#include "dataplane/fastpath/router.h"
+#include "dataplane/fastpath/sweep.h"
+#include "wire/ethernet.h"
+
+namespace bulkhead {
+
+void drop(PipelineState& s, const PacketRef& p, DropReason reason) noexcept {
+  add(s.counters().drops[static_cast<size_t>(reason)], 1);
+  if (p.verdict != nullptr) {
+    if (p.verdict->fate != Fate::kReject) p.verdict->fate = Fate::kDrop;
+    p.verdict->reason = reason;
+    p.verdict->out = kPortNone;
+  }
+  rte_pktmbuf_free(p.mbuf);
+}
+
+void consume(PipelineState& s, const PacketRef& p) noexcept {
+  add(s.counters().consumed, 1);
+  if (p.verdict != nullptr) p.verdict->fate = Fate::kConsume;
+  rte_pktmbuf_free(p.mbuf);
+}
+
+void send(PipelineState& s, const PacketRef& p, PortId out) noexcept {
+  TxQueue& queue = s.tx[out.value];
+  if (p.meta->ip_bytes > s.port(out.value).mtu) [[unlikely]] {
+    drop(s, p, DropReason::k_packet_too_big);
+    return;
+  }
+  if (queue.count == TxQueue::kCapacity) [[unlikely]] {
+    drop(s, p, DropReason::k_tx_full);
+    return;
+  }
+  queue.packets[queue.count++] = p.mbuf;
+  if (p.verdict != nullptr) {
+    p.verdict->fate = Fate::kForward;
+    p.verdict->out = out;
+  }
+}
+
+void originate(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept {
+  if (mbuf == nullptr) return;
+  add(s.counters().originated, 1);
+  if (s.router != nullptr) {
+    s.router->send_own(s, mbuf, sizeof(EthernetHeader), s.ticks);
+    return;
+  }
+  TxQueue& queue = s.tx[out.value];
+  if (queue.count == TxQueue::kCapacity) {
+    add(s.counters().drops[static_cast<size_t>(DropReason::k_tx_full)], 1);
+    rte_pktmbuf_free(mbuf);
+    return;
+  }
+  queue.packets[queue.count++] = mbuf;
+}
+
+namespace {
+
+PacketRef packet(PipelineState& s, uint16_t i) noexcept {
+  Burst& b = s.burst;
+  return {b.packets[i], &b.meta[i], &b.keys[i], s.parts.keep_verdicts ? &b.verdicts[i] : nullptr};
+}
+
+/// parse: every frame to meta and key, or to its drop. Padding behind the IP packet is cut off, so that no old bytes travel on.
+void parse_burst(PipelineState& s) noexcept {
+  Burst& b = s.burst;
+  constexpr uint16_t kAhead = 4;
+  for (uint16_t i = 0; i < std::min(kAhead, b.count); ++i) rte_prefetch0(frame_of(b.packets[i]));
+  for (uint16_t i = 0; i < b.count; ++i) {
+    if (i + kAhead < b.count) rte_prefetch0(frame_of(b.packets[i + kAhead]));
+    rte_mbuf* mbuf = b.packets[i];
+    PacketMeta& meta = b.meta[i];
+    const PortView& port = s.port(s.parts.port_of_device[mbuf->port]);
+    if (mbuf->nb_segs != 1 && rte_pktmbuf_linearize(mbuf) != 0) [[unlikely]] {
+      meta = PacketMeta{};
+      meta.in_port = port.id.value;
+      meta.reason = DropReason::k_frame_truncated;  // longer than any mbuf: jumbo frames come in one piece or not at all
+      continue;
+    }
+    parse_frame({frame_of(b.packets[i]), rte_pktmbuf_data_len(mbuf)}, port, s.route_mode(), s.parts.parse_flags, meta, b.keys[i]);
+    if (meta.reason == DropReason::kNone && meta.family != 0) [[likely]] {
+      uint16_t bytes = static_cast<uint16_t>(meta.l3 + meta.ip_bytes);
+      mbuf->data_len = bytes;
+      mbuf->pkt_len = bytes;
+    }
+  }
+}
+
+void begin_verdicts(PipelineState& s) noexcept {
+  Burst& b = s.burst;
+  for (uint16_t i = 0; i < b.count; ++i)
+    b.verdicts[i] = {Fate::kDrop, DropReason::kNone, FlowRelation::kNone, kPortNone, kRuleNone, static_cast<uint8_t>(Tier::kDefault),
+                     static_cast<uint8_t>(IdentitySource::kNone), kIdentityUnknown, kIdentityUnknown, 0};
+}
+
+/// A packet that cannot be read further, or must not.
+void settle_unreadable(PipelineState& s, uint16_t i) noexcept { drop(s, packet(s, i), s.burst.meta[i].reason); }
+
+bool has_key(const PacketMeta& meta) noexcept {
+  return meta.reason == DropReason::kNone && (meta.kind == PacketKind::kFlow || meta.kind == PacketKind::kIcmpError);
+}
+
+/// Hashes keys and starts loading their buckets.
+void hash_burst(PipelineState& s) noexcept {
+  Burst& b = s.burst;
+  for (uint16_t i = 0; i < b.count; ++i) {
+    PacketMeta& meta = b.meta[i];
+    if (!has_key(meta)) [[unlikely]] continue;
+    if (meta.family == 4) [[likely]] {
+      meta.hash = s.flows4.hash(b.keys[i].v4);
+      s.flows4.prefetch_bucket(meta.hash);
+    } else {
+      meta.hash = s.flows6.hash(b.keys[i].v6);
+      s.flows6.prefetch_bucket(meta.hash);
+    }
+  }
+}
+
+void prefetch_entry(PipelineState& s, uint16_t i) noexcept {
+  const PacketMeta& meta = s.burst.meta[i];
+  if (!has_key(meta)) [[unlikely]] return;
+  if (meta.family == 4) [[likely]]
+    s.flows4.prefetch_entry(meta.hash);
+  else
+    s.flows6.prefetch_entry(meta.hash);
+}
+
+/// Passes a packet on to the worker that owns its flow. False: it is ours.
+bool hand_off(PipelineState& s, uint16_t i) noexcept {
+  const PacketMeta& meta = s.burst.meta[i];
+  const PacketKey& key = s.burst.keys[i];
+  uint32_t rss = meta.family == 4 ? rss_hash(key.v4) : rss_hash(key.v6);
+  unsigned owner = owner_of(rss, s.parts.worker_count);
+  if (owner == s.parts.worker) return false;
+  PacketRef p = packet(s, i);
+  if (rte_ring_enqueue(s.parts.hand_off[owner], p.mbuf) != 0) {
+    drop(s, p, DropReason::k_handoff_full);
+    return true;
+  }
+  add(s.counters().held, 1);  // until the owner takes it out of the ring
+  add(s.counters().handed_off, 1);
+  if (p.verdict != nullptr) p.verdict->fate = Fate::kHandOff;
+  return true;
+}
+
+/// ARP and neighbour discovery: between the ends of a wire, or to the router.
+void step_neighbour(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
+  DropReason reason = p.meta->kind == PacketKind::kArp ? inspect_arp(s, p, m) : inspect_neighbour(s, p, m);
+  if (reason != DropReason::kNone) {
+    drop(s, p, reason);
+  } else if (s.router != nullptr) {
+    s.router->resolve(s, p, m);
+  } else {
+    send(s, p, s.port(p.meta->in_port).peer);
+  }
+}
+
+template <class Key>
+void step_keyed(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept {
+  if (p.meta->kind == PacketKind::kIcmpError) [[unlikely]] {
+    step_icmp_error(s, p, key, m);
+    return;
+  }
+  step_flow(s, p, key, m);
+}
+
+/// Whether a packet of route mode is for the gateway itself.
+bool is_for_gateway(PipelineState& s, const PacketRef& p) noexcept {
+  const uint8_t* ip = frame_of(p.mbuf) + p.meta->l3;
+  return s.router->is_own(p.meta->family == 4 ? IpAddress::v4(load<Be32>(ip + 16).host()) : IpAddress::v6(ip + 24));
+}
+
+void step(PipelineState& s, uint16_t i, const Moment& m) noexcept {
+  PacketRef p = packet(s, i);
+  if (p.verdict != nullptr) p.verdict->service = p.meta->service;
+  if (p.meta->reason != DropReason::kNone) [[unlikely]] {
+    settle_unreadable(s, i);
+    return;
+  }
+  if (!has_key(*p.meta)) [[unlikely]] {
+    step_neighbour(s, p, m);
+    return;
+  }
+  if (s.parts.worker_count > 1 && hand_off(s, i)) return;
+  if (s.router != nullptr && is_for_gateway(s, p)) [[unlikely]] {
+    s.router->receive(s, p, m);
+    return;
+  }
+  if (p.meta->family == 4) [[likely]]
+    step_keyed(s, p, p.key->v4, m);
+  else
+    step_keyed(s, p, p.key->v6, m);
+}
+
+Moment moment_of(const PipelineState& s, BootTime now, const Snapshot* snapshot) noexcept {
+  return {now, s.ticks_of(now), snapshot, snapshot != nullptr ? static_cast<uint32_t>(snapshot->generation) : 0};
+}
+
+}  // namespace
+
+void Pipeline::run(rte_mbuf** packets, uint16_t count, BootTime now, const Snapshot* snapshot) noexcept {
+  PipelineState& s = *state_;
+  Burst& b = s.burst;
+  b.count = count;
+  std::copy_n(packets, count, b.packets);
+  if (s.parts.keep_verdicts) begin_verdicts(s);
+  Moment m = moment_of(s, now, snapshot);
+  s.ticks = m.ticks;
+  s.late.clear();
+  if (snapshot == nullptr) [[unlikely]] {
+    for (uint16_t i = 0; i < count; ++i) drop(s, packet(s, i), DropReason::k_no_policy);
+    return;
+  }
+  parse_burst(s);
+  hash_burst(s);
+  constexpr uint16_t kAhead = 6;
+  for (uint16_t i = 0; i < std::min(kAhead, count); ++i) prefetch_entry(s, i);
+  for (uint16_t i = 0; i < count; ++i) {
+    if (i + kAhead < count) prefetch_entry(s, static_cast<uint16_t>(i + kAhead));
+    step(s, i, m);
+  }
+}
+
+bool Pipeline::maintain(BootTime now, const Snapshot* snapshot) noexcept {
+  PipelineState& s = *state_;
+  Moment m = moment_of(s, now, snapshot);
+  s.ticks = m.ticks;
+  s.late.clear();
+  s.denies.flush(m.ticks, s.parts.events);
+  if (snapshot == nullptr) return false;
+  if (s.router != nullptr) s.router->maintain(s, m);
+  return sweep_flows(s, m);
+}
+
+TxQueue& Pipeline::out(PortId port) noexcept { return state_->tx[port.value]; }
+
+std::span<const PacketVerdict> Pipeline::verdicts() const noexcept { return {state_->burst.verdicts, state_->burst.count}; }
+
+std::span<const LateVerdict> Pipeline::late_verdicts() const noexcept { return state_->late; }
+
+uint32_t Pipeline::flow_count() const noexcept { return state_->flows4.size() + state_->flows6.size(); }
+
+BootTime Pipeline::next_timer() const noexcept { return state_->router != nullptr ? state_->router->next_timer() : kNever; }
+
+size_t Pipeline::list_flows(uint32_t& cursor, uint32_t budget, std::span<FlowRecord> records, const Snapshot* snapshot) const noexcept {
+  const PipelineState& s = *state_;
+  uint32_t end4 = s.flows4.used_end(), end = end4 + s.flows6.used_end();
+  size_t written = 0;
+  for (; budget != 0 && cursor < end && written < records.size(); --budget, ++cursor) {
+    bool v4 = cursor < end4;
+    uint32_t slot = v4 ? cursor : cursor - end4;
+    if (v4 ? !s.flows4.live(slot) : !s.flows6.live(slot)) continue;
+    FlowRecord& r = records[written++];
+    Ticks last = v4 ? s.flows4.entry(slot).hot.last : s.flows6.entry(slot).hot.last;
+    BootTime seen{s.parts.epoch.ns + int64_t{last} * 1'000'000};
+    r = v4 ? record_of<FlowKey4>(s, slot, snapshot, seen) : record_of<FlowKey6>(s, slot, snapshot, seen);
+  }
+  if (cursor >= end) cursor = UINT32_MAX;
+  return written;
+}
+
+Pipeline::Pipeline(std::unique_ptr<PipelineState> state) : state_(std::move(state)) {}
+Pipeline::~Pipeline() = default;
+
+std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
+  auto state = std::make_unique<PipelineState>();
+  state->parts = parts;
+  HashSeed seed{{parts.hash_seed[0], parts.hash_seed[1]}};
+  if (!state->flows4.create(parts.max_flows, seed) || !state->flows6.create(parts.max_flows, seed)) return nullptr;
+  const TimeoutSettings& t = parts.settings->timeouts;
+  std::chrono::milliseconds by_state[7] = {{}, t.syn, t.established, t.closing, t.udp, t.icmp, t.other};
+  for (size_t i = 0; i < 7; ++i) state->timeout_ms[i] = static_cast<uint32_t>(by_state[i].count());
+  if (parts.keep_verdicts) state->late.reserve(2048);
+  unsigned n = parts.worker_count;
+  state->rejects.set(std::max(1u, parts.settings->reject_per_identity / n), std::max(1u, parts.settings->reject_total / n));
+  state->challenges.set(100);
+  if (parts.settings->mode == Mode::kRoute) {
+    state->router = Router::create(parts);
+    if (!state->router) return nullptr;
+  }
+  return std::unique_ptr<Pipeline>(new Pipeline(std::move(state)));
+}
+
+}  // namespace bulkhead

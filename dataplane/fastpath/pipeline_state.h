@@ -1,0 +1,91 @@
+// What a pipeline works on, and the verbs that its stages share. Inside of fastpath only.
+#pragma once
+
+#include <array>
+#include <span>
+
+#include <rte_mbuf.h>
+
+#include "dataplane/fastpath/deny_log.h"
+#include "dataplane/fastpath/flow_table.h"
+#include "dataplane/fastpath/pipeline.h"
+#include "dataplane/fastpath/token_bucket.h"
+
+namespace bulkhead {
+
+class Router;
+
+/// The instant and the state that a burst is judged by.
+struct Moment {
+  BootTime now;
+  Ticks ticks;
+  const Snapshot* snapshot;
+  uint32_t generation;   ///< low half of the snapshot's
+};
+
+/// The packets between rx and tx.
+struct Burst {
+  uint16_t count = 0;
+  rte_mbuf* packets[kBurst];
+  PacketMeta meta[kBurst];
+  PacketKey keys[kBurst];
+  PacketVerdict verdicts[kBurst];
+};
+
+struct PipelineState {
+  PipelineParts parts;
+  Burst burst;
+  FlowTable<FlowKey4> flows4;
+  FlowTable<FlowKey6> flows6;
+  std::array<TxQueue, kMaxPorts> tx;
+  std::array<uint32_t, 7> timeout_ms{};     ///< by FlowState
+  DenyLog denies;
+  RejectLimiter rejects;
+  TokenBucket challenges;                   ///< SYNs that pass on live connections
+  std::unique_ptr<Router> router;           ///< route mode
+  std::vector<LateVerdict> late;            ///< room reserved at the start
+  uint32_t serial = 0;
+  Ticks ticks = 0;                          ///< of the burst in progress
+  uint32_t sweep4 = 0, sweep6 = 0;          ///< the next slots that the sweep looks at
+  uint32_t sweep_generation = 0;            ///< under which the round in progress began
+  uint32_t swept_generation = 0;            ///< under which the last whole round was made
+  Ticks sweep_ticks = 0;                    ///< when it last ran
+
+  template <class Key>
+  FlowTable<Key>& table() {
+    if constexpr (std::is_same_v<Key, FlowKey4>)
+      return flows4;
+    else
+      return flows6;
+  }
+  const PortView& port(uint8_t id) const { return parts.ports[id]; }
+  bool route_mode() const { return parts.settings->mode == Mode::kRoute; }
+  Ticks ticks_of(BootTime t) const { return static_cast<Ticks>((t.ns - parts.epoch.ns) / 1'000'000); }
+  WorkerCounters& counters() { return *parts.counters; }
+};
+
+/// One packet of the burst, as the stages hand it on.
+struct PacketRef {
+  rte_mbuf* mbuf;
+  PacketMeta* meta;
+  PacketKey* key;
+  PacketVerdict* verdict;   ///< nullptr: nobody asks
+};
+
+inline const uint8_t* frame_of(const rte_mbuf* mbuf) { return rte_pktmbuf_mtod(mbuf, const uint8_t*); }
+inline uint8_t* frame_of(rte_mbuf* mbuf) { return rte_pktmbuf_mtod(mbuf, uint8_t*); }
+
+/// The end of a packet that doesn't pass: freed and counted under its reason.
+void drop(PipelineState& s, const PacketRef& p, DropReason reason) noexcept;
+/// Remembers what became of a held packet, where verdicts are kept.
+inline void note_late(PipelineState& s, const rte_mbuf* packet, Fate fate, DropReason reason, PortId out) noexcept {
+  if (s.parts.keep_verdicts && s.late.size() < s.late.capacity()) s.late.push_back({packet, fate, reason, out});
+}
+/// The end of a packet that was for the gateway itself.
+void consume(PipelineState& s, const PacketRef& p) noexcept;
+/// Puts a packet into its port's TxQueue, or drops it (packet_too_big, tx_full).
+void send(PipelineState& s, const PacketRef& p, PortId out) noexcept;
+/// Puts a packet that the gateway made into a TxQueue and counts it as originated, and as a drop when there is no room. `mbuf` may be nullptr: nothing happens.
+void originate(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept;
+
+}  // namespace bulkhead

@@ -1,0 +1,32 @@
+// What the pipeline needs to know of a port, made from its setting once at start.
+#pragma once
+
+#include <bitset>
+#include <cstdint>
+#include <vector>
+
+#include "base/address.h"
+#include "base/types.h"
+#include "contract/settings.h"
+
+namespace bulkhead {
+
+/// A port, as the pipeline sees it. Read-only while workers run.
+struct PortView {
+  PortId id;
+  bool attached = false;
+  bool any_source = true;
+  std::vector<Prefix> sources;
+  std::bitset<4096> vlans;        ///< those that may arrive; [0]: untagged, always set
+  uint16_t mtu = 1500;            ///< of the IP packet
+  MacAddress mac;
+  PortId peer = kPortNone;        ///< wire mode: the wire's other end
+  uint8_t wire = 0;               ///< wire mode: the wire's number
+  std::vector<Prefix> addresses;  ///< route mode
+  std::vector<NeighbourSetting> neighbours;
+};
+
+/// Views of all ports, by PortId. `macs`: the devices' own, for ports whose setting has none.
+std::vector<PortView> make_port_views(const DataplaneSettings& settings, const std::vector<MacAddress>& macs);
+
+}  // namespace bulkhead

@@ -1,0 +1,356 @@
+#include "dataplane/fastpath/router.h"
+
+#include <algorithm>
+
+#include "base/bytes.h"
+#include "dataplane/fastpath/answer.h"
+#include "dataplane/fastpath/flow_open.h"
+#include "dataplane/fastpath/solicit.h"
+#include "wire/arp.h"
+#include "wire/checksum.h"
+#include "wire/ethernet.h"
+#include "wire/icmp.h"
+#include "wire/ipv4.h"
+#include "wire/ipv6.h"
+
+namespace bulkhead {
+namespace {
+
+constexpr size_t kMostHeld = 1024;        ///< packets that wait for neighbours, a worker
+constexpr size_t kMostHeldEach = 8;       ///< of them for one neighbour
+constexpr Ticks kAskEvery = 1000;         ///< ms (RFC 1122 §2.3.2.1: at most one request a second for a destination)
+constexpr Ticks kGiveUp = 3000;           ///< ms: three requests (RFC 4861 §10 MAX_MULTICAST_SOLICIT)
+
+struct RouteEntry {
+  Prefix to;
+  PortId port;
+  std::optional<IpAddress> via;   ///< none: connected
+};
+
+struct HeldPacket {
+  rte_mbuf* mbuf = nullptr;       ///< nullptr: free
+  NextHop next;
+  Ticks since = 0;
+  uint16_t ip_bytes = 0;
+};
+
+struct Asked {
+  NextHop next;
+  Ticks at = 0;
+  bool used = false;
+};
+
+IpAddress destination_of(const uint8_t* ip, bool v4) noexcept {
+  return v4 ? IpAddress::v4(load<Be32>(ip + 16).host()) : IpAddress::v6(ip + 24);
+}
+IpAddress source_of(const uint8_t* ip, bool v4) noexcept {
+  return v4 ? IpAddress::v4(load<Be32>(ip + 12).host()) : IpAddress::v6(ip + 8);
+}
+
+uint8_t& ttl_of(uint8_t* ip, bool v4) noexcept { return ip[v4 ? 8 : 7]; }
+
+/// Takes one from the TTL and mends the IPv4 checksum (RFC 1624).
+void decrement_ttl(uint8_t* ip, bool v4) noexcept {
+  if (!v4) {
+    --ip[7];
+    return;
+  }
+  uint16_t before = load<uint16_t>(ip + 8);  // TTL and protocol are one word
+  --ip[8];
+  store(ip + 10, checksum_update(load<uint16_t>(ip + 10), before, load<uint16_t>(ip + 8)));
+}
+
+bool is_multicast(const IpAddress& a) noexcept { return a.is_v4() ? a.bytes[12] >> 4 == 0xe : a.bytes[0] == 0xff; }
+bool is_link_local(const IpAddress& a) noexcept {
+  return a.is_v4() ? a.bytes[12] == 169 && a.bytes[13] == 254 : a.bytes[0] == 0xfe && (a.bytes[1] & 0xc0) == 0x80;
+}
+
+}  // namespace
+
+struct Router::Parts {
+  std::span<const PortView> ports;
+  NeighbourTable* neighbours;
+  std::vector<RouteEntry> routes;      ///< longest first
+  std::vector<IpAddress> own;          ///< link-local ones included
+  std::vector<IpAddress> broadcasts;   ///< of connected IPv4 subnets, and their network addresses
+  std::vector<HeldPacket> held;
+  std::vector<Asked> asked;
+  size_t held_count = 0;
+  Ticks oldest_held = 0;
+  BootTime epoch;
+};
+
+Router::Router(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Router::~Router() {
+  for (HeldPacket& h : parts_->held)
+    if (h.mbuf != nullptr) rte_pktmbuf_free(h.mbuf);
+}
+
+std::unique_ptr<Router> Router::create(const PipelineParts& pipeline) {
+  auto parts = std::make_unique<Parts>();
+  parts->ports = pipeline.ports;
+  parts->neighbours = pipeline.neighbours;
+  parts->epoch = pipeline.epoch;
+  parts->held.resize(kMostHeld);
+  parts->asked.resize(kMostHeld);
+  for (const PortView& port : pipeline.ports) {
+    parts->own.push_back(link_local_of(port.mac));
+    for (const Prefix& address : port.addresses) {
+      parts->own.push_back(address.address);
+      parts->routes.push_back({Prefix{masked(address.address, address.bits), address.bits}, port.id, std::nullopt});
+      if (!address.address.is_v4() || address.bits >= 127) continue;
+      uint32_t hosts = (1u << (128 - address.bits)) - 1, net = address.address.v4_host() & ~hosts;
+      parts->broadcasts.push_back(IpAddress::v4(net));
+      parts->broadcasts.push_back(IpAddress::v4(net | hosts));
+    }
+    for (const NeighbourSetting& n : port.neighbours) parts->neighbours->learn(port.id, n.address, n.mac, 0, true);
+  }
+  for (const RouteSetting& route : pipeline.settings->routes) {
+    for (const PortView& port : pipeline.ports)
+      for (const Prefix& address : port.addresses)
+        if (address.contains(route.via)) parts->routes.push_back({route.to, port.id, route.via});
+  }
+  std::stable_sort(parts->routes.begin(), parts->routes.end(), [](const RouteEntry& a, const RouteEntry& b) { return a.to.bits > b.to.bits; });
+  return std::unique_ptr<Router>(new Router(std::move(parts)));
+}
+
+std::optional<NextHop> Router::next_hop(const IpAddress& destination) const noexcept {
+  for (const RouteEntry& route : parts_->routes) {
+    // ::/0 must not lead IPv4 anywhere, though IPv4 stands inside of it in the 128-bit form.
+    if (route.to.address.is_v4() != destination.is_v4() && route.to.bits < 96) continue;
+    if (route.to.contains(destination)) return NextHop{route.port, route.via.value_or(destination)};
+  }
+  return std::nullopt;
+}
+
+bool Router::is_own(const IpAddress& address) const noexcept {
+  return std::find(parts_->own.begin(), parts_->own.end(), address) != parts_->own.end();
+}
+
+/// Writes the link header of a packet whose next hop is known.
+static void address_frame(uint8_t* frame, const PortView& port, const MacAddress& to) noexcept {
+  std::memcpy(frame, to.bytes.data(), 6);
+  std::memcpy(frame + 6, port.mac.bytes.data(), 6);
+}
+
+/// Asks for a neighbour, at most once a second.
+static void ask(PipelineState& s, std::vector<Asked>& asked, const NextHop& next, Ticks now) noexcept {
+  Asked* place = nullptr;
+  for (Asked& a : asked) {
+    if (a.used && a.next.port == next.port && a.next.hop == next.hop) {
+      if (!is_due(a.at + kAskEvery, now)) return;
+      place = &a;
+      break;
+    }
+    if (place == nullptr && (!a.used || is_due(a.at + kAskEvery, now))) place = &a;
+    if (!a.used) break;
+  }
+  if (place == nullptr) return;  // a thousand neighbours asked for within a second: the next second will do
+  *place = {next, now, true};
+  rte_mbuf* question = make_solicitation(s, s.port(next.port.value), next.hop);
+  if (question == nullptr) return;
+  add(s.counters().originated, 1);
+  TxQueue& queue = s.tx[next.port.value];
+  if (queue.count == TxQueue::kCapacity) {
+    add(s.counters().drops[static_cast<size_t>(DropReason::k_tx_full)], 1);
+    rte_pktmbuf_free(question);
+    return;
+  }
+  queue.packets[queue.count++] = question;
+}
+
+/// Holds a packet until its neighbour answers. False: no room.
+static bool hold(std::vector<HeldPacket>& held, rte_mbuf* mbuf, const NextHop& next, uint16_t ip_bytes, Ticks now) noexcept {
+  HeldPacket* place = nullptr;
+  size_t same = 0;
+  for (HeldPacket& h : held) {
+    if (h.mbuf == nullptr) {
+      if (place == nullptr) place = &h;
+      continue;
+    }
+    same += h.next.port == next.port && h.next.hop == next.hop;
+  }
+  if (place == nullptr || same >= kMostHeldEach) return false;
+  *place = {mbuf, next, now, ip_bytes};
+  return true;
+}
+
+void Router::forward(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
+  uint8_t* frame = frame_of(p.mbuf);
+  uint8_t* ip = frame + p.meta->l3;
+  bool v4 = p.meta->family == 4;
+  IpAddress destination = destination_of(ip, v4);
+  bool broadcast = std::find(parts_->broadcasts.begin(), parts_->broadcasts.end(), destination) != parts_->broadcasts.end();
+  if (is_multicast(destination)) return drop(s, p, DropReason::k_multicast_unsupported);
+  if (broadcast || is_link_local(destination) || is_link_local(source_of(ip, v4)) || is_own(source_of(ip, v4)))
+    return drop(s, p, DropReason::k_ip_address_invalid);  // directed broadcast (RFC 2644), link-local scope (RFC 4291 §2.5.6), our own address
+  const IpAddress* own = own_address_for(s.port(p.meta->in_port), source_of(ip, v4));
+  if (ttl_of(ip, v4) <= 1) {
+    if (own != nullptr)
+      originate(s, make_icmp_error(s, p, *own, {v4 ? kIcmpTimeExceeded : kIcmpv6TimeExceeded, 0}), PortId{p.meta->in_port});
+    return drop(s, p, DropReason::k_ip_ttl_expired);
+  }
+  auto next = next_hop(destination);
+  if (!next) {
+    answer_no_route(s, p, m);
+    return drop(s, p, DropReason::k_no_route);
+  }
+  const PortView& out = s.port(next->port.value);
+  if (p.meta->ip_bytes > out.mtu) {
+    IcmpError too_big{kIcmpv6PacketTooBig, 0, out.mtu};
+    if (v4) too_big = {kIcmpUnreachable, kIcmpFragmentationNeeded, out.mtu};
+    if (own != nullptr && s.rejects.take(kIdentityGateway, m.ticks)) originate(s, make_icmp_error(s, p, *own, too_big), PortId{p.meta->in_port});
+    return drop(s, p, DropReason::k_packet_too_big);
+  }
+  decrement_ttl(ip, v4);
+  auto neighbour = parts_->neighbours->find(next->port, next->hop, m.ticks);
+  if (!neighbour || (!neighbour->fixed && is_due(neighbour->confirmed + NeighbourTable::kReachable, m.ticks))) ask(s, parts_->asked, *next, m.ticks);
+  if (neighbour) {
+    address_frame(frame, out, neighbour->mac);
+    return send(s, p, next->port);
+  }
+  if (!hold(parts_->held, p.mbuf, *next, p.meta->ip_bytes, m.ticks)) return drop(s, p, DropReason::k_hold_limit);
+  if (parts_->held_count++ == 0) parts_->oldest_held = m.ticks;
+  add(s.counters().held, 1);
+  if (p.verdict != nullptr) p.verdict->fate = Fate::kHold;
+}
+
+void Router::maintain(PipelineState& s, const Moment& m) noexcept {
+  if (parts_->held_count == 0) return;
+  Ticks oldest = m.ticks;
+  for (HeldPacket& h : parts_->held) {
+    if (h.mbuf == nullptr) continue;
+    auto neighbour = parts_->neighbours->find(h.next.port, h.next.hop, m.ticks);
+    bool over = is_due(h.since + kGiveUp, m.ticks);
+    if (!neighbour && !over) {
+      if (static_cast<int32_t>(h.since - oldest) < 0) oldest = h.since;
+      ask(s, parts_->asked, h.next, m.ticks);
+      continue;
+    }
+    add(s.counters().held, static_cast<uint64_t>(-1));
+    --parts_->held_count;
+    PacketMeta meta{};
+    meta.ip_bytes = h.ip_bytes;
+    PacketRef p{h.mbuf, &meta, nullptr, nullptr};
+    h.mbuf = nullptr;
+    PacketVerdict verdict{};
+    if (s.parts.keep_verdicts) p.verdict = &verdict;
+    const rte_mbuf* name = p.mbuf;
+    if (neighbour) {
+      address_frame(frame_of(p.mbuf), s.port(h.next.port.value), neighbour->mac);
+      send(s, p, h.next.port);
+    } else {
+      drop(s, p, DropReason::k_neighbour_unresolved);
+    }
+    note_late(s, name, verdict.fate, verdict.reason, verdict.out);
+  }
+  parts_->oldest_held = oldest;
+}
+
+BootTime Router::next_timer() const noexcept {
+  if (parts_->held_count == 0) return kNever;
+  return BootTime{parts_->epoch.ns + int64_t{parts_->oldest_held + kGiveUp} * 1'000'000};
+}
+
+void Router::receive(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
+  bool v4 = p.meta->family == 4;
+  const uint8_t* ip = frame_of(p.mbuf) + p.meta->l3;
+  IpAddress source = source_of(ip, v4), own = destination_of(ip, v4);
+  if (p.meta->kind == PacketKind::kIcmpError || p.meta->opening == Opening::kIcmpNot) return drop(s, p, DropReason::k_icmp_unrelated);
+  if (p.meta->opening == Opening::kTcpNot) return drop(s, p, DropReason::k_tcp_no_state);
+  const PortView& port = s.port(p.meta->in_port);
+  Origin origin{source, port.id, p.meta->vlan, load<MacAddress>(frame_of(p.mbuf) + 6)};
+  Evaluation e = evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, own, ServiceKey{p.meta->service}, m.now);
+  add(s.counters().judged, 1);
+  bool admitted = may_originate(port, source) || is_link_local(source);
+  DropReason reason = admitted ? reason_of(e.decision) : DropReason::k_spoofed_source;
+  if (p.verdict != nullptr) {
+    p.verdict->rule = e.decision.rule;
+    p.verdict->tier = static_cast<uint8_t>(e.decision.tier);
+    p.verdict->source_from = static_cast<uint8_t>(e.source.source);
+    p.verdict->source = e.source.identity;
+    p.verdict->destination = e.destination.identity;
+  }
+  if (reason != DropReason::kNone) {
+    note_denied(s, p, source, own, e, reason, m);
+    if (e.decision.reject && reason != DropReason::k_spoofed_source) {
+      answer_reject(s, p, e.source.identity, m);
+      if (p.verdict != nullptr) p.verdict->fate = Fate::kReject;
+    }
+    return drop(s, p, reason);
+  }
+  if (p.meta->icmp_type == (v4 ? kIcmpEcho : kIcmpv6Echo) && (p.meta->proto == IpProto::kIcmp || p.meta->proto == IpProto::kIcmpv6))
+    originate(s, make_echo_reply(s, p), port.id);
+  consume(s, p);
+}
+
+void Router::resolve(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
+  const uint8_t* frame = frame_of(p.mbuf);
+  const PortView& port = s.port(p.meta->in_port);
+  MacAddress mac = load<MacAddress>(frame + 6);
+  auto on_link = [&](const IpAddress& a) {
+    return std::any_of(port.addresses.begin(), port.addresses.end(), [&](const Prefix& own) { return own.contains(a); });
+  };
+  auto is_ours_here = [&](const IpAddress& a) {
+    return a == link_local_of(port.mac) || std::any_of(port.addresses.begin(), port.addresses.end(), [&](const Prefix& own) { return own.address == a; });
+  };
+  rte_mbuf* answer = nullptr;
+  if (p.meta->kind == PacketKind::kArp) {
+    auto arp = load<ArpHeader>(frame + p.meta->l3);
+    IpAddress sender = IpAddress::v4(arp.sender_ip.host()), target = IpAddress::v4(arp.target_ip.host());
+    bool for_us = is_ours_here(target);
+    if (is_ours_here(sender)) return drop(s, p, DropReason::k_arp_invalid);  // somebody claims our address
+    if (for_us && arp.sender_ip.host() != 0 && on_link(sender)) parts_->neighbours->learn(port.id, sender, mac, m.ticks);
+    if (for_us && arp.operation.host() == kArpRequest) answer = make_arp_reply(s, port, target, sender, mac);
+  } else {
+    const uint8_t* at = frame + p.meta->l4;
+    IpAddress source = IpAddress::v6(frame + p.meta->l3 + 8);
+    if (at[0] == kIcmpv6NeighbourSolicitation || at[0] == kIcmpv6NeighbourAdvertisement) {
+      IpAddress target = IpAddress::v6(at + 8);
+      if (at[0] == kIcmpv6NeighbourAdvertisement) {
+        if (is_ours_here(target)) return drop(s, p, DropReason::k_nd_invalid);
+        bool solicited = (load<NeighbourMessage>(at).flags.host() & kNdFlagSolicited) != 0;
+        if (solicited && (on_link(target) || is_link_local(target))) parts_->neighbours->learn(port.id, target, mac, m.ticks);
+      } else if (is_ours_here(target)) {
+        bool named = source != IpAddress{};
+        if (named && (on_link(source) || is_link_local(source))) parts_->neighbours->learn(port.id, source, mac, m.ticks);
+        answer = make_advertisement(s, port, target, source, mac);
+      }
+    }
+  }
+  if (answer != nullptr) {
+    add(s.counters().originated, 1);
+    PacketMeta meta{};
+    send(s, PacketRef{answer, &meta, nullptr, nullptr}, port.id);
+  }
+  consume(s, p);
+}
+
+void Router::answer_no_route(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
+  bool v4 = p.meta->family == 4;
+  const IpAddress* own = own_address_for(s.port(p.meta->in_port), source_of(frame_of(p.mbuf) + p.meta->l3, v4));
+  if (own == nullptr || !s.rejects.take(kIdentityGateway, m.ticks)) return;
+  originate(s, make_icmp_error(s, p, *own, {v4 ? kIcmpUnreachable : kIcmpv6Unreachable, 0}), PortId{p.meta->in_port});
+}
+
+void Router::send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, Ticks now) noexcept {
+  uint8_t* frame = frame_of(mbuf);
+  bool v4 = frame[l3] >> 4 == 4;
+  PacketMeta meta{};
+  PacketRef p{mbuf, &meta, nullptr, nullptr};
+  IpAddress destination = destination_of(frame + l3, v4);
+  auto next = next_hop(destination);
+  if (!next) return drop(s, p, DropReason::k_no_route);
+  // The sender whom it answers was heard a moment ago; where its answer is missing all the same, the packet waits like any other.
+  auto neighbour = parts_->neighbours->find(next->port, next->hop, now);
+  if (neighbour) {
+    address_frame(frame, s.port(next->port.value), neighbour->mac);
+    return send(s, p, next->port);
+  }
+  ask(s, parts_->asked, *next, now);
+  if (!hold(parts_->held, mbuf, *next, 0, now)) return drop(s, p, DropReason::k_hold_limit);
+  if (parts_->held_count++ == 0) parts_->oldest_held = now;
+  add(s.counters().held, 1);
+}
+
+}  // namespace bulkhead

@@ -1,0 +1,69 @@
+#include "dataplane/fastpath/sweep.h"
+
+#include <algorithm>
+
+#include "dataplane/fastpath/flow_step.h"
+
+namespace bulkhead {
+namespace {
+
+constexpr Ticks kRoundMs = 1000;        ///< for the whole table
+constexpr Ticks kUrgentRoundMs = 100;   ///< while what is enforced has changed
+constexpr uint32_t kMostSlots = 2048;   ///< a call: some tens of microseconds
+
+/// An idle flow that lost its permission. A TCP flow stays for its next packet, whose link addresses a reset needs.
+template <class Key>
+void revoke_idle(PipelineState& s, uint32_t slot, DropReason reason, const Moment& m) noexcept {
+  auto& table = s.table<Key>();
+  FlowHot& hot = table.entry(slot).hot;
+  if (hot.state > FlowState::kClosing || !s.parts.settings->reset_on_revoke) {
+    end_flow<Key>(s, slot, EndCause::kRevoked, reason, m);
+    return;
+  }
+  FlowRecord r = record_of<Key>(s, slot, m.snapshot, m.now);
+  r.kind = EventKind::kRevoke;
+  r.end = EndCause::kRevoked;
+  r.reason = reason;
+  r.verdict = static_cast<uint8_t>(Verdict::kDeny);
+  s.parts.events.write(r);
+  add(s.counters().flows_revoked, 1);
+  hot.flags |= kFlowRevoked;
+  table.cold(slot).revoked_for = reason;
+}
+
+template <class Key>
+void sweep_slot(PipelineState& s, uint32_t slot, const Moment& m) noexcept {
+  auto& table = s.table<Key>();
+  if (!table.live(slot)) return;
+  FlowHot& hot = table.entry(slot).hot;
+  if (m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)]) {
+    end_idle<Key>(s, slot, m);
+    return;
+  }
+  if ((hot.flags & kFlowRevoked) != 0 || (hot.checked == m.generation && !is_due(hot.deadline, m.ticks))) return;
+  DropReason reason = rejudge<Key>(s, slot, m);
+  if (reason != DropReason::kNone) revoke_idle<Key>(s, slot, reason, m);
+}
+
+}  // namespace
+
+bool sweep_flows(PipelineState& s, const Moment& m) noexcept {
+  Ticks elapsed = m.ticks - s.sweep_ticks;
+  bool urgent = s.swept_generation != m.generation;
+  uint64_t slots = uint64_t{s.flows4.used_end()} + s.flows6.used_end();
+  if (elapsed == 0) return urgent;
+  if (s.sweep4 == 0 && s.sweep6 == 0) s.sweep_generation = m.generation;
+  s.sweep_ticks = m.ticks;
+  uint64_t due = slots * elapsed / (urgent ? kUrgentRoundMs : kRoundMs) + 1;
+  uint32_t budget = static_cast<uint32_t>(std::min<uint64_t>({due, slots, kMostSlots}));
+  for (; budget != 0 && s.sweep4 < s.flows4.used_end(); --budget) sweep_slot<FlowKey4>(s, s.sweep4++, m);
+  for (; budget != 0 && s.sweep6 < s.flows6.used_end(); --budget) sweep_slot<FlowKey6>(s, s.sweep6++, m);
+  if (s.sweep4 >= s.flows4.used_end() && s.sweep6 >= s.flows6.used_end()) {
+    s.sweep4 = s.sweep6 = 0;
+    s.swept_generation = s.sweep_generation;
+    add(s.counters().sweep_rounds, 1);
+  }
+  return s.swept_generation != m.generation;
+}
+
+}  // namespace bulkhead

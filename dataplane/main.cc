@@ -1,0 +1,130 @@
+// bulkhead-dataplane: the gateway's packet processing. Started by `bulkhead run` or systemd; speaks with its control plane only.
+#include <getopt.h>
+#include <rte_eal.h>
+
+#include <atomic>
+#include <charconv>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <string>
+
+#include "contract/settings.h"
+#include "dataplane/fastpath/eal.h"
+#include "dataplane/fastpath/gateway.h"
+#include "dataplane/fastpath/log.h"
+#include "dataplane/fastpath/privileges.h"
+
+namespace bulkhead {
+namespace {
+
+constexpr char kUsage[] =
+    "usage: bulkhead-dataplane --settings FILE --socket PATH [--peer-uid UID]\n"
+    "\n"
+    "  --settings FILE  what `bulkhead run` made of the gateway's configuration; /dev/fd/N for a descriptor\n"
+    "  --socket PATH    where the control plane attaches\n"
+    "  --peer-uid UID   who may attach beside root\n"
+    "  --version\n";
+
+std::atomic<bool> stop_requested{false};
+
+void request_stop(int) { stop_requested.store(true); }
+
+struct Options {
+  std::string settings;
+  std::string socket;
+  std::optional<uid_t> peer;
+};
+
+Expected<uid_t> parse_uid(const char* text) {
+  uid_t uid = 0;
+  auto [end, error] = std::from_chars(text, text + std::strlen(text), uid);
+  if (error != std::errc{} || *end != '\0') return fail(ErrorCode::kInvalid, std::string("--peer-uid: '") + text + "' is not a user's number");
+  return uid;
+}
+
+Expected<Options> parse_options(int argc, char** argv) {
+  static const option known[] = {{"settings", required_argument, nullptr, 's'}, {"socket", required_argument, nullptr, 'c'},
+                                 {"peer-uid", required_argument, nullptr, 'u'}, {"version", no_argument, nullptr, 'V'},
+                                 {"help", no_argument, nullptr, 'h'},           {nullptr, 0, nullptr, 0}};
+  Options options;
+  for (int chosen; (chosen = getopt_long(argc, argv, "", known, nullptr)) != -1;) {
+    switch (chosen) {
+      case 's':
+        options.settings = optarg;
+        break;
+      case 'c':
+        options.socket = optarg;
+        break;
+      case 'u': {
+        auto uid = parse_uid(optarg);
+        if (!uid) return std::unexpected(uid.error());
+        options.peer = *uid;
+        break;
+      }
+      case 'V':
+        std::puts("bulkhead-dataplane " BULKHEAD_VERSION);
+        std::exit(0);
+      case 'h':
+        std::fputs(kUsage, stdout);
+        std::exit(0);
+      default:
+        std::fputs(kUsage, stderr);
+        std::exit(2);
+    }
+  }
+  if (options.settings.empty() || options.socket.empty() || optind != argc) {
+    std::fputs(kUsage, stderr);
+    std::exit(2);
+  }
+  return options;
+}
+
+Expected<DataplaneSettings> read_settings(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return fail_errno(errno, "settings " + path);
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  auto settings = decode_settings(text);
+  if (!settings) return with_context(settings.error(), "settings " + path);
+  return settings;
+}
+
+void stop_on_signals() {
+  struct sigaction action {};
+  action.sa_handler = request_stop;
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGINT, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+Expected<> run(int argc, char** argv) {
+  auto options = parse_options(argc, argv);
+  if (!options) return std::unexpected(options.error());
+  auto settings = read_settings(options->settings);
+  if (!settings) return std::unexpected(settings.error());
+  stop_on_signals();
+  if (auto forbidden = forbid_new_privileges(); !forbidden) return forbidden;
+  if (auto started = start_eal(*settings); !started) return started;
+  ControlOptions control{.socket = options->socket, .control_plane = options->peer, .gateway = settings->name, .max_flows = settings->max_flows};
+  auto gateway = Gateway::create(*settings, std::move(control));
+  if (!gateway) return std::unexpected(gateway.error());
+  if (auto dropped = drop_privileges((*gateway)->may_reopen()); !dropped) return dropped;
+  if (auto started = (*gateway)->start(); !started) return started;
+  log_line("running: " + std::to_string(settings->ports.size()) + " ports, " + std::to_string(settings->cores.size()) + " workers");
+  (*gateway)->serve(stop_requested);
+  (*gateway)->stop();
+  log_line("stopped");
+  return {};
+}
+
+}  // namespace
+}  // namespace bulkhead
+
+int main(int argc, char** argv) {
+  auto ended = bulkhead::run(argc, argv);
+  if (!ended) bulkhead::log_line("error: " + ended.error().message);
+  return ended ? 0 : 1;
+}
