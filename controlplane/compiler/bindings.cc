@@ -1,0 +1,132 @@
+#include "controlplane/compiler/bindings.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "controlplane/compiler/interner.h"
+
+namespace bulkhead {
+
+namespace {
+
+std::unexpected<Error> wrong(const Policy& policy, const Member& member, const std::string& what) {
+  std::string file = member.file < policy.files.size() ? policy.files[member.file] : "policy";
+  return fail(ErrorCode::kInvalid,
+              file + ":" + std::to_string(member.line) + ": member " + to_string(member.prefix) + ": " + what);
+}
+
+/// The port that a member is bound to on this gateway: none where it names another gateway's.
+Expected<PortId> port_of(const Member& member, const Policy& policy, const CompileTarget& target) {
+  if (member.port.empty()) return kPortNone;
+  std::string_view text = member.port;
+  size_t slash = text.find('/');
+  if (slash == std::string_view::npos) return wrong(policy, member, "port '" + member.port + "' is not GATEWAY/PORT");
+  if (text.substr(0, slash) != target.gateway) return kPortNone;
+  auto named = std::ranges::find(target.port_names, text.substr(slash + 1));
+  if (named == target.port_names.end())
+    return wrong(policy, member, "gateway '" + target.gateway + "' has no port '" + std::string(text.substr(slash + 1)) + "'");
+  return PortId{static_cast<uint8_t>(named - target.port_names.begin())};
+}
+
+bool before(const Endpoint& a, const Endpoint& b) { return std::tie(a.address, a.bits) < std::tie(b.address, b.bits); }
+bool same_prefix(const Endpoint& a, const Endpoint& b) { return a.address == b.address && a.bits == b.bits; }
+
+class Binder {
+ public:
+  Binder(const Policy& policy, const CompileTarget& target) : policy_(policy), target_(target) {
+    workloads_.intern({});  // number 0: none
+  }
+
+  Expected<> add(const Segment& segment, const Member& member) {
+    auto port = port_of(member, policy_, target_);
+    if (!port) return std::unexpected(port.error());
+    Endpoint endpoint{.address = member.prefix.address,
+                      .identity = identity_of(segment.tag).value,
+                      .workload = workloads_.intern(member.workload.empty() ? member.spiffe : member.workload),
+                      .vlan = member.vlan.value_or(0),
+                      .bits = member.prefix.bits,
+                      .port = port->value,
+                      .flags = 0,
+                      .mac = member.mac.value_or(MacAddress{}),
+                      .reserved = {}};
+    if (member.mac) endpoint.flags |= kEndpointHasMac;
+    if (member.vlan) endpoint.flags |= kEndpointHasVlan;
+    if (endpoint.bits == 0) {
+      wholes_.push_back(endpoint);
+    } else {
+      endpoints_.push_back(endpoint);
+    }
+    return {};
+  }
+
+  void add_own(const IpAddress& address) {
+    endpoints_.push_back({.address = address,
+                          .identity = kIdentityGateway.value,
+                          .workload = 0,
+                          .vlan = 0,
+                          .bits = 128,
+                          .port = kPortNone.value,
+                          .flags = 0,
+                          .mac = {},
+                          .reserved = {}});
+  }
+
+  Expected<Bindings> take() {
+    if (!std::ranges::is_sorted(endpoints_, before)) std::ranges::sort(endpoints_, before);
+    auto twice = std::ranges::adjacent_find(endpoints_, same_prefix);
+    if (twice != endpoints_.end()) return explain_duplicate(*twice);
+    if (wholes_.size() > 1) return explain_duplicate(wholes_[0]);
+    for (const Endpoint& whole : wholes_) add_halves(whole);
+
+    Bindings bindings;
+    bindings.endpoints = std::move(endpoints_);
+    bindings.workloads.reserve(workloads_.size());
+    for (uint32_t number = 0; number < workloads_.size(); ++number)
+      bindings.workloads.emplace_back(workloads_[number].begin(), workloads_[number].end());
+    return bindings;
+  }
+
+ private:
+  /// ::/0 as its two halves, since the table has no prefix of length 0; a half that is a member itself stays that.
+  void add_halves(Endpoint whole) {
+    whole.bits = 1;
+    for (uint8_t first_byte : {0x00, 0x80}) {
+      whole.address.bytes[0] = first_byte;
+      auto at = std::ranges::lower_bound(endpoints_, whole, before);
+      if (at == endpoints_.end() || !same_prefix(*at, whole)) endpoints_.insert(at, whole);
+    }
+  }
+
+  /// Off the fast path: goes back to the members for the places.
+  std::unexpected<Error> explain_duplicate(const Endpoint& endpoint) const {
+    const Member* first = nullptr;
+    for (const Segment& segment : policy_.segments) {
+      for (const Member& member : segment.members) {
+        if (member.prefix != Prefix{endpoint.address, endpoint.bits}) continue;
+        if (first != nullptr) return wrong(policy_, member, "stands in line " + std::to_string(first->line) + " already; keep one");
+        first = &member;
+      }
+    }
+    if (first == nullptr) return fail(ErrorCode::kInvalid, "the gateway has address " + to_string(endpoint.address) + " twice");
+    return wrong(policy_, *first, "is one of this gateway's own addresses, segment `gateway`; take it out");
+  }
+
+  const Policy& policy_;
+  const CompileTarget& target_;
+  std::vector<Endpoint> endpoints_;
+  std::vector<Endpoint> wholes_;  // ::/0
+  Interner<char> workloads_;
+};
+
+}  // namespace
+
+Expected<Bindings> bind_members(const Policy& policy, const CompileTarget& target) {
+  Binder binder(policy, target);
+  for (const Segment& segment : policy.segments)
+    for (const Member& member : segment.members)
+      if (auto added = binder.add(segment, member); !added) return std::unexpected(added.error());
+  for (const IpAddress& address : target.own_addresses) binder.add_own(address);
+  return binder.take();
+}
+
+}  // namespace bulkhead

@@ -1,0 +1,51 @@
+// One flow event as one line of JSON.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "contract/events.h"
+#include "controlplane/observe/names.h"
+
+namespace bulkhead {
+
+/// An instant of boot time in UTC, as the wall clock has it now.
+class WallOfBoot {
+ public:
+  WallOfBoot(BootTime boot, WallTime wall) : offset_ns_(wall.ns - boot.ns) {}
+  static WallOfBoot now() { return {boot_now(), wall_now()}; }
+  WallTime operator()(int64_t boot_ns) const { return WallTime{boot_ns + offset_ns_}; }
+
+ private:
+  int64_t offset_ns_;
+};
+
+/// What stands around a record in its line.
+struct LineContext {
+  const PolicyNames* names = nullptr;    ///< of the record's own policy; nullptr: not known
+  const PolicyNames* newest = nullptr;   ///< for segments of records without; nullptr: none
+  const std::vector<std::string>* ports = nullptr;  ///< names by PortId
+  WallOfBoot wall{BootTime{}, WallTime{}};
+};
+
+/// More denies like one that was written: for the line that stands for them.
+struct Repetition {
+  uint64_t count = 0;
+  int64_t first_boot_ns = 0;
+  int64_t last_boot_ns = 0;
+};
+
+/// The line, newline included. Whatever names hold, it is one valid JSON object. `repetition` of count 0: the event itself.
+std::string flow_line(const FlowRecord& record, const LineContext& context, const Repetition& repetition = {});
+
+/// "tcp", "udp", "icmp", "icmp6", "sctp", "proto/N".
+std::string proto_name(uint8_t proto);
+/// "opening", "established", "closing", "open"; empty for a state that doesn't exist.
+std::string_view state_name(uint8_t state);
+/// The segment's name for a record's identity: of its own policy, else of the newest; empty: not known.
+std::string_view segment_of(uint32_t identity, const LineContext& context);
+/// The port's name; empty where there is none.
+std::string_view port_name(uint8_t port, const LineContext& context);
+
+}  // namespace bulkhead

@@ -1,0 +1,249 @@
+// The control loop against a real dataplane's control server: what is in the directory becomes what is enforced.
+#include "controlplane/engine/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "dataplane/fastpath/control.h"
+#include "policy/evaluate.h"
+#include "tests/unit/engine/temporary_directory.h"
+
+namespace bulkhead::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// The part of a dataplane that talks to control planes, on a thread of its own; its one worker sleeps.
+class Dataplane {
+ public:
+  Dataplane(const std::string& socket, const std::string& gateway) {
+    auto made = Telemetry::create(1, 2, 1'000'000'000);
+    EXPECT_TRUE(made) << made.error().message;
+    telemetry_.emplace(std::move(*made));
+    auto listening = ControlServer::listen({socket, std::nullopt, gateway, 1024}, publisher_, *telemetry_, flows_);
+    EXPECT_TRUE(listening) << listening.error().message;
+    server_ = std::move(*listening);
+    thread_ = std::jthread([this](const std::stop_token& stop) {
+      while (!stop.stop_requested()) {
+        server_->step(5);
+        generation_ = publisher_.generation();
+      }
+    });
+  }
+  ~Dataplane() {
+    thread_.request_stop();
+    thread_.join();
+  }
+  uint64_t generation() const { return generation_; }
+  /// What the workers would say to this packet. Only while nothing is being published.
+  Verdict verdict(const char* from, const char* to, uint16_t port) const {
+    const Snapshot* snapshot = published_.current.load();
+    if (snapshot == nullptr) return Verdict::kDeny;
+    return evaluate(*snapshot->image, *snapshot->endpoints, {*parse_address(from), kPortNone, 0, {}}, *parse_address(to),
+                    service_key(IpProto::kTcp, port), boot_now())
+        .decision.verdict;
+  }
+  uint64_t image_generation() const { return published_.current.load()->image_generation; }
+
+ private:
+  Published published_;
+  std::unique_ptr<Quiescence> quiescence_ = Quiescence::create(1);
+  Publisher publisher_{published_, *quiescence_, 1, 2};
+  std::optional<Telemetry> telemetry_;
+  FlowExport flows_{1};
+  std::unique_ptr<ControlServer> server_;
+  std::atomic<uint64_t> generation_{0};
+  std::jthread thread_;
+};
+
+std::string policy_text(const std::string& allow, const std::string& web = "10.1.0.0/24") {
+  return "segments:\n  web: {tag: 100, members: [" + web + "]}\n  db: {tag: 200, members: [10.2.0.0/24]}\n"
+         "policies:\n  - {name: r, from: web, to: db, allow: [" + allow + "]}\n";
+}
+
+/// A control plane that runs, with its directory of policy.
+struct ControlPlane {
+  ControlPlane(const TemporaryDirectory& directory, const DataplaneSettings& settings, const std::string& socket) {
+    std::filesystem::create_directories(directory.path("state"));
+    auto deadlines = Deadlines::open(directory.path("state"), *system_clocks());
+    EXPECT_TRUE(deadlines) << deadlines.error().message;
+    auto created = Engine::create({settings, socket, *FileFeed::open(directory.path("policy")), std::move(*deadlines), board, names, retired});
+    EXPECT_TRUE(created);
+    engine = std::move(*created);
+    thread = std::thread([this] { engine->run(); });
+  }
+  ~ControlPlane() {
+    engine->stop();
+    thread.join();
+  }
+  StateBoard board;
+  NameHistory names;
+  RetiredHits retired;
+  std::unique_ptr<Engine> engine;
+  std::thread thread;
+};
+
+struct EngineTest : testing::Test {
+  TemporaryDirectory directory;
+  DataplaneSettings settings;
+  std::optional<Dataplane> dataplane;
+  std::optional<ControlPlane> control;
+  std::string socket = directory.path("contract.sock");
+
+  void SetUp() override {
+    settings.name = "edge";
+    settings.ports.resize(2);
+    settings.ports[0].name = "left";
+    settings.ports[1].name = "right";
+    directory.write("policy/a.yaml", policy_text("tcp/80"));
+  }
+  void start_dataplane() { dataplane.emplace(socket, "edge"); }
+  void start_control() { control.emplace(directory, settings, socket); }
+  /// Waits until `holds(ControlState)`.
+  template <class Condition>
+  testing::AssertionResult eventually(Condition holds) {
+    for (int i = 0; i < 1000; ++i) {
+      if (holds(control->board.read())) return testing::AssertionSuccess();
+      std::this_thread::sleep_for(10ms);
+    }
+    ControlState state = control->board.read();
+    std::string errors;
+    for (const std::string& error : state.feed.errors) errors += error + "\n";
+    return testing::AssertionFailure() << "not within 10 s; generation " << state.enforced.generation << ", standing "
+                                       << int(state.feed.standing) << "\n" << errors;
+  }
+  auto enforces(uint64_t generation) {
+    return [generation](const ControlState& state) {
+      return state.enforced.generation == generation && state.feed.standing == FeedState::Standing::kInForce;
+    };
+  }
+  static bool is_refused(const ControlState& state) { return state.feed.standing == FeedState::Standing::kRefused; }
+};
+using Engine_ = EngineTest;
+
+TEST_F(Engine_, PolicyInTheDirectory_IsEnforced) {
+  start_dataplane();
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kAllow);
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 81), Verdict::kDeny);
+  ControlState state = control->board.read();
+  EXPECT_EQ(state.policy->policy.rules.size(), 1u);
+  EXPECT_GT(state.enforcement.last_seconds, 0.0);
+  EXPECT_LT(state.enforcement.last_seconds, 10.0);
+}
+
+TEST_F(Engine_, Change_IsEnforcedAsTheNextGeneration) {
+  start_dataplane();
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  directory.write("policy/a.yaml", policy_text("tcp/81"));
+  ASSERT_TRUE(eventually(enforces(2)));
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kDeny);
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 81), Verdict::kAllow);
+}
+
+TEST_F(Engine_, ChangedMembers_AreABatchOnTheSameImage) {
+  start_dataplane();
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  directory.write("policy/a.yaml", policy_text("tcp/80", "10.1.0.0/25"));
+  ASSERT_TRUE(eventually(enforces(2)));
+  EXPECT_EQ(dataplane->image_generation(), 1u);
+  EXPECT_EQ(control->board.read().enforced.image_generation, 1u);
+  EXPECT_EQ(dataplane->verdict("10.1.0.200", "10.2.0.1", 80), Verdict::kDeny) << "no member any more";
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kAllow);
+}
+
+TEST_F(Engine_, ChangeThatChangesNothing_IsNotPublished) {
+  start_dataplane();
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  auto before = control->board.read().policy;
+  directory.write("policy/a.yaml", policy_text("tcp/80") + "\n\n");
+  ASSERT_TRUE(eventually([&](const ControlState& state) { return state.policy != before; }));
+  EXPECT_TRUE(eventually(enforces(1)));
+  EXPECT_EQ(dataplane->generation(), 1u);
+}
+
+TEST_F(Engine_, BrokenPolicy_IsRefusedAndTheOldOneStays) {
+  start_dataplane();
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  directory.write("policy/a.yaml", policy_text("tcp/81") + "nonsense: 1\n");
+  ASSERT_TRUE(eventually(is_refused));
+  EXPECT_FALSE(control->board.read().feed.errors.empty());
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kAllow);
+  EXPECT_EQ(dataplane->generation(), 1u);
+  directory.write("policy/a.yaml", policy_text("tcp/81"));
+  ASSERT_TRUE(eventually(enforces(2)));
+  EXPECT_TRUE(control->board.read().feed.errors.empty());
+}
+
+TEST_F(Engine_, PolicyWhoseOwnTestFails_IsRefused) {
+  start_dataplane();
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  std::string tests = "tests:\n  - {from: web, to: db, service: tcp/81, expect: deny}\n";
+  directory.write("policy/a.yaml", policy_text("tcp/81") + tests);
+  ASSERT_TRUE(eventually(is_refused));
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 81), Verdict::kDeny);
+  directory.write("policy/a.yaml", policy_text("tcp/82") + tests);
+  ASSERT_TRUE(eventually(enforces(2)));
+}
+
+TEST_F(Engine_, TestAtAnInstant_IsJudgedThen) {
+  start_dataplane();
+  directory.write("policy/a.yaml",
+                  "segments:\n  web: {tag: 100, members: [10.1.0.0/24]}\n  db: {tag: 200, members: [10.2.0.0/24]}\n"
+                  "policies:\n  - {name: r, from: web, to: db, allow: [tcp/80], until: 2100-01-01T00:00:00Z}\n"
+                  "tests:\n  - {from: web, to: db, service: tcp/80, expect: allow}\n"
+                  "  - {from: web, to: db, service: tcp/80, at: 2100-01-02T00:00:00Z, expect: deny}\n");
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  EXPECT_NE(directory.read("state/deadlines.json").find("\"until\""), std::string::npos);
+}
+
+TEST_F(Engine_, DataplaneThatComesLater_IsGivenThePolicy) {
+  start_control();
+  ASSERT_TRUE(eventually([](const ControlState& state) { return !state.dataplane; }));
+  std::this_thread::sleep_for(50ms);
+  start_dataplane();
+  ASSERT_TRUE(eventually(enforces(1)));
+}
+
+TEST_F(Engine_, DataplaneThatRestarts_IsGivenItsStateAgain) {
+  start_dataplane();
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  dataplane.reset();
+  ASSERT_TRUE(eventually([](const ControlState& state) { return !state.dataplane && state.enforced.generation == 0; }));
+  start_dataplane();
+  ASSERT_TRUE(eventually(enforces(2)));
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kAllow);
+}
+
+TEST_F(Engine_, NewControlPlane_TakesOverAboveTheGenerationInForce) {
+  start_dataplane();
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  control.reset();
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kAllow) << "without a control plane the last state stays";
+  directory.write("policy/a.yaml", policy_text("tcp/81"));
+  start_control();
+  ASSERT_TRUE(eventually(enforces(2)));
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kDeny);
+}
+
+TEST_F(Engine_, DataplaneOfAnotherGateway_IsGivenNothing) {
+  dataplane.emplace(socket, "another");
+  start_control();
+  std::this_thread::sleep_for(300ms);
+  EXPECT_EQ(dataplane->generation(), 0u);
+  EXPECT_EQ(control->board.read().dataplane, nullptr);
+}
+
+}  // namespace
+}  // namespace bulkhead::test

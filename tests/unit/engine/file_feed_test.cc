@@ -1,0 +1,180 @@
+// Every way in which a policy directory changes is seen, once, and soon.
+#include "controlplane/feeds/file_feed.h"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <filesystem>
+
+#include "tests/unit/engine/temporary_directory.h"
+
+namespace bulkhead::test {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+constexpr int64_t kMillisecond = 1'000'000;
+
+std::string segment(const std::string& name, int tag) {
+  return "segments:\n  " + name + ": {tag: " + std::to_string(tag) + ", members: [10." + std::to_string(tag % 200) + ".0.0/16]}\n";
+}
+
+struct FileFeedTest : testing::Test {
+  TemporaryDirectory directory;
+  std::optional<FileFeed> feed;
+
+  void SetUp() override {
+    directory.write("policy/a.yaml", segment("web", 100));
+    open("policy");
+    EXPECT_EQ(names(next(0ms)), "web ");
+  }
+  void open(const std::string& name) {
+    auto opened = FileFeed::open(directory.path(name));
+    ASSERT_TRUE(opened) << opened.error().message;
+    feed.emplace(std::move(*opened));
+  }
+  /// Runs the feed as the control loop does, until it gives a reading or `within` has passed.
+  std::optional<PolicyReading> next(std::chrono::milliseconds within = 1500ms) {
+    BootTime end{boot_now().ns + within.count() * kMillisecond};
+    do {
+      if (auto reading = feed->read_if_due(boot_now(), wall_now())) return reading;
+      int64_t wait = std::min(feed->next_wake().ns, end.ns) - boot_now().ns;
+      pollfd fd{feed->fd(), POLLIN, 0};
+      ::poll(&fd, 1, static_cast<int>(std::max<int64_t>(0, wait / kMillisecond + 1)));
+    } while (boot_now() < end);
+    return std::nullopt;
+  }
+  static std::string names(const std::optional<PolicyReading>& reading) {
+    if (!reading) return "nothing";
+    if (!reading->loaded.policy) return "refused";
+    std::string names;
+    for (const Segment& segment : reading->loaded.policy->segments) names += segment.name + " ";
+    return names;
+  }
+};
+using FileFeed_ = FileFeedTest;
+
+TEST_F(FileFeed_, NothingChanged_NothingIsRead) { EXPECT_EQ(names(next(300ms)), "nothing"); }
+
+TEST_F(FileFeed_, FileEditedInPlace_IsRead) {
+  directory.write("policy/a.yaml", segment("edited", 101));
+  EXPECT_EQ(names(next()), "edited ");
+}
+
+TEST_F(FileFeed_, FileCreated_IsRead) {
+  directory.write("policy/b.yaml", segment("db", 200));
+  EXPECT_EQ(names(next()), "db web ");
+}
+
+TEST_F(FileFeed_, FileRenamedOver_IsRead) {
+  directory.write("new.yaml", segment("renamed", 102));
+  fs::rename(directory.path("new.yaml"), directory.path("policy/a.yaml"));
+  EXPECT_EQ(names(next()), "renamed ");
+}
+
+TEST_F(FileFeed_, FileDeleted_IsRead) {
+  fs::remove(directory.path("policy/a.yaml"));
+  auto reading = next();
+  ASSERT_TRUE(reading);
+}
+
+TEST_F(FileFeed_, DirectoryReplaced_IsReadAndWatchedOn) {
+  directory.write("new/a.yaml", segment("second", 103));
+  fs::rename(directory.path("policy"), directory.path("old"));
+  fs::rename(directory.path("new"), directory.path("policy"));
+  EXPECT_EQ(names(next()), "second ");
+  directory.write("policy/a.yaml", segment("third", 104));
+  EXPECT_EQ(names(next()), "third ");
+  directory.write("old/a.yaml", segment("gone", 105));
+  EXPECT_EQ(names(next(300ms)), "nothing") << "the directory that was moved away is none of ours";
+}
+
+TEST_F(FileFeed_, DirectoryGone_IsAnErrorAndItsReturnIsRead) {
+  fs::rename(directory.path("policy"), directory.path("away"));
+  EXPECT_EQ(names(next()), "refused");
+  fs::rename(directory.path("away"), directory.path("policy"));
+  EXPECT_EQ(names(next()), "web ");
+}
+
+/// A ConfigMap's volume: FILE -> ..data/FILE, ..data -> ..TIMESTAMP, which is switched by a rename.
+TEST_F(FileFeed_, KubernetesSymlinkSwitched_IsRead) {
+  directory.write("map/..1/a.yaml", segment("one", 110));
+  fs::create_directory_symlink("..1", directory.path("map/..data"));
+  fs::create_symlink("..data/a.yaml", directory.path("map/a.yaml"));
+  open("map");
+  EXPECT_EQ(names(next()), "one ");
+  directory.write("map/..2/a.yaml", segment("two", 111));
+  fs::create_directory_symlink("..2", directory.path("map/..data_tmp"));
+  fs::rename(directory.path("map/..data_tmp"), directory.path("map/..data"));
+  EXPECT_EQ(names(next()), "two ");
+}
+
+TEST_F(FileFeed_, DirectoryIsASymlinkThatIsSwitched_IsRead) {
+  directory.write("releases/1/a.yaml", segment("one", 110));
+  directory.write("releases/2/a.yaml", segment("two", 111));
+  fs::create_directory_symlink("releases/1", directory.path("current"));
+  open("current");
+  EXPECT_EQ(names(next()), "one ");
+  fs::create_directory_symlink("releases/2", directory.path("next"));
+  fs::rename(directory.path("next"), directory.path("current"));
+  EXPECT_EQ(names(next()), "two ");
+}
+
+TEST_F(FileFeed_, MembersFileOutsideTheDirectory_IsWatched) {
+  directory.write("lists/web.csv", "prefix\n10.9.0.1\n");
+  directory.write("policy/a.yaml", "segments:\n  web: {tag: 100, members_file: ../lists/web.csv}\n");
+  auto reading = next();
+  ASSERT_TRUE(reading && reading->loaded.policy) << (reading ? to_string(reading->loaded.diagnostics.at(0)) : "nothing");
+  EXPECT_EQ(reading->loaded.policy->segments[0].members.size(), 1u);
+  directory.write("lists/web.csv", "prefix\n10.9.0.1\n10.9.0.2\n");
+  reading = next();
+  ASSERT_TRUE(reading && reading->loaded.policy);
+  EXPECT_EQ(reading->loaded.policy->segments[0].members.size(), 2u);
+}
+
+TEST_F(FileFeed_, BrokenFile_IsReadAsErrors) {
+  directory.write("policy/a.yaml", "segments: [\n");
+  auto reading = next();
+  ASSERT_TRUE(reading);
+  EXPECT_FALSE(reading->loaded.policy);
+  EXPECT_TRUE(has_errors(reading->loaded.diagnostics));
+}
+
+TEST_F(FileFeed_, ManyWrites_AreOneReading) {
+  for (int i = 0; i < 20; ++i) directory.write("policy/f" + std::to_string(i) + ".yaml", segment("s" + std::to_string(i), 120 + i));
+  auto reading = next();
+  ASSERT_TRUE(reading && reading->loaded.policy);
+  EXPECT_EQ(reading->loaded.policy->segments.size(), 21u);
+  EXPECT_EQ(names(next(300ms)), "nothing");
+}
+
+TEST_F(FileFeed_, ChangeIsTimedFromWhenItWasFirstSeen) {
+  BootTime before = boot_now();
+  directory.write("policy/b.yaml", segment("db", 200));
+  feed->read_if_due(boot_now(), wall_now());  // sees it, and waits for quiet
+  BootTime seen_by = boot_now();
+  auto reading = next();
+  ASSERT_TRUE(reading);
+  EXPECT_GE(reading->seen, before);
+  EXPECT_LE(reading->seen, seen_by);
+}
+
+TEST_F(FileFeed_, ConstantChange_IsReadAfterTheLatest) {
+  BootTime begun = boot_now();
+  std::optional<PolicyReading> reading;
+  for (int i = 0; !reading && i < 1000; ++i) {
+    directory.write("policy/b.yaml", segment("db", 200));
+    reading = next(5ms);
+  }
+  ASSERT_TRUE(reading);
+  EXPECT_GE(boot_now().ns - begun.ns, FileFeed::kQuiet.count());
+}
+
+TEST_F(FileFeed_, ReadAnyway_ReadsWhatDidNotChange) {
+  feed->read_anyway(boot_now());
+  EXPECT_EQ(names(next(100ms)), "web ");
+}
+
+}  // namespace
+}  // namespace bulkhead::test

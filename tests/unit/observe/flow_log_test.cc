@@ -1,0 +1,237 @@
+// The flow log: lines that parse whatever is in them, repeated denies in one, rotation, and a disk that is full.
+#include "controlplane/observe/flow_log.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tests/unit/engine/temporary_directory.h"
+#include "tests/unit/observe/record.h"
+
+namespace bulkhead::test {
+namespace {
+
+using Json = nlohmann::json;
+constexpr int64_t kSecond = 1'000'000'000;
+constexpr WallTime kWall{1'700'000'000 * kSecond};
+
+PolicyNames names_of_policy(const std::string& rule = "web-calls-db") {
+  PolicyNames names;
+  names.generation = 7, names.image_generation = 7;
+  names.rules = {rule};
+  names.segments = {{100, "web"}, {200, "db"}};
+  names.workloads = {""};
+  return names;
+}
+
+Json line_of(const FlowRecord& record, const PolicyNames* names, const PolicyNames* newest = nullptr,
+             const Repetition& repetition = {}) {
+  static const std::vector<std::string> ports{"left", "right"};
+  std::string line = flow_line(record, {names, newest, &ports, WallOfBoot(BootTime{2 * kSecond}, kWall)}, repetition);
+  EXPECT_EQ(line.back(), '\n');
+  EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1);
+  return Json::parse(line);
+}
+
+TEST(FlowLine, Open_NamesEverything) {
+  PolicyNames names = names_of_policy();
+  Json line = line_of(record(EventKind::kOpen), &names);
+  EXPECT_EQ(line["event"], "open");
+  EXPECT_EQ(line["time"], "2023-11-14T22:13:20Z");
+  EXPECT_EQ(line["proto"], "tcp");
+  EXPECT_EQ(line["src"], "10.1.0.5");
+  EXPECT_EQ(line["src_port"], 40000);
+  EXPECT_EQ(line["dst"], "10.2.0.9");
+  EXPECT_EQ(line["dst_port"], 5432);
+  EXPECT_EQ(line["service"], "tcp/5432");
+  EXPECT_EQ(line["in_port"], "left");
+  EXPECT_EQ(line["out_port"], "right");
+  EXPECT_EQ(line["src_segment"], "web");
+  EXPECT_EQ(line["dst_segment"], "db");
+  EXPECT_EQ(line["verdict"], "allow");
+  EXPECT_EQ(line["rule"], "web-calls-db");
+  EXPECT_EQ(line["reason"], "allowed");
+  EXPECT_EQ(line["generation"], 7);
+  EXPECT_FALSE(line.contains("count"));
+}
+
+TEST(FlowLine, Close_HasTrafficBothWaysAndHowItEnded) {
+  PolicyNames names = names_of_policy();
+  Json line = line_of(record(EventKind::kClose), &names);
+  EXPECT_EQ(line["packets_out"], 3);
+  EXPECT_EQ(line["packets_back"], 2);
+  EXPECT_EQ(line["bytes_out"], 300);
+  EXPECT_EQ(line["bytes_back"], 200);
+  EXPECT_EQ(line["end"], "fin");
+}
+
+TEST(FlowLine, ImplicitDeny_HasNoRuleAndTierDefault) {
+  PolicyNames names = names_of_policy();
+  Json line = line_of(record(EventKind::kDeny), &names);
+  EXPECT_EQ(line["reason"], "policy_denied");
+  EXPECT_TRUE(line["rule"].is_null());
+  EXPECT_EQ(line["tier"], "default");
+  EXPECT_TRUE(line["out_port"].is_null());
+}
+
+TEST(FlowLine, HostileName_StaysOneValidLine) {
+  PolicyNames names = names_of_policy("a\"b\\c\nd\x01\xff\xfe");
+  Json line = line_of(record(EventKind::kOpen), &names);
+  EXPECT_TRUE(line["rule"].get<std::string>().starts_with("a\"b\\c\nd\x01"));
+}
+
+TEST(FlowLine, UnknownPolicy_HasNoRuleButTheNewestSegments) {
+  PolicyNames newest = names_of_policy();
+  Json line = line_of(record(EventKind::kOpen), nullptr, &newest);
+  EXPECT_TRUE(line["rule"].is_null());
+  EXPECT_EQ(line["src_segment"], "web");
+}
+
+TEST(RepeatedDenies, FirstIsWrittenAndTheRestStandInOneLine) {
+  RepeatedDenies denies;
+  EXPECT_TRUE(denies.note(record(EventKind::kDeny), BootTime{0}));
+  for (int i = 0; i < 41; ++i) EXPECT_FALSE(denies.note(record(EventKind::kDeny), BootTime{i}));
+  EXPECT_TRUE(denies.take_due(BootTime{9 * kSecond}).empty());
+  auto due = denies.take_due(BootTime{10 * kSecond});
+  ASSERT_EQ(due.size(), 1u);
+  EXPECT_EQ(due[0].repetition.count, 41u);
+  EXPECT_TRUE(denies.take_due(BootTime{20 * kSecond}).empty()) << "quiet for a window: forgotten";
+  EXPECT_EQ(denies.kinds(), 0u);
+}
+
+TEST(RepeatedDenies, AnotherServiceOrReason_IsAnotherKind) {
+  RepeatedDenies denies;
+  FlowRecord deny = record(EventKind::kDeny);
+  EXPECT_TRUE(denies.note(deny, BootTime{0}));
+  deny.source_port = 1;
+  EXPECT_FALSE(denies.note(deny, BootTime{0})) << "the client's port is not part of it";
+  deny.reason = DropReason::k_contained;
+  EXPECT_TRUE(denies.note(deny, BootTime{0}));
+  EXPECT_TRUE(denies.note(record(EventKind::kDeny, "10.1.0.5", "10.2.0.9", 5433), BootTime{0}));
+}
+
+TEST(RepeatedDenies, FloodOfKinds_IsBoundedAndCounted) {
+  RepeatedDenies denies;
+  uint64_t written = 0, kinds = 100'000;
+  FlowRecord deny = record(EventKind::kDeny);
+  for (uint64_t i = 0; i < kinds; ++i) {
+    deny.source = IpAddress::v4(0x0a000000 + static_cast<uint32_t>(i));
+    written += denies.note(deny, BootTime{5 * kSecond});
+  }
+  EXPECT_EQ(written, RepeatedDenies::kMaxLinesPerSecond);
+  EXPECT_LE(denies.kinds(), RepeatedDenies::kMaxKinds);
+  auto unlisted = denies.take_unlisted(BootTime{5 * kSecond});
+  ASSERT_EQ(unlisted.size(), 1u);
+  EXPECT_EQ(unlisted[0].reason, DropReason::k_policy_denied);
+  EXPECT_EQ(written + unlisted[0].count, kinds) << "nothing is lost silently";
+}
+
+struct FlowLogTest : testing::Test {
+  TemporaryDirectory directory;
+  std::shared_ptr<NameHistory> names = std::make_shared<NameHistory>();
+
+  FlowLog open(const std::string& path, uint32_t rotate_mib = 1, uint32_t keep = 2) {
+    auto log = FlowLog::open({path, rotate_mib, keep}, {"left", "right"}, names);
+    EXPECT_TRUE(log) << log.error().message;
+    return std::move(*log);
+  }
+  std::vector<Json> lines(const std::string& name) const {
+    std::vector<Json> all;
+    std::istringstream in(directory.read(name));
+    for (std::string line; std::getline(in, line);) all.push_back(Json::parse(line));
+    return all;
+  }
+};
+using FlowLog_ = FlowLogTest;
+
+TEST_F(FlowLog_, Events_AreLinesInOrderInADirectoryThatWasMissing) {
+  FlowLog log = open(directory.path("made/here/flows.jsonl"));
+  std::vector<FlowRecord> events{record(EventKind::kOpen), record(EventKind::kDeny), record(EventKind::kClose)};
+  log.write(events, BootTime{0}, kWall);
+  auto written = lines("made/here/flows.jsonl");
+  ASSERT_EQ(written.size(), 3u);
+  EXPECT_EQ(written[0]["event"], "open");
+  EXPECT_EQ(written[1]["event"], "deny");
+  EXPECT_EQ(written[2]["event"], "close");
+  namespace fs = std::filesystem;
+  auto mode = fs::status(directory.path("made/here/flows.jsonl")).permissions();
+  EXPECT_EQ(mode & (fs::perms::others_all | fs::perms::group_write), fs::perms::none);
+}
+
+TEST_F(FlowLog_, RepeatedDenies_BecomeACount) {
+  FlowLog log = open(directory.path("flows.jsonl"));
+  std::vector<FlowRecord> events(1000, record(EventKind::kDeny));
+  log.write(events, BootTime{0}, kWall);
+  EXPECT_EQ(lines("flows.jsonl").size(), 1u);
+  log.write({}, BootTime{11 * kSecond}, kWall);
+  auto written = lines("flows.jsonl");
+  ASSERT_EQ(written.size(), 2u);
+  EXPECT_EQ(written[1]["count"], 999);
+}
+
+TEST_F(FlowLog_, End_WritesWhatWasKeptBack) {
+  FlowLog log = open(directory.path("flows.jsonl"));
+  std::vector<FlowRecord> events(3, record(EventKind::kDeny));
+  log.write(events, BootTime{0}, kWall);
+  log.finish(BootTime{1}, kWall);
+  EXPECT_EQ(lines("flows.jsonl").at(1)["count"], 2);
+}
+
+TEST_F(FlowLog_, FullFile_Rotates) {
+  FlowLog log = open(directory.path("flows.jsonl"));
+  std::vector<FlowRecord> events(2000, record(EventKind::kOpen));
+  size_t kept = 0;
+  for (int i = 0; i < 5; ++i) log.write(events, BootTime{0}, kWall);
+  namespace fs = std::filesystem;
+  for (const char* name : {"flows.jsonl", "flows.jsonl.1", "flows.jsonl.2"}) {
+    ASSERT_TRUE(fs::exists(directory.path(name))) << name;
+    EXPECT_LE(fs::file_size(directory.path(name)), (1u << 20) + 1024) << name;
+    kept += lines(name).size();
+  }
+  EXPECT_FALSE(fs::exists(directory.path("flows.jsonl.3")));
+  EXPECT_LT(kept, 10'000u);
+  EXPECT_EQ(log.lost(), 0u);
+}
+
+TEST_F(FlowLog_, FullDisk_IsCountedAndNothingElse) {
+  FlowLog log = open("/dev/full");
+  std::vector<FlowRecord> events(10, record(EventKind::kOpen));
+  log.write(events, BootTime{0}, kWall);
+  log.write(events, BootTime{1}, kWall);
+  EXPECT_EQ(log.lost(), 20u);
+}
+
+TEST_F(FlowLog_, DiskWithRoomAgain_IsWrittenAgainWithoutATornLine) {
+  FlowLog log = open(directory.path("flows.jsonl"));
+  std::vector<FlowRecord> events(3, record(EventKind::kOpen));
+  log.write(events, BootTime{0}, kWall);
+  auto size = std::filesystem::file_size(directory.path("flows.jsonl"));
+
+  ::signal(SIGXFSZ, SIG_IGN);
+  rlimit unlimited{}, tight{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &unlimited), 0);
+  tight = {size + 100, unlimited.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &tight), 0);
+  log.write(events, BootTime{1}, kWall);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &unlimited), 0);
+  EXPECT_EQ(log.lost(), 3u);
+  EXPECT_EQ(std::filesystem::file_size(directory.path("flows.jsonl")), size) << "the torn part was taken back";
+
+  log.write(events, BootTime{2}, kWall);
+  EXPECT_EQ(lines("flows.jsonl").size(), 6u);
+  EXPECT_EQ(log.lost(), 3u);
+}
+
+TEST_F(FlowLog_, PathThatCannotBe_IsAClearError) {
+  directory.write("file", "");
+  auto log = FlowLog::open({directory.path("file/flows.jsonl"), 1, 1}, {}, names);
+  ASSERT_FALSE(log);
+  EXPECT_NE(log.error().message.find("flow log"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace bulkhead::test

@@ -1,0 +1,172 @@
+// The metrics' text: valid in both formats, escaped, and with everything that is promised.
+#include "controlplane/observe/metrics.h"
+
+#include <gtest/gtest.h>
+#include <httplib.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "controlplane/observe/metrics_server.h"
+#include "tests/unit/engine/temporary_directory.h"
+
+namespace bulkhead::test {
+namespace {
+
+/// A gateway with some of everything.
+MetricsInput full_input() {
+  MetricsInput in;
+  in.version = "1.2.3";
+  in.now = BootTime{10'000'000'000};
+  in.port_names = {"left", "right"};
+  in.state.enforced = {5, 4};
+  in.state.welcome.max_flows = 1024;
+  in.state.feed.standing = FeedState::Standing::kInForce;
+  in.state.feed.changed = WallTime{1};
+  in.state.feed.changed_boot = BootTime{7'500'000'000};
+  in.state.enforcement.add(0.003);
+  in.state.enforcement.add(100);
+  Readings readings;
+  readings.received = 100, readings.transmitted = 90, readings.dropped = 10;
+  readings.drops[static_cast<size_t>(DropReason::k_policy_denied)] = 10;
+  readings.tcp_established = 3;
+  readings.ports.resize(2);
+  readings.ports[1].tx_bytes = 12345;
+  in.readings = readings;
+  in.busy_ratios = {0.25};
+
+  auto loaded = load_policy_text({{"p.yaml", "segments:\n  a: {tag: 10, members: [10.0.0.0/8]}\n"
+                                             "policies:\n  - {name: r1, from: a, to: a, allow: [tcp/80]}\n"
+                                             "  - {name: r2, from: a, to: a, deny: [tcp/81], audit: true}\n"}},
+                                 WallTime{0});
+  EXPECT_TRUE(loaded.policy);
+  auto policy = make_explainable(std::move(*loaded.policy), {}, wall_as_boot);
+  EXPECT_TRUE(policy);
+  in.state.policy = std::move(*policy);
+  in.rule_hits = {{7, 0}, {0, 9}};
+  return in;
+}
+
+bool has_line(const std::string& text, const std::string& line) {
+  return ("\n" + text).find("\n" + line + "\n") != std::string::npos;
+}
+
+TEST(Metrics, OpenMetrics_HasEveryPromisedSample) {
+  std::string text = metrics_text(full_input(), MetricsFormat::kOpenMetrics);
+  for (const char* line :
+       {"bulkhead_build_info{version=\"1.2.3\"} 1", "bulkhead_port_packets_total{port=\"left\",direction=\"rx\"} 0",
+        "bulkhead_port_bytes_total{port=\"right\",direction=\"tx\"} 12345", "bulkhead_drops_total{reason=\"policy_denied\"} 10",
+        "bulkhead_drops_total{reason=\"tx_full\"} 0", "bulkhead_flows{state=\"tcp_established\"} 3",
+        "bulkhead_flow_table_capacity 1024", "bulkhead_new_flows_total 0", "bulkhead_policy_generation 5",
+        "bulkhead_rule_hits_total{rule=\"r1\",verdict=\"allow\"} 7", "bulkhead_audit_hits_total{rule=\"r2\",verdict=\"deny\"} 9",
+        "bulkhead_decision_to_enforcement_seconds_bucket{le=\"0.0025\"} 0",
+        "bulkhead_decision_to_enforcement_seconds_bucket{le=\"0.005\"} 1",
+        "bulkhead_decision_to_enforcement_seconds_bucket{le=\"10.0\"} 1",
+        "bulkhead_decision_to_enforcement_seconds_bucket{le=\"+Inf\"} 2", "bulkhead_decision_to_enforcement_seconds_count 2",
+        "bulkhead_feed_age_seconds{feed=\"file\"} 2.5", "bulkhead_events_lost_total 0",
+        "bulkhead_worker_busy_ratio{worker=\"0\"} 0.25", "bulkhead_packets_received_total 100",
+        "bulkhead_packets_transmitted_total 90", "bulkhead_flow_log_lost_total 0", "bulkhead_dataplane_up 1",
+        "# TYPE bulkhead_drops counter", "# UNIT bulkhead_port_bytes bytes"})
+    EXPECT_TRUE(has_line(text, line)) << line;
+  EXPECT_TRUE(text.ends_with("\n# EOF\n"));
+}
+
+TEST(Metrics, NoDataplane_SaysSoAndGivesNoCounters) {
+  MetricsInput in = full_input();
+  in.readings.reset();
+  std::string text = metrics_text(in, MetricsFormat::kOpenMetrics);
+  EXPECT_TRUE(has_line(text, "bulkhead_dataplane_up 0"));
+  EXPECT_EQ(text.find("bulkhead_drops"), std::string::npos);
+}
+
+/// OpenMetrics 1.0: families are contiguous, each is described once, samples belong to the family above them.
+TEST(Metrics, OpenMetrics_FamiliesAreWellFormed) {
+  std::istringstream in(metrics_text(full_input(), MetricsFormat::kOpenMetrics));
+  std::set<std::string> families, samples;
+  std::string family;
+  for (std::string line; std::getline(in, line);) {
+    if (line == "# EOF") continue;
+    if (line.starts_with("# HELP ")) {
+      family = line.substr(7, line.find(' ', 7) - 7);
+      EXPECT_TRUE(families.insert(family).second) << "twice: " << family;
+    } else if (line.starts_with("# ")) {
+      EXPECT_EQ(line.substr(7, line.find(' ', 7) - 7), family);
+    } else {
+      EXPECT_TRUE(line.starts_with(family)) << line << " under " << family;
+      EXPECT_TRUE(samples.insert(line.substr(0, line.rfind(' '))).second) << "twice: " << line;
+    }
+  }
+}
+
+TEST(Metrics, Promtool_HasNoComplaint) {
+  if (std::system("command -v promtool >/dev/null") != 0) GTEST_SKIP() << "promtool isn't installed (Debian: prometheus)";
+  TemporaryDirectory directory;
+  directory.write("metrics", metrics_text(full_input(), MetricsFormat::kPrometheus));
+  int status = std::system(("promtool check metrics < " + directory.path("metrics") + " > " + directory.path("said") + " 2>&1").c_str());
+  EXPECT_EQ(status, 0) << directory.read("said");
+  EXPECT_EQ(directory.read("said"), "");
+}
+
+TEST(MetricsText, LabelValues_AreEscaped) {
+  MetricsText out(MetricsFormat::kOpenMetrics);
+  out.family("m", MetricType::kGauge, "Help with \\ and\nnewline.");
+  out.sample(uint64_t{1}, {{"rule", "a\"b\\c\nd"}});
+  std::string text = out.finish();
+  EXPECT_TRUE(has_line(text, "m{rule=\"a\\\"b\\\\c\\nd\"} 1"));
+  EXPECT_TRUE(has_line(text, "# HELP m Help with \\\\ and\\nnewline."));
+}
+
+TEST(RetiredHits, CountsOutliveTheirImage) {
+  MetricsInput in = full_input();
+  const ImageView& image = in.state.policy->view;
+  RetiredHits retired;
+  retired.add(image, in.rule_hits, image);
+  retired.add(image, in.rule_hits, image);
+  EXPECT_EQ(retired.of(image, RuleIndex{0}).decided, 14u);
+  EXPECT_EQ(retired.of(image, RuleIndex{1}).audited, 18u);
+}
+
+struct MetricsServerTest : testing::Test {
+  std::unique_ptr<MetricsServer> server;
+  int port = 0;
+  void SetUp() override {
+    for (port = 19464; port < 19564 && !server; ++port)
+      if (auto started = MetricsServer::start("127.0.0.1:" + std::to_string(port), [](MetricsFormat format) {
+            return std::string(format == MetricsFormat::kOpenMetrics ? "open" : "plain");
+          }))
+        server = std::move(*started);
+    --port;
+    ASSERT_TRUE(server);
+  }
+};
+
+TEST_F(MetricsServerTest, Accept_ChoosesTheFormat) {
+  httplib::Client client("127.0.0.1", port);
+  auto plain = client.Get("/metrics");
+  ASSERT_TRUE(plain);
+  EXPECT_EQ(plain->body, "plain");
+  EXPECT_EQ(plain->get_header_value("Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
+  auto open = client.Get("/metrics", {{"Accept", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}});
+  ASSERT_TRUE(open);
+  EXPECT_EQ(open->body, "open");
+  EXPECT_EQ(open->get_header_value("Content-Type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
+}
+
+TEST_F(MetricsServerTest, TakenPort_IsAnError) {
+  auto second = MetricsServer::start("127.0.0.1:" + std::to_string(port), [](MetricsFormat) { return std::string(); });
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, ErrorCode::kExists);
+}
+
+TEST(MetricsServer, AddressThatIsNone_IsAnError) {
+  for (const char* listen : {"", "localhost", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:70000", ":9464"}) {
+    auto started = MetricsServer::start(listen, [](MetricsFormat) { return std::string(); });
+    ASSERT_FALSE(started) << listen;
+    EXPECT_EQ(started.error().code, ErrorCode::kInvalid) << listen;
+  }
+}
+
+}  // namespace
+}  // namespace bulkhead::test
