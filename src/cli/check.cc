@@ -1,0 +1,234 @@
+// `bulkhead check`: everything that can be known wrong before anything runs.
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <set>
+#include <sstream>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "cli/command.h"
+#include "cli/json.h"
+#include "config/gateway.h"
+#include "config/policy.h"
+#include "controlplane/compiler/compile.h"
+
+namespace bulkhead {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// What was looked at and what was found, over all arguments.
+struct Findings {
+  Diagnostics diagnostics;
+  size_t gateways = 0, policies = 0;
+  size_t segments = 0, rules = 0, tests = 0;
+
+  /// Adds each once: two gateways may name the same policy directory.
+  void add(const Diagnostics& more) {
+    for (const Diagnostic& d : more)
+      if (seen_.insert(to_string(d)).second) diagnostics.push_back(d);
+  }
+  void add(Severity severity, Location where, std::string message) {
+    add({Diagnostic{severity, std::move(where), std::move(message)}});
+  }
+  size_t count(Severity severity) const {
+    return static_cast<size_t>(std::ranges::count(diagnostics, severity, &Diagnostic::severity));
+  }
+
+ private:
+  std::set<std::string> seen_;
+};
+
+/// The first line that holds `text`; 0 where none does.
+uint32_t line_with(const std::string& file, const std::string& text) {
+  std::ifstream in(file);
+  std::string line;
+  for (uint32_t number = 1; std::getline(in, line); ++number)
+    if (line.find(text) != std::string::npos) return number;
+  return 0;
+}
+
+/// Names what af_packet can't do, so that nobody relies on it (docs/devices.md).
+void warn_of_af_packet(const GatewayConfig& config, Findings& findings) {
+  for (const PortSetting& port : config.dataplane.ports) {
+    if (!port.device.starts_with("af_packet:")) continue;
+    findings.add(Severity::kWarning, {config.file, line_with(config.file, port.device), 1},
+                 "port '" + port.name + "': af_packet is for trying things: the kernel reassembles fragments before the gateway "
+                 "sees them and hides the outer VLAN tag of QinQ, and frames may be lost uncounted; use af_xdp in production");
+  }
+}
+
+/// Whether everything in `prefix` is within one of `sources`.
+bool within(const Prefix& prefix, const std::vector<Prefix>& sources) {
+  return std::ranges::any_of(sources, [&](const Prefix& s) { return s.bits <= prefix.bits && s.contains(prefix.address); });
+}
+
+/// What the policy says of this gateway's ports.
+void check_member_ports(const GatewayConfig& config, const Policy& policy, Findings& findings) {
+  for (const Segment& segment : policy.segments) {
+    for (const Member& member : segment.members) {
+      size_t slash = member.port.find('/');
+      if (slash == std::string::npos || member.port.substr(0, slash) != config.dataplane.name) continue;
+      std::string name = member.port.substr(slash + 1);
+      Location where{policy.files[member.file], member.line, 1};
+      auto port = std::ranges::find(config.dataplane.ports, name, &PortSetting::name);
+      if (port == config.dataplane.ports.end()) {
+        findings.add(Severity::kError, where,
+                     "member " + to_string(member.prefix) + " is bound to port '" + name + "', which gateway '" +
+                         config.dataplane.name + "' (" + config.file + ") doesn't have");
+      } else if (!port->any_source && !within(member.prefix, port->sources)) {
+        findings.add(Severity::kWarning, where,
+                     "member " + to_string(member.prefix) + " is outside the `sources` of port '" + member.port +
+                         "', so its packets will be dropped as spoofed_source");
+      }
+    }
+  }
+}
+
+/// What only the compiler finds: requirements that contradict each other, limits of the format.
+void check_compiles(const Policy& policy, const CompileTarget& target, const std::string& path, Findings& findings) {
+  if (auto compiled = compile(policy, target, wall_as_boot); !compiled)
+    findings.add(Severity::kError, {path, 0, 0}, compiled.error().message);
+}
+
+void count_policy(const Policy& policy, Findings& findings) {
+  ++findings.policies;
+  findings.segments += policy.segments.size();
+  findings.rules += policy.rules.size();
+  findings.tests += policy.tests.size();
+}
+
+void check_policy(const LoadedPolicy& loaded, const std::string& path, Findings& findings) {
+  findings.add(loaded.diagnostics);
+  if (!loaded.policy) return;
+  count_policy(*loaded.policy, findings);
+  check_compiles(*loaded.policy, CompileTarget{}, path, findings);
+}
+
+void check_gateway(const std::string& file, Findings& findings) {
+  LoadedGateway loaded = load_gateway(file);
+  findings.add(loaded.diagnostics);
+  ++findings.gateways;
+  if (!loaded.config) return;
+  warn_of_af_packet(*loaded.config, findings);
+  if (loaded.config->policy.empty()) return;
+  LoadedPolicy policy = load_policy(loaded.config->policy, wall_now());
+  findings.add(policy.diagnostics);
+  if (!policy.policy) return;
+  count_policy(*policy.policy, findings);
+  check_member_ports(*loaded.config, *policy.policy, findings);
+  check_compiles(*policy.policy, target_of(loaded.config->dataplane), loaded.config->policy, findings);
+}
+
+std::vector<std::string> yaml_files(const std::string& directory, Findings& findings) {
+  std::vector<std::string> files;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(directory, error))
+    if (entry.path().extension() == ".yaml" && !entry.is_directory()) files.push_back(entry.path().string());
+  if (error) findings.add(Severity::kError, {directory, 0, 0}, "can't be read: " + error.message());
+  std::ranges::sort(files);
+  return files;
+}
+
+/// Files that aren't a gateway's, taken together as one policy.
+void check_policy_files(const std::vector<std::string>& files, Findings& findings) {
+  if (files.empty()) return;
+  if (files.size() == 1) return check_policy(load_policy(files[0], wall_now()), files[0], findings);
+  std::vector<std::pair<std::string, std::string>> texts;
+  for (const std::string& file : files) {
+    std::ifstream in(file, std::ios::binary);
+    std::ostringstream text;
+    if (text << in.rdbuf(); !in) {
+      findings.add(Severity::kError, {file, 0, 0}, "can't be read");
+      return;
+    }
+    texts.emplace_back(file, text.str());
+  }
+  check_policy(load_policy_text(texts, wall_now()), files[0], findings);
+}
+
+/// A directory is a policy, unless gateways' files stand in it too.
+void check_directory(const std::string& directory, Findings& findings) {
+  std::vector<std::string> gateways, others;
+  for (const std::string& file : yaml_files(directory, findings)) (is_gateway_file(file) ? gateways : others).push_back(file);
+  if (gateways.empty()) return check_policy(load_policy(directory, wall_now()), directory, findings);
+  for (const std::string& file : gateways) check_gateway(file, findings);
+  check_policy_files(others, findings);
+}
+
+Findings check_paths(const std::vector<std::string>& paths) {
+  Findings findings;
+  std::vector<std::string> policy_files;
+  for (const std::string& path : paths) {
+    std::error_code error;
+    fs::file_status status = fs::status(path, error);
+    if (!fs::exists(status)) {
+      findings.add(Severity::kError, {path, 0, 0}, error ? "can't be read: " + error.message() : "does not exist");
+    } else if (fs::is_directory(status)) {
+      check_directory(path, findings);
+    } else if (is_gateway_file(path)) {
+      check_gateway(path, findings);
+    } else {
+      policy_files.push_back(path);
+    }
+  }
+  check_policy_files(policy_files, findings);
+  return findings;
+}
+
+Json to_json(const Diagnostics& diagnostics) {
+  Json array = Json::array();
+  for (const Diagnostic& d : diagnostics)
+    array.push_back({{"file", d.where.file},
+                     {"line", d.where.line},
+                     {"column", d.where.column},
+                     {"severity", d.severity == Severity::kError ? "error" : "warning"},
+                     {"message", d.message}});
+  return array;
+}
+
+std::string plural(size_t count, const std::string& one, const std::string& many) {
+  return std::to_string(count) + " " + (count == 1 ? one : many);
+}
+
+std::string summary(const Findings& f) {
+  return fmt::format("{}, {} ({}, {}, {}): {}, {}\n", plural(f.gateways, "gateway", "gateways"),
+                     plural(f.policies, "policy", "policies"), plural(f.segments, "segment", "segments"),
+                     plural(f.rules, "rule", "rules"), plural(f.tests, "test", "tests"),
+                     plural(f.count(Severity::kError), "error", "errors"),
+                     plural(f.count(Severity::kWarning), "warning", "warnings"));
+}
+
+struct Options {
+  std::vector<std::string> paths;
+  bool json = false;
+};
+
+ExitCode check(const Options& options) {
+  Findings findings = check_paths(options.paths);
+  if (options.json) {
+    print(json_line(to_json(findings.diagnostics)));
+  } else {
+    print_diagnostics(findings.diagnostics);
+    print(summary(findings));
+  }
+  return has_errors(findings.diagnostics) ? ExitCode::kNo : ExitCode::kSuccess;
+}
+
+}  // namespace
+
+void add_check(CLI::App& app, Task& chosen) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = add_command(app, "check", "Validate configuration and policy, nothing else",
+                                  "bulkhead check /etc/bulkhead/gateway.yaml");
+  command->add_option("path", options->paths, "Gateway files, policy files, policy directories")
+      ->required()
+      ->type_name("FILE|DIR");
+  command->add_flag("--json", options->json, "Print the diagnostics as a JSON array");
+  command->callback([options, &chosen] { chosen = [options] { return check(*options); }; });
+}
+
+}  // namespace bulkhead

@@ -1,0 +1,96 @@
+#include <map>
+
+#include "cli/live_tables.h"
+
+namespace bulkhead {
+
+/// 0 stands for "no such time" on the wire.
+static Json time_or_null(int64_t ns) { return ns == 0 ? Json(nullptr) : Json(ns); }
+
+Json status_json(const v1::Status& s) {
+  Json workers = Json::array(), ports = Json::array(), errors = Json::array();
+  for (const auto& w : s.workers()) workers.push_back({{"worker", w.number()}, {"busy_ratio", w.busy_ratio()}});
+  for (const auto& p : s.ports())
+    ports.push_back({{"name", p.name()},
+                     {"device", p.device()},
+                     {"attached", p.attached()},
+                     {"up", p.up()},
+                     {"rx_packets", p.rx_packets()},
+                     {"rx_bytes", p.rx_bytes()},
+                     {"tx_packets", p.tx_packets()},
+                     {"tx_bytes", p.tx_bytes()},
+                     {"missed", p.missed()}});
+  for (const std::string& error : s.policy_feed().errors()) errors.push_back(error);
+  const auto& c = s.conservation();
+  return {{"gateway", s.gateway()},
+          {"version", s.version()},
+          {"dataplane_connected", s.dataplane_connected()},
+          {"started_ns", time_or_null(s.started_ns())},
+          {"generation", s.generation()},
+          {"image_generation", s.image_generation()},
+          {"segments", s.segments()},
+          {"rules", s.rules()},
+          {"endpoints", s.endpoints()},
+          {"live_flows", s.live_flows()},
+          {"max_flows", s.max_flows()},
+          {"events_lost", s.events_lost()},
+          {"last_enforcement_seconds", s.last_enforcement_seconds()},
+          {"policy",
+           {{"source", s.policy_feed().source()},
+            {"state", s.policy_feed().state()},
+            {"changed_ns", time_or_null(s.policy_feed().changed_ns())},
+            {"errors", std::move(errors)}}},
+          {"workers", std::move(workers)},
+          {"ports", std::move(ports)},
+          {"conservation",
+           {{"received", c.received()},
+            {"originated", c.originated()},
+            {"transmitted", c.transmitted()},
+            {"consumed", c.consumed()},
+            {"held", c.held()},
+            {"dropped", c.dropped()}}}};
+}
+
+Json flows_json(const v1::FlowList& list) {
+  Json flows = Json::array();
+  for (const auto& f : list.flows())
+    flows.push_back({{"proto", f.proto()},
+                     {"src", {{"address", f.source()}, {"port", f.source_port()}, {"segment", f.source_segment()}}},
+                     {"dst", {{"address", f.destination()}, {"port", f.destination_port()}, {"segment", f.destination_segment()}}},
+                     {"service", f.service()},
+                     {"rule", f.rule().empty() ? Json(nullptr) : Json(f.rule())},
+                     {"state", f.state()},
+                     {"in", f.in_port()},
+                     {"out", f.out_port()},
+                     {"packets_out", f.packets_out()},
+                     {"packets_back", f.packets_back()},
+                     {"bytes_out", f.bytes_out()},
+                     {"bytes_back", f.bytes_back()},
+                     {"opened_ns", f.opened_ns()},
+                     {"last_ns", f.last_ns()},
+                     {"until_ns", time_or_null(f.until_ns())},
+                     {"generation", f.generation()},
+                     {"zone", f.zone()}});
+  return {{"total", list.total()}, {"flows", std::move(flows)}};
+}
+
+Json drops_json(const v1::DropList& list) {
+  Json drops = Json::array(), guards = Json::array(), hints = Json::array();
+  for (const auto& d : list.drops()) drops.push_back({{"reason", d.reason()}, {"packets", d.packets()}, {"help", d.help()}});
+  for (const auto& g : list.guards())
+    guards.push_back({{"port", g.port()}, {"dropped", g.dropped()}, {"passed", g.passed()}, {"missed", g.missed()}});
+  for (const std::string& hint : list.hints()) hints.push_back(hint);
+  return {{"drops", std::move(drops)}, {"guards", std::move(guards)}, {"hints", std::move(hints)}};
+}
+
+Json segments_json(const v1::SegmentList& list) {
+  Json segments = Json::array();
+  for (const auto& s : list.segments()) {
+    Json labels = Json::object();
+    for (const auto& [key, value] : std::map<std::string, std::string>(s.labels().begin(), s.labels().end())) labels[key] = value;
+    segments.push_back({{"name", s.name()}, {"tag", s.tag()}, {"members", s.members()}, {"labels", std::move(labels)}});
+  }
+  return {{"segments", std::move(segments)}};
+}
+
+}  // namespace bulkhead

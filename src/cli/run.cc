@@ -1,0 +1,166 @@
+// `bulkhead run`: the gateway in the foreground, all its processes.
+#include <pwd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "cli/command.h"
+#include "cli/json.h"
+#include "cli/supervisor.h"
+#include "cli/text.h"
+#include "config/gateway.h"
+#include "contract/channel.h"
+
+namespace bulkhead {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string config;
+  bool json = false;
+};
+
+/// Where an executable may stand: beside this one, in the build tree that this one stands in, as installed, in PATH.
+Expected<std::string> find_program(const std::string& name, const std::string& build_directory) {
+  std::error_code error;
+  fs::path here = fs::read_symlink("/proc/self/exe", error).parent_path();
+  std::vector<fs::path> places{here / name,
+                               here / "../.." / build_directory / name,
+                               here / "../libexec/bulkhead" / name,
+                               here / "../libexec" / name};
+  std::string_view path = std::getenv("PATH") ? std::getenv("PATH") : "";
+  while (!path.empty()) {
+    size_t colon = path.find(':');
+    places.push_back(fs::path(path.substr(0, colon)) / name);
+    path = colon == std::string_view::npos ? std::string_view{} : path.substr(colon + 1);
+  }
+  for (const fs::path& place : places)
+    if (place.is_absolute() && access(place.c_str(), X_OK) == 0 && !fs::is_directory(place, error)) return place.lexically_normal().string();
+  return fail(ErrorCode::kNotFound, name + " is neither beside " + (here / "bulkhead").string() + " nor in PATH; is the installation complete?");
+}
+
+/// The process that listens at a Unix socket; 0: nobody does.
+pid_t listener_of(const std::string& path, int type) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return 0;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  Fd fd(socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd || connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return 0;
+  ucred peer{};
+  socklen_t bytes = sizeof peer;
+  return getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &bytes) == 0 ? peer.pid : -1;
+}
+
+Expected<void> check_alone(const GatewayConfig& config) {
+  for (auto [path, type] : {std::pair{config.controlplane.socket, SOCK_STREAM}, std::pair{config.contract_socket(), SOCK_SEQPACKET}})
+    if (pid_t pid = listener_of(path, type); pid != 0)
+      return fail(ErrorCode::kExists, fmt::format("a gateway runs already at {} (pid {}); stop it, or give this one another `controlplane.socket`",
+                                                  path, pid));
+  return {};
+}
+
+Expected<passwd> find_user(const std::string& name) {
+  errno = 0;
+  if (passwd* user = getpwnam(name.c_str())) return *user;
+  return fail(ErrorCode::kNotFound, fmt::format("the user '{0}' that the control plane shall run as doesn't exist; create it with "
+                                                "`useradd --system --no-create-home {0}`, or name another one as `controlplane.user`", name));
+}
+
+/// A directory of the control plane's own, which it couldn't make itself. One that exists stays as it is.
+Expected<void> make_directory(const fs::path& directory, mode_t mode, const passwd& owner) {
+  std::error_code error;
+  if (directory.empty() || fs::exists(directory, error)) return {};
+  if (directory.has_parent_path()) fs::create_directories(directory.parent_path(), error);
+  if (mkdir(directory.c_str(), mode) != 0 && errno != EEXIST) return fail_errno(errno, directory.string());
+  if (chown(directory.c_str(), owner.pw_uid, owner.pw_gid) != 0) return fail_errno(errno, directory.string());
+  return {};
+}
+
+Expected<void> make_directories(const ControlplaneConfig& config, const passwd& owner) {
+  if (auto made = make_directory(fs::path(config.socket).parent_path(), 0755, owner); !made) return made;
+  if (auto made = make_directory(config.state, 0750, owner); !made) return made;
+  return make_directory(fs::path(config.flow_log.path).parent_path(), 0750, owner);
+}
+
+/// The settings in memory that the dataplane reads at each of its starts: /dev/fd/N opens them from the beginning.
+Expected<Fd> settings_file(const DataplaneSettings& settings) {
+  std::string text = encode(settings);
+  Fd fd(memfd_create("bulkhead-settings", MFD_CLOEXEC));
+  if (!fd) return fail_errno(errno, "memfd_create");
+  if (write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) return fail_errno(errno, "writing the settings");
+  return fd;
+}
+
+bool is_socket(const std::string& path) {
+  struct stat status;
+  return stat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
+LineSink line_sink(bool json) {
+  return [json](const std::string& from, const std::string& line) {
+    std::string text = json ? json_line({{"from", from.empty() ? "run" : from}, {"line", line}})
+                            : (from.empty() ? "bulkhead run" : from) + ": " + printable(line) + "\n";
+    std::fputs(text.c_str(), stderr);
+  };
+}
+
+Expected<void> run_gateway(const GatewayConfig& config, const LineSink& sink) {
+  if (geteuid() != 0)
+    return fail(ErrorCode::kPermission, "needs root, to open ports and hugepages; the control plane gives it up, the dataplane keeps what it needs");
+  if (auto alone = check_alone(config); !alone) return alone;
+  auto owner = find_user(config.controlplane.user);
+  if (!owner) return std::unexpected(owner.error());
+  auto dataplane = find_program("bulkhead-dataplane", "dataplane/fastpath");
+  if (!dataplane) return std::unexpected(dataplane.error());
+  auto controlplane = find_program("bulkhead-controlplane", "controlplane");
+  if (!controlplane) return std::unexpected(controlplane.error());
+  if (auto made = make_directories(config.controlplane, *owner); !made) return made;
+  auto settings = settings_file(config.dataplane);
+  if (!settings) return std::unexpected(settings.error());
+
+  std::string contract = config.contract_socket();
+  unlink(contract.c_str());  // left behind: nobody listens there
+  std::vector<ChildProgram> programs(2);
+  programs[0] = {"dataplane",
+                 {*dataplane, "--settings", fmt::format("/dev/fd/{}", settings->get()), "--socket", contract, "--peer-uid",
+                  std::to_string(owner->pw_uid)},
+                 settings->get(), false, {}};
+  programs[1] = {"controlplane",
+                 {*controlplane, "--config", fs::absolute(config.file).string(), "--dataplane-socket", contract},
+                 -1, true, [contract] { return is_socket(contract); }};
+  return supervise(programs, sink);
+}
+
+ExitCode run(const Options& options) {
+  LoadedGateway loaded = load_gateway(options.config);
+  print_diagnostics(loaded.diagnostics);
+  if (!loaded.config) return complain("run", options.config + " has errors; nothing was started", ExitCode::kNo);
+  auto done = run_gateway(*loaded.config, line_sink(options.json));
+  return done ? ExitCode::kSuccess : complain("run", done.error().message, ExitCode::kNo);
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Task& chosen) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = add_command(app, "run", "Start the gateway in the foreground, all its processes",
+                                  "bulkhead run --config /etc/bulkhead/gateway.yaml");
+  command->add_option("--config", options->config, "The gateway's configuration")->required()->type_name("FILE");
+  command->add_flag("--json", options->json, "Log lines on standard error as JSON objects");
+  command->callback([options, &chosen] { chosen = [options] { return run(*options); }; });
+}
+
+}  // namespace bulkhead

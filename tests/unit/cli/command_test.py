@@ -1,0 +1,427 @@
+"""The bulkhead command as people and scripts run it. Usage: command_test.py PATH_OF_BULKHEAD"""
+
+import json
+import os
+import pathlib
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import textwrap
+import unittest
+
+BULKHEAD = sys.argv.pop(1)
+
+GATEWAY = """
+gateway: {name: edge-1}
+dataplane:
+  mode: wire
+  ports:
+    - {name: left, device: "tap:bk-left", link: attached, sources: [10.1.0.0/24]}
+    - {name: right, device: "tap:bk-right", link: attached, sources: [10.2.0.0/24]}
+  wires: [[left, right]]
+policy: policy/
+"""
+
+POLICY = """
+segments:
+  web: {tag: 100, members: [10.1.0.0/24]}
+  db: {tag: 200, members: [10.2.0.0/24]}
+policies:
+  - {name: web-calls-db, from: web, to: db, allow: [udp/53, tcp/5432]}
+  - {name: no-telnet, tier: guardrail, from: any, to: any, deny: [tcp/23]}
+tests:
+  - {from: web, to: db, service: udp/53, expect: allow}
+"""
+
+
+class Place:
+    """A directory with a gateway and its policy, gone at the end."""
+
+    def __init__(self, case, gateway=GATEWAY, policy=POLICY):
+        directory = tempfile.TemporaryDirectory()
+        case.addCleanup(directory.cleanup)
+        self.path = pathlib.Path(directory.name)
+        self.gateway = self.path / "gateway.yaml"
+        self.gateway.write_text(gateway)
+        self.policy = self.path / "policy"
+        self.policy.mkdir()
+        (self.policy / "p.yaml").write_text(policy)
+
+
+def run(*arguments, env=None):
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "BULKHEAD_SOCKET")}
+    return subprocess.run([BULKHEAD, *map(str, arguments)], capture_output=True, text=True, timeout=60,
+                          env=environment | (env or {}))
+
+
+def checksum(data):
+    data += b"\0" * (len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def udp(source, destination, source_port, destination_port, payload=b"ping"):
+    """An Ethernet frame with a UDP datagram in IPv4, checksums right."""
+    addresses = socket.inet_aton(source) + socket.inet_aton(destination)
+    length = 8 + len(payload)
+    header = struct.pack("!HHHH", source_port, destination_port, length, 0)
+    total = checksum(addresses + struct.pack("!BBH", 0, 17, length) + header + payload)
+    ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 7, 0, 64, 17, 0) + addresses
+    ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
+    ethernet = bytes.fromhex("020000000009 020000000005".replace(" ", "")) + b"\x08\x00"
+    return ethernet + ip + header[:6] + struct.pack("!H", total or 0xFFFF) + payload
+
+
+def write_pcap(path, frames):
+    """frames: (nanoseconds, frame)."""
+    with open(path, "wb") as out:
+        out.write(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1))
+        for time, frame in frames:
+            out.write(struct.pack("<IIII", time // 10**9, time % 10**9, len(frame), len(frame)) + frame)
+
+
+def read_pcap(path):
+    data = path.read_bytes()
+    frames, at = [], 24
+    while at < len(data):
+        seconds, fraction, captured, _ = struct.unpack_from("<IIII", data, at)
+        frames.append((seconds * 10**9 + fraction, data[at + 16:at + 16 + captured]))
+        at += 16 + captured
+    return frames
+
+
+class ExitCodes(unittest.TestCase):
+    def expect(self, code, *arguments, says=""):
+        done = run(*arguments)
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertIn(says, done.stderr)
+        return done
+
+    def test_no_command_is_usage(self):
+        self.expect(2)
+
+    def test_unknown_command_is_usage_and_says_how_to_get_help(self):
+        self.expect(2, "frobnicate", says="bulkhead --help")
+
+    def test_unknown_option_is_usage_and_is_named(self):
+        self.expect(2, "check", "--frobnicate", "x", says="--frobnicate")
+
+    def test_missing_required_option_is_usage_and_is_named(self):
+        self.expect(2, "explain", "--to", "10.2.0.9", "--service", "tcp/1", says="--from")
+
+    def test_command_of_a_later_version_is_usage_and_says_so(self):
+        for command in "plan reach top trace quarantine release grant revoke svid bench".split():
+            self.expect(2, command, says=f"{command} is not available in this version")
+
+    def test_help_on_every_command_has_an_example(self):
+        for command in "run check explain test replay status flows drops segments completion".split():
+            done = self.expect(0, command, "--help")
+            self.assertIn("Example: ", done.stdout)
+            self.assertIn(f"bulkhead {command}", done.stdout)
+
+    def test_version_is_printed(self):
+        self.assertRegex(self.expect(0, "--version").stdout, r"^bulkhead \d+\.\d+\.\d+\n$")
+
+    def test_gateway_that_is_not_there_is_unreachable(self):
+        for command in "status flows drops segments".split():
+            self.expect(3, command, "--socket", "/nonexistent/control.sock", says="/nonexistent/control.sock")
+
+    def test_explain_without_policy_asks_the_gateway_of_the_environment(self):
+        done = run("explain", "--from", "10.1.0.5", "--to", "10.2.0.9", "--service", "tcp/1",
+                   env={"BULKHEAD_SOCKET": "/nonexistent/env.sock"})
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn("/nonexistent/env.sock", done.stderr)
+
+    def test_flows_of_what_is_no_address_is_usage(self):
+        self.expect(2, "flows", "--address", "web", says="--address")
+
+
+class Check(unittest.TestCase):
+    def test_good_gateway_passes_with_a_summary(self):
+        done = run("check", Place(self).gateway)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout, "1 gateway, 1 policy (2 segments, 2 rules, 1 test): 0 errors, 0 warnings\n")
+
+    def test_error_has_file_line_and_column(self):
+        place = Place(self, policy=POLICY.replace("to: db, allow", "to: dbx, allow"))
+        done = run("check", place.policy)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r"(?m)^" + str(place.policy) + r"/p\.yaml:6:\d+: error: .*dbx")
+
+    def test_json_is_an_array_of_diagnostics(self):
+        place = Place(self, policy=POLICY.replace("to: db, allow", "to: dbx, allow"))
+        done = run("check", "--json", place.policy)
+        self.assertEqual(done.returncode, 1)
+        [found] = json.loads(done.stdout)
+        self.assertEqual(list(found), ["file", "line", "column", "severity", "message"])
+        self.assertEqual((found["line"], found["severity"]), (6, "error"))
+
+    def test_policy_of_the_gateway_is_checked_too(self):
+        place = Place(self, policy=POLICY.replace("tag: 200", "tag: 100"))
+        self.assertEqual(run("check", place.gateway).returncode, 1)
+
+    def test_member_on_a_port_that_the_gateway_lacks_is_an_error(self):
+        place = Place(self, policy=POLICY.replace("[10.2.0.0/24]", "[{prefix: 10.2.0.0/24, port: edge-1/middle}]"))
+        done = run("check", place.gateway)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("'middle'", done.stderr)
+
+    def test_member_outside_its_ports_sources_is_a_warning(self):
+        place = Place(self, policy=POLICY.replace("[10.2.0.0/24]", "[{prefix: 10.3.0.0/24, port: edge-1/right}]"))
+        done = run("check", place.gateway)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("warning: member 10.3.0.0/24 is outside the `sources`", done.stderr)
+
+    def test_af_packet_is_a_warning_that_names_its_limits(self):
+        done = run("check", Place(self, gateway=GATEWAY.replace("tap:bk-left", "af_packet:ga")).gateway)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stderr, r"gateway\.yaml:6:1: warning: .*fragments.*QinQ")
+
+    def test_missing_file_is_an_error_that_names_it(self):
+        done = run("check", "/nonexistent/gateway.yaml")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("/nonexistent/gateway.yaml: error: ", done.stderr)
+
+    def test_policy_files_are_one_policy(self):
+        place = Place(self)
+        (place.path / "a.yaml").write_text("segments: {web: {tag: 100, members: [10.1.0.0/24]}}\n")
+        (place.path / "b.yaml").write_text("policies: [{name: x, from: web, to: web, allow: [tcp]}]\n")
+        self.assertEqual(run("check", place.path / "a.yaml", place.path / "b.yaml").returncode, 0)
+        self.assertEqual(run("check", place.path / "b.yaml").returncode, 1)
+
+    def test_directory_with_a_gateway_is_taken_apart(self):
+        done = run("check", Place(self).path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("1 gateway, 1 policy", done.stdout)
+
+
+class Explain(unittest.TestCase):
+    def explain(self, *arguments, service="tcp/5432", source="10.1.0.5"):
+        return run("explain", "--policy", Place(self).policy, "--from", source, "--to", "10.2.0.9", "--service", service, *arguments)
+
+    def test_json_has_the_promised_keys_in_order(self):
+        answer = json.loads(self.explain("--json").stdout)
+        self.assertEqual(list(answer), ["verdict", "reason", "rule", "tier", "mtls", "until", "src", "dst", "service", "lost", "generation"])
+        self.assertEqual(list(answer["src"]), ["address", "segment", "tag", "source", "binding"])
+
+    def test_implicit_deny_has_no_rule_and_tier_default(self):
+        answer = json.loads(self.explain("--json", service="tcp/1").stdout)
+        self.assertEqual((answer["verdict"], answer["rule"], answer["tier"]), ("deny", None, "default"))
+
+    def test_verdict_as_expected_is_success(self):
+        self.assertEqual(self.explain("--expect", "allow").returncode, 0)
+
+    def test_another_verdict_than_expected_is_no(self):
+        done = self.explain("--expect", "allow", service="tcp/23")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("expected allow, got deny", done.stderr)
+
+    def test_deny_without_expectation_is_success(self):
+        self.assertEqual(self.explain(service="tcp/23").returncode, 0)
+
+    def test_segment_as_source_is_usage(self):
+        done = self.explain(source="web")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--from: 'web' is not an IPv4 or IPv6 address", done.stderr)
+
+    def test_two_families_are_usage(self):
+        self.assertEqual(self.explain(source="fd00::1").returncode, 2)
+
+    def test_range_of_services_is_usage(self):
+        self.assertEqual(self.explain(service="tcp/1-9").returncode, 2)
+
+    def test_instant_without_policy_is_usage(self):
+        done = run("explain", "--from", "10.1.0.5", "--to", "10.2.0.9", "--service", "tcp/1", "--at", "2027-01-01T00:00:00Z")
+        self.assertEqual(done.returncode, 2)
+
+    def test_broken_policy_is_no(self):
+        place = Place(self, policy="segments: [")
+        done = run("explain", "--policy", place.policy, "--from", "10.1.0.5", "--to", "10.2.0.9", "--service", "tcp/1")
+        self.assertEqual(done.returncode, 1)
+
+
+class PolicyTests(unittest.TestCase):
+    def test_passing_tests_are_counted(self):
+        done = run("test", Place(self).policy)
+        self.assertEqual((done.returncode, done.stdout), (0, "1 of 1 tests passed\n"))
+
+    def test_failure_is_told_with_its_place_and_explanation(self):
+        place = Place(self, policy=POLICY + "  - {from: web, to: db, service: tcp/23, expect: allow}\n")
+        done = run("test", place.policy)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, r"p\.yaml:10:\d+: error: test web -> db, tcp/23: expected allow, got deny")
+        self.assertIn("no-telnet (tier guardrail", done.stdout)
+        self.assertTrue(done.stdout.endswith("1 of 2 tests passed\n"), done.stdout)
+
+    def test_json_holds_count_and_failures(self):
+        place = Place(self, policy=POLICY + "  - {from: web, to: db, service: tcp/23, expect: allow}\n")
+        answer = json.loads(run("test", "--json", place.policy).stdout)
+        self.assertEqual((answer["tests"], answer["passed"], answer["failed"]), (2, 1, 1))
+        self.assertEqual(answer["failures"][0]["explanation"]["rule"], "no-telnet")
+
+
+class Run(unittest.TestCase):
+    def test_broken_configuration_starts_nothing(self):
+        done = run("run", "--config", Place(self, gateway="gateway: {}\n").gateway)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("nothing was started", done.stderr)
+
+    def test_second_gateway_on_the_same_socket_is_refused_with_the_first_ones_pid(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root")
+        place = Place(self)
+        path = str(place.path / "control.sock")
+        with socket.socket(socket.AF_UNIX) as first:
+            first.bind(path)
+            first.listen()
+            place.gateway.write_text(GATEWAY + f"controlplane: {{user: nobody, socket: {path}}}\n")
+            done = run("run", "--config", place.gateway)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"runs already at {path} (pid {os.getpid()})", done.stderr)
+
+    def test_unknown_user_is_named_with_what_to_do(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root")
+        place = Place(self)
+        place.gateway.write_text(GATEWAY + f"controlplane: {{user: no-such-user, socket: {place.path}/control.sock}}\n")
+        done = run("run", "--config", place.gateway)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("useradd --system", done.stderr)
+
+
+class Completion(unittest.TestCase):
+    def complete(self, *words):
+        script = textwrap.dedent(f"""
+            source <({BULKHEAD} completion bash)
+            COMP_WORDS=({" ".join(words)} ''); COMP_CWORD={len(words)}
+            [ "${{COMP_WORDS[-2]}}" = -- ] && {{ COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; }}
+            _bulkhead; echo "${{COMPREPLY[@]}}" """)
+        return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.split()
+
+    def test_bash_completes_commands(self):
+        words = self.complete("bulkhead")
+        self.assertLessEqual({"run", "check", "explain", "replay", "--version"}, set(words))
+        self.assertNotIn("plan", words)
+
+    def test_bash_completes_options_of_the_command(self):
+        self.assertIn("--ignore-checksums", self.complete("bulkhead", "replay", "--"))
+
+    def test_zsh_script_names_every_command(self):
+        script = run("completion", "zsh").stdout
+        self.assertTrue(script.startswith("#compdef bulkhead\n"))
+        for command in ("run", "check", "explain", "test", "replay", "status", "flows", "drops", "segments"):
+            self.assertIn(f"'{command}:", script)
+
+
+class Replay(unittest.TestCase):
+    START = 1_700_000_000_123_456_789
+
+    def setUp(self):
+        self.place = Place(self)
+        self.left = self.place.path / "left.pcap"
+        self.right = self.place.path / "right.pcap"
+        self.asked = udp("10.1.0.5", "10.2.0.9", 40000, 53)
+        self.answered = udp("10.2.0.9", "10.1.0.5", 53, 40000)
+        self.denied = udp("10.1.0.5", "10.2.0.9", 40000, 99)
+        write_pcap(self.left, [(self.START, self.asked), (self.START + 2000, self.denied)])
+        write_pcap(self.right, [(self.START + 1000, self.answered)])
+
+    def replay(self, *arguments, out="out"):
+        done = run("replay", "--config", self.place.gateway, "--out", self.place.path / out, "--verdicts", "-", *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def both(self):
+        return self.replay("--in", f"left={self.left}", "--in", f"right={self.right}")
+
+    def test_each_packet_has_its_line_with_the_promised_keys(self):
+        lines = self.both()
+        self.assertEqual(lines[0], {
+            "packet": 1, "time_ns": self.START, "port": "left", "verdict": "forward", "out": "right", "reason": "allowed",
+            "rule": "web-calls-db", "tier": "segment", "src": "web", "dst": "db", "src_source": "binding", "service": "udp/53",
+            "flow": "new", "generation": 1})
+        self.assertEqual([(l["verdict"], l["reason"], l["flow"]) for l in lines],
+                         [("forward", "allowed", "new"), ("forward", "established", "established"), ("drop", "policy_denied", "none")])
+        self.assertEqual((lines[2]["rule"], lines[2]["tier"], lines[2]["out"]), (None, "default", None))
+
+    def test_keys_stand_in_the_promised_order(self):
+        self.assertEqual(list(self.both()[0]), ["packet", "time_ns", "port", "verdict", "out", "reason", "rule", "tier", "src",
+                                                "dst", "src_source", "service", "flow", "generation"])
+
+    def test_output_captures_hold_what_passed_at_its_time(self):
+        self.both()
+        self.assertEqual(read_pcap(self.place.path / "out/right.pcap"), [(self.START, self.asked)])
+        self.assertEqual(read_pcap(self.place.path / "out/left.pcap"), [(self.START + 1000, self.answered)])
+
+    def test_capture_of_both_directions_gives_the_same(self):
+        both = self.place.path / "both.pcap"
+        write_pcap(both, [(self.START, self.asked), (self.START + 1000, self.answered), (self.START + 2000, self.denied)])
+        self.assertEqual(self.replay("--in", f"left+right={both}", out="out2"), self.both())
+
+    def test_same_input_gives_the_same_bytes(self):
+        self.both()
+        first = {p.name: p.read_bytes() for p in (self.place.path / "out").iterdir()}
+        self.both()
+        self.assertEqual(first, {p.name: p.read_bytes() for p in (self.place.path / "out").iterdir()})
+
+    def test_wrong_checksum_drops_unless_ignored(self):
+        broken = self.asked[:40] + bytes([self.asked[40] ^ 1]) + self.asked[41:]
+        write_pcap(self.left, [(self.START, broken)])
+        self.assertEqual(self.replay("--in", f"left={self.left}")[0]["reason"], "l4_checksum")
+        self.assertEqual(self.replay("--in", f"left={self.left}", "--ignore-checksums")[0]["reason"], "allowed")
+
+    def test_spoofed_source_is_told(self):
+        write_pcap(self.right, [(self.START, self.asked)])
+        self.assertEqual(self.replay("--in", f"right={self.right}")[0]["reason"], "spoofed_source")
+
+    def test_deadline_counts_in_the_captures_time(self):
+        policy = POLICY.replace("tcp/5432]", "tcp/5432], until: 2023-11-14T22:13:21Z")  # START is 22:13:20.12
+        (self.place.policy / "p.yaml").write_text(policy.split("tests:")[0])
+        again = udp("10.1.0.5", "10.2.0.9", 40000, 53, b"again")
+        write_pcap(self.left, [(self.START, self.asked), (self.START + 10**9, again)])
+        lines = self.replay("--in", f"left={self.left}")
+        self.assertEqual([l["reason"] for l in lines], ["allowed", "grant_expired"])
+
+    def test_gateway_without_policy_forwards_nothing(self):
+        self.place.gateway.write_text(GATEWAY.replace("policy: policy/\n", ""))
+        lines = self.both()
+        self.assertEqual({l["reason"] for l in lines}, {"no_policy"})
+        self.assertEqual(lines[0]["generation"], 0)
+
+    def test_devices_may_be_missing(self):
+        self.place.gateway.write_text(GATEWAY.replace('device: "tap:bk-left", ', "").replace('device: "tap:bk-right", ', ""))
+        self.assertEqual(self.both()[0]["verdict"], "forward")
+
+    def test_unknown_port_is_usage(self):
+        done = run("replay", "--config", self.place.gateway, "--in", f"middle={self.left}")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("it has left, right", done.stderr)
+
+    def test_missing_capture_is_no(self):
+        done = run("replay", "--config", self.place.gateway, "--in", "left=/nonexistent.pcap")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("/nonexistent.pcap", done.stderr)
+
+    def test_without_verdicts_a_table_sums_up(self):
+        done = run("replay", "--config", self.place.gateway, "--in", f"left={self.left}")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"(?m)^drop +policy_denied +1$")
+        self.assertTrue(done.stdout.endswith("2 packets\n"), done.stdout)
+
+    def test_needs_no_root(self):
+        if os.geteuid() != 0:
+            self.skipTest("this run needs no root already")
+        os.chmod(self.place.path, 0o755)
+        done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all", BULKHEAD, "replay",
+                               "--config", self.place.gateway, "--in", f"left={self.left}", "--json"],
+                              capture_output=True, text=True, timeout=60, env={"PATH": os.environ["PATH"]})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(len(done.stdout.splitlines()), 2)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[1:]])

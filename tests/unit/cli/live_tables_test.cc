@@ -1,0 +1,133 @@
+#include "cli/live_tables.h"
+
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "cli/text.h"
+
+namespace bulkhead {
+namespace {
+
+constexpr WallTime kNow{1'700'000'100'000'000'000};
+constexpr int64_t kMinuteAgo = kNow.ns - 60'000'000'000;
+
+v1::FlowList one_flow() {
+  v1::FlowList list;
+  list.set_total(17);
+  auto* f = list.add_flows();
+  f->set_proto("tcp");
+  f->set_source("10.1.0.5");
+  f->set_source_port(40000);
+  f->set_destination("fd00::9");
+  f->set_destination_port(5432);
+  f->set_source_segment("web");
+  f->set_destination_segment("db");
+  f->set_rule("web-calls-db");
+  f->set_service("tcp/5432");
+  f->set_state("established");
+  f->set_packets_out(12345);
+  f->set_packets_back(9);
+  f->set_bytes_out(1024);
+  f->set_bytes_back(512);
+  f->set_opened_ns(kMinuteAgo);
+  f->set_last_ns(kNow.ns - 250'000'000);
+  return list;
+}
+
+TEST(FlowsText, NumbersAreHumanised_Ipv6PortsStandApart) {
+  EXPECT_EQ(flows_text(one_flow(), Screen{200, false}, kNow),
+            "PROTO  FROM            SEGMENT  TO              SEGMENT  STATE        RULE          PKTS OUT  BACK     BYTES    AGE    IDLE  ENDS IN\n"
+            "tcp    10.1.0.5:40000  web      [fd00::9]:5432  db       established  web-calls-db    12.3 k     9  1.50 KiB  1m 0s  250 ms        -\n"
+            "1 of 17 live flows\n");
+}
+
+TEST(FlowsText, NarrowScreen_NoLineIsWider) {
+  std::istringstream in(flows_text(one_flow(), Screen{110, false}, kNow));
+  for (std::string line; std::getline(in, line);) EXPECT_LE(display_width(line), 110u) << line;
+}
+
+TEST(FlowsText, NoFlows_SaysHowManyThereAreInAll) {
+  v1::FlowList list;
+  list.set_total(3);
+  EXPECT_EQ(flows_text(list, Screen{}, kNow), "0 of 3 live flows\n");
+}
+
+TEST(FlowsJson, NumbersAreExact_NoDeadlineIsNull) {
+  Json json = flows_json(one_flow());
+  EXPECT_EQ(json["total"], 17);
+  EXPECT_EQ(json["flows"][0]["packets_out"], 12345);
+  EXPECT_EQ(json["flows"][0]["src"]["segment"], "web");
+  EXPECT_TRUE(json["flows"][0]["until_ns"].is_null());
+}
+
+v1::DropList two_reasons() {
+  v1::DropList list;
+  auto* denied = list.add_drops();
+  denied->set_reason("policy_denied");
+  denied->set_help("no rule allows it");
+  denied->set_packets(5);
+  auto* never = list.add_drops();
+  never->set_reason("tx_full");
+  never->set_help("the output port's queue is full");
+  return list;
+}
+
+TEST(DropsText, ReasonsThatNeverHappened_AreLeftOutUnlessAsked) {
+  EXPECT_EQ(drops_text(two_reasons(), Screen{}, false),
+            "REASON         PACKETS  WHAT IT MEANS\n"
+            "policy_denied        5  no rule allows it\n");
+  EXPECT_NE(drops_text(two_reasons(), Screen{}, true).find("tx_full"), std::string::npos);
+}
+
+TEST(DropsText, Hints_StandBelow) {
+  auto list = two_reasons();
+  list.add_hints("turn offloads off");
+  EXPECT_NE(drops_text(list, Screen{}, false).find("\nhint: turn offloads off\n"), std::string::npos);
+}
+
+TEST(DropsJson, EveryReasonIsThere_ZeroesIncluded) {
+  Json json = drops_json(two_reasons());
+  EXPECT_EQ(json["drops"].size(), 2u);
+  EXPECT_EQ(json["drops"][1]["packets"], 0);
+}
+
+TEST(StatusText, NothingEnforced_SaysThatNothingIsForwarded) {
+  v1::Status status;
+  status.set_gateway("edge-1");
+  std::string text = status_text(status, Screen{}, kNow);
+  EXPECT_NE(text.find("nothing yet: nothing is forwarded"), std::string::npos) << text;
+  EXPECT_NE(text.find("not connected"), std::string::npos) << text;
+}
+
+TEST(StatusText, NameWithEscapeSequence_IsEscaped) {
+  v1::Status status;
+  status.set_gateway("edge\033[2J");
+  EXPECT_EQ(status_text(status, Screen{}, kNow).find('\033'), std::string::npos);
+}
+
+TEST(StatusJson, KeysThatScriptsUse_AreThere) {
+  v1::Status status;
+  status.set_generation(42);
+  status.add_ports()->set_name("left");
+  Json json = status_json(status);
+  EXPECT_EQ(json["generation"], 42);
+  EXPECT_EQ(json["ports"][0]["name"], "left");
+  EXPECT_EQ(json["conservation"]["received"], 0);
+}
+
+TEST(SegmentsText, LabelsAreSorted) {
+  v1::SegmentList list;
+  auto* segment = list.add_segments();
+  segment->set_name("web");
+  segment->set_tag(100);
+  segment->set_members(2);
+  (*segment->mutable_labels())["tier"] = "frontend";
+  (*segment->mutable_labels())["data"] = "internal";
+  EXPECT_EQ(segments_text(list, Screen{}),
+            "SEGMENT  TAG  MEMBERS  LABELS\n"
+            "web      100        2  data: internal, tier: frontend\n");
+}
+
+}  // namespace
+}  // namespace bulkhead

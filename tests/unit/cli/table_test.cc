@@ -1,0 +1,57 @@
+#include "cli/table.h"
+
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "cli/text.h"
+
+namespace bulkhead {
+namespace {
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  return lines;
+}
+
+TEST(Table, ColumnsAreAsWideAsTheirWidestCell_NumbersAlignRight) {
+  Table table({{"NAME"}, {"PACKETS", Align::kRight}});
+  table.add({"web", "7"});
+  table.add({"database", "12345678"});
+  EXPECT_EQ(table.render(80),
+            "NAME       PACKETS\n"
+            "web              7\n"
+            "database  12345678\n");
+}
+
+TEST(Table, TooWide_TheWidestColumnsAreCut) {
+  Table table({{"NAME"}, {"COUNT", Align::kRight, 0, false}});
+  table.add({"a-rather-long-segment-name", "123456789"});
+  std::vector<std::string> lines = lines_of(table.render(20));
+  EXPECT_EQ(lines[1], "a-rather…  123456789");
+  for (const std::string& line : lines) EXPECT_LE(display_width(line), 20u);
+}
+
+TEST(Table, ColumnThatMayNotShrink_IsNeverCut) {
+  Table table({{"NAME", Align::kLeft, 4}, {"COUNT", Align::kRight, 0, false}});
+  table.add({"segment", "123456789"});
+  EXPECT_NE(table.render(3).find("123456789"), std::string::npos);
+}
+
+TEST(Table, ControlCharactersInCells_AreEscaped) {
+  Table table({{"NAME"}});
+  table.add({"a\033[2Jb"});
+  EXPECT_EQ(table.render(80), "NAME\na\\x1b[2Jb\n");
+}
+
+TEST(Table, WideCharacters_KeepTheColumnsAligned) {
+  Table table({{"NAME"}, {"N", Align::kRight}});
+  table.add({"東京", "1"});
+  table.add({"abcd", "2"});
+  EXPECT_EQ(table.render(80), "NAME  N\n東京  1\nabcd  2\n");
+}
+
+}  // namespace
+}  // namespace bulkhead

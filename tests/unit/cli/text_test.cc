@@ -1,0 +1,54 @@
+#include "cli/text.h"
+
+#include <gtest/gtest.h>
+
+namespace bulkhead {
+namespace {
+
+TEST(Printable, PlainTextAndUtf8_AreUnchanged) { EXPECT_EQ(printable("web-1 → Zürich 東京"), "web-1 → Zürich 東京"); }
+TEST(Printable, EscapeSequence_IsWrittenOut) { EXPECT_EQ(printable("a\033[31mb\n"), "a\\x1b[31mb\\x0a"); }
+TEST(Printable, C1Control_IsWrittenOut) { EXPECT_EQ(printable("\xc2\x9b" "31m"), "\\u{9b}31m"); }
+TEST(Printable, BidirectionalOverride_IsWrittenOut) { EXPECT_EQ(printable("a\u202eb"), "a\\u{202e}b"); }
+TEST(Printable, LoneContinuationByte_IsWrittenOut) { EXPECT_EQ(printable("a\x80z"), "a\\x80z"); }
+TEST(Printable, OverlongSlash_IsWrittenOut) { EXPECT_EQ(printable("\xc0\xaf"), "\\xc0\\xaf"); }
+TEST(Printable, Surrogate_IsWrittenOut) { EXPECT_EQ(printable("\xed\xa0\x80"), "\\xed\\xa0\\x80"); }
+TEST(Printable, CharacterCutShort_IsWrittenOut) { EXPECT_EQ(printable("x\xe2\x86"), "x\\xe2\\x86"); }
+
+TEST(DisplayWidth, WideCharactersCountTwo_CombiningOnesNone) {
+  EXPECT_EQ(display_width("abc"), 3u);
+  EXPECT_EQ(display_width("東京"), 4u);
+  EXPECT_EQ(display_width("e\u0301"), 1u);
+}
+
+TEST(Cut, WhatFits_IsUnchanged) { EXPECT_EQ(cut("abcd", 4), "abcd"); }
+TEST(Cut, WhatDoesNotFit_EndsInAnEllipsisWithinTheWidth) {
+  EXPECT_EQ(cut("abcde", 4), "abc…");
+  EXPECT_EQ(cut("東京都", 4), "東…");
+  EXPECT_EQ(display_width(cut("東京都", 5)), 5u);
+}
+
+TEST(CountText, SmallOnesAreExact_LargeOnesHaveThreeDigits) {
+  EXPECT_EQ(count_text(0), "0");
+  EXPECT_EQ(count_text(9999), "9999");
+  EXPECT_EQ(count_text(10'000), "10.0 k");
+  EXPECT_EQ(count_text(123'456), "123 k");
+  EXPECT_EQ(count_text(999'600), "1.00 M");
+  EXPECT_EQ(count_text(UINT64_MAX), "18.4 E");
+}
+TEST(BytesText, UnitsAreBinary) {
+  EXPECT_EQ(bytes_text(999), "999 B");
+  EXPECT_EQ(bytes_text(1536), "1.50 KiB");
+  EXPECT_EQ(bytes_text(uint64_t{3} << 30), "3.00 GiB");
+}
+TEST(DurationText, UnitFitsTheLength) {
+  EXPECT_EQ(duration_text(870), "870 ns");
+  EXPECT_EQ(duration_text(870'000), "870 us");
+  EXPECT_EQ(duration_text(1'250'000'000), "1.25 s");
+  EXPECT_EQ(duration_text(192'000'000'000), "3m 12s");
+  EXPECT_EQ(duration_text(7'500'000'000'000), "2h 5m");
+  EXPECT_EQ(duration_text(int64_t{99} * 3600 * 1'000'000'000), "4d 3h");
+  EXPECT_EQ(duration_text(-1'000), "-1.00 us");
+}
+
+}  // namespace
+}  // namespace bulkhead
