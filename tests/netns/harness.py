@@ -1,0 +1,350 @@
+"""A gateway in a namespace of its own with workloads behind it, as every end-to-end test wants it.
+
+The gateway's namespace forwards (ip_forward=1, and IPv6), has an address and a route on every link: without the gateway,
+or around it, the kernel would carry what the tests send. What arrives was let through by the gateway.
+"""
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import textwrap
+import time
+import unittest
+
+import net
+
+BUILD = pathlib.Path(os.environ.get("BULKHEAD_BUILD", pathlib.Path(__file__).resolve().parents[2] / "build" / "release"))
+BULKHEAD = BUILD / "src" / "cli" / "bulkhead"
+UNPRIVILEGED = "nobody"
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """A workload, its link and the gateway's port for it."""
+    name: str
+    number: int
+
+    @property
+    def device(self):
+        return f"g{self.name}"
+
+    @property
+    def mac(self):
+        return f"02:00:00:00:{self.number:02x}:01"
+
+    @property
+    def gateway_mac(self):
+        return f"02:00:00:00:{self.number:02x}:fe"
+
+    @property
+    def address(self):
+        return f"10.{self.number}.0.{self.number + 4}"
+
+    @property
+    def address6(self):
+        return f"fd00:{self.number}::{self.number + 4}"
+
+    @property
+    def gateway_address(self):
+        return f"10.{self.number}.0.254"
+
+    @property
+    def gateway_address6(self):
+        return f"fd00:{self.number}::fe"
+
+    @property
+    def prefixes(self):
+        return f'[10.{self.number}.0.0/24, "fd00:{self.number}::/64"]'
+
+
+WEB, DB, APP = Workload("web", 1), Workload("db", 2), Workload("app", 3)
+
+SEGMENTS = "segments:\n" + "".join(
+    f"  {w.name}: {{tag: {100 * w.number}, members: {w.prefixes}}}\n" for w in (WEB, DB, APP))
+
+
+class Site:
+    """Workloads in namespaces, each linked to a gateway's namespace; the gateway itself isn't started yet.
+
+    `mode` is wire (web and db on one wire) or route (web, db and app, each in its own subnet).
+    """
+
+    def __init__(self, mode, device="af_xdp"):
+        self.mode, self.device = mode, device
+        self.workloads = (WEB, DB) if mode == "wire" else (WEB, DB, APP)
+        self._stack = contextlib.ExitStack()
+        prefix = net.next_prefix()
+        try:
+            self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"{prefix}"))
+            self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+            os.chmod(self.directory, 0o755)
+            self.gateway_ns = self._namespace(prefix + "gw")
+            for key in ("ipv4.ip_forward", "ipv6.conf.all.forwarding"):
+                self.gateway_ns.set_sysctl(key, 1)
+            for workload in self.workloads:
+                namespace = self._namespace(prefix + workload.name)
+                setattr(self, workload.name, namespace)
+                self._link(workload, namespace)
+        except BaseException:
+            self.close()
+            raise
+
+    def _namespace(self, name):
+        namespace = net.Namespace(name)
+        self._stack.callback(namespace.close)
+        return namespace
+
+    def _link(self, workload, namespace):
+        """In wire mode all workloads share a subnet, in route mode each has its own and the gateway is its router."""
+        net.connect_veth(namespace, "eth0", self.gateway_ns, workload.device, workload.mac, workload.gateway_mac)
+        bits, bits6 = (8, 16) if self.mode == "wire" else (24, 64)
+        namespace.run("ip", "addr", "add", f"{workload.address}/{bits}", "dev", "eth0")
+        namespace.run("ip", "addr", "add", f"{workload.address6}/{bits6}", "dev", "eth0", "nodad")
+        self.gateway_ns.run("ip", "addr", "add", f"{workload.gateway_address}/24", "dev", workload.device)
+        self.gateway_ns.run("ip", "addr", "add", f"{workload.gateway_address6}/64", "dev", workload.device, "nodad")
+        if self.mode == "route":
+            namespace.run("ip", "route", "add", "default", "via", workload.gateway_address)
+            namespace.run("ip", "-6", "route", "add", "default", "via", workload.gateway_address6)
+
+    def callback(self, function, *args):
+        """Calls a function when the site is closed, before anything older goes."""
+        self._stack.callback(function, *args)
+
+    def enter(self, context):
+        """Enters a context manager that lasts as long as the site."""
+        return self._stack.enter_context(context)
+
+    def close(self):
+        self._stack.close()
+
+
+class Gateway:
+    """A Bulkhead of a site: its files, its processes, and what an operator asks it."""
+
+    def __init__(self, site, policy, name="gw", **changes):
+        """`policy` is YAML without segments; `changes`: config_text()'s."""
+        self.site, self.name = site, name
+        self.directory = site.directory / name
+        self.policy_directory = self.directory / "policy"
+        self.log_file = self.directory / "gateway.log"
+        self.flow_log = self.directory / "log" / "flows.jsonl"
+        self.socket = self.directory / "run" / "control.sock"
+        self.process = None
+        for path in (self.policy_directory, self.directory / "log", self.directory / "run", self.directory / "state"):
+            path.mkdir(parents=True, exist_ok=True)
+        owner = pwd.getpwnam(UNPRIVILEGED)
+        for path in ("log", "run", "state"):
+            os.chown(self.directory / path, owner.pw_uid, owner.pw_gid)
+        self.config_file = self.directory / "gateway.yaml"
+        self.config_file.write_text(self.config_text(**changes))
+        self.write_policy("segments.yaml", SEGMENTS)
+        self.write_policy("rules.yaml", policy)
+        site.callback(self.kill)
+
+    def config_text(self, ports=None, dataplane="", controlplane="", flow_log=None, metrics="127.0.0.1:9464"):
+        """The configuration; `ports`: the list's YAML; `dataplane` and `controlplane`: further lines of each."""
+        site = self.site
+        if ports is None:
+            ports = "\n".join(self._port(w) for w in site.workloads)
+        lines = [
+            f"gateway: {{name: {self.name}}}",
+            "dataplane:",
+            "  cores: [1]",
+            "  memory_mib: 64",
+            "  max_flows: 16384",
+            f"  mode: {site.mode}",
+            f"  file_prefix: {site.directory.name}-{self.name}",
+            "  ports:",
+            textwrap.indent(ports, "    "),
+        ]
+        if site.mode == "wire":
+            lines.append("  wires: [[web, db]]")
+        lines += [textwrap.indent(textwrap.dedent(dataplane).strip(), "  ")]
+        lines += [
+            "policy: policy/",
+            "controlplane:",
+            f"  user: {UNPRIVILEGED}",
+            f"  socket: {self.socket}",
+            "  socket_group: nogroup",
+            f"  metrics: {metrics}",
+            f"  flow_log: {{path: {flow_log or self.flow_log}}}",
+            f"  state: {self.directory / 'state'}",
+            textwrap.indent(textwrap.dedent(controlplane).strip(), "  "),
+        ]
+        return "\n".join(line for line in lines if line.strip()) + "\n"
+
+    def _port(self, workload):
+        port = f'- name: {workload.name}\n  device: "{self.site.device}:{workload.device}"\n' \
+               f"  link: attached\n  sources: {workload.prefixes}"
+        if self.site.mode == "route":
+            port += f'\n  addresses: [{workload.gateway_address}/24, "{workload.gateway_address6}/64"]'
+        return port
+
+    def write_policy(self, file_name, text):
+        """Puts a policy file in place in one step, as an editor or a deployment does."""
+        temporary = self.directory / (file_name + ".new")
+        temporary.write_text(textwrap.dedent(text))
+        os.replace(temporary, self.policy_directory / file_name)
+
+    # -- processes --
+
+    def launch(self):
+        """Starts `bulkhead run` and doesn't wait for anything."""
+        self.process = self.site.gateway_ns.popen(
+            BULKHEAD, "run", "--config", self.config_file,
+            stdout=open(self.log_file, "a"), stderr=subprocess.STDOUT)
+
+    def start(self):
+        """Starts the gateway and waits until its policy is in force."""
+        self.launch()
+        self.wait_in_force()
+        return self
+
+    def wait_in_force(self, generation_over=0, timeout=30.0):
+        """Waits until every worker enforces a policy newer than the one named."""
+        def in_force():
+            status = self.status(check=False)
+            return status and status["dataplane_connected"] and status["generation"] > generation_over
+        self._wait(in_force, timeout, "no policy came into force")
+
+    def _wait(self, condition, timeout, complaint):
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if condition():
+                return
+            if self.process.poll() is not None:
+                raise AssertionError(f"the gateway ended with {self.process.returncode}:\n{self.log()}")
+            time.sleep(0.05)
+        raise AssertionError(f"{complaint} in {timeout} s; log:\n{self.log()}")
+
+    def log(self):
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def process_ids(self, program=None):
+        """The processes of this gateway that run `bulkhead-dataplane`, `bulkhead-controlplane` or `bulkhead`; None: all of it."""
+        found = []
+        for pid in self.site.gateway_ns.pids():
+            try:
+                command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                session = os.getsid(pid)
+            except (OSError, ProcessLookupError):
+                continue
+            if session == self.process.pid and program in (None, pathlib.Path(command[0].decode()).name):
+                found.append(pid)
+        return found
+
+    def kill_program(self, program):
+        """kill -9 of one of the gateway's programs."""
+        pids = self.process_ids(program)
+        if not pids:
+            raise AssertionError(f"no {program} runs; log:\n{self.log()}")
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+    def stop(self, timeout=15.0):
+        """Ends it as Ctrl-C does; returns the exit code."""
+        for pid in self.process_ids("bulkhead"):
+            os.kill(pid, signal.SIGINT)
+        return self.process.wait(timeout)
+
+    def kill(self):
+        """kill -9 of everything at once."""
+        if self.process is None:
+            return
+        for pid in sorted(self.process_ids(), key=lambda pid: pid == self.process.pid):  # the supervisor last
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    # -- what an operator asks --
+
+    def ask(self, command, *arguments, check=True):
+        """Runs `bulkhead COMMAND --json` against this gateway; its answer, or None where it fails and `check` is off."""
+        done = net.run(BULKHEAD, command, "--socket", self.socket, "--json", *arguments, check=check)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def status(self, check=True):
+        return self.ask("status", check=check)
+
+    def flows(self):
+        return self.ask("flows")["flows"]
+
+    def drops(self):
+        """Packets by reason, those that have any."""
+        return {d["reason"]: d["packets"] for d in self.ask("drops")["drops"] if d["packets"]}
+
+    def feed(self):
+        return self.status()["policy"]
+
+    def reload(self, file_name, text):
+        """Changes a policy file and waits until what it says is enforced."""
+        before = self.status()["generation"]
+        self.write_policy(file_name, text)
+        self.wait_in_force(generation_over=before, timeout=10.0)
+
+    def idle_conservation(self, timeout=5.0):
+        """The terms of the conservation law once nothing moves any more."""
+        end, last = time.monotonic() + timeout, None
+        while time.monotonic() < end:
+            now = self.status()["conservation"]
+            if now == last:
+                return now
+            last = now
+            time.sleep(0.2)
+        return last
+
+
+class EndToEnd(unittest.TestCase):
+    """Base of the end-to-end tests."""
+
+    def site(self, mode="wire", device="af_xdp"):
+        site = Site(mode, device)
+        self.addCleanup(site.close)
+        return site
+
+    def gateway(self, site, policy, **changes):
+        """A started gateway; the conservation law is asserted when the test is over."""
+        gateway = Gateway(site, policy, **changes).start()
+        self.addCleanup(self.assert_conserved, gateway)
+        return gateway
+
+    def assert_conserved(self, gateway):
+        if gateway.status(check=False) is None:
+            return  # the test stopped it
+        terms = {name: int(n) for name, n in gateway.idle_conservation().items()}
+        self.assertGreater(terms["received"], 0)
+        self.assertEqual(terms["received"] + terms["originated"],
+                         terms["transmitted"] + terms["consumed"] + terms["held"] + terms["dropped"], terms)
+
+    @contextlib.contextmanager
+    def assert_drops(self, gateway, **expected):
+        """Asserts by how much exactly each of the reasons named grows, all others of policy and identity not at all."""
+        before = gateway.drops()
+        yield
+        end = time.monotonic() + 3.0
+        while True:
+            after = gateway.drops()
+            grown = {r: after.get(r, 0) - before.get(r, 0) for r in after}
+            grown = {r: n for r, n in grown.items() if n and (r in expected or r not in NOISE)}
+            if grown == expected or time.monotonic() > end:
+                break
+            time.sleep(0.1)
+        self.assertEqual(grown, expected)
+
+    def assert_within(self, seconds, condition, complaint):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if condition():
+                return
+            time.sleep(0.05)
+        self.fail(complaint)
+
+
+# What a kernel sends unasked in any namespace.
+NOISE = {"multicast_unsupported", "ipv6_ext_header"}

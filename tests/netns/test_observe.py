@@ -1,0 +1,130 @@
+"""What an operator sees: metrics, flow log, identity bindings, two gateways side by side."""
+import json
+import subprocess
+import urllib.request
+
+from harness import BULKHEAD, DB, WEB, EndToEnd
+from traffic import TcpClient, TcpEcho, UdpEcho, can_exchange_udp, new_mark, send_udp
+import net
+
+POLICY = """
+policies:
+  - {name: web-calls-db, from: web, to: db, allow: [tcp/7000, udp/7000], log: true}
+"""
+
+
+def fetch_metrics(gateway, port=9464):
+    return gateway.site.gateway_ns.inside(
+        lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode())
+
+
+def sample(text, name, **labels):
+    """The value of one sample of an exposition."""
+    wanted = {f'{k}="{v}"' for k, v in labels.items()}
+    for line in text.splitlines():
+        series, _, value = line.rpartition(" ")
+        if series.split("{")[0] == name and wanted <= set(series.partition("{")[2].rstrip("}").split(",")):
+            return float(value)
+    raise AssertionError(f"no sample {name}{labels} in:\n{text}")
+
+
+class Observe(EndToEnd):
+    def setUp(self):
+        self.place = self.site()
+        for context in (TcpEcho(self.place.db, 7000), UdpEcho(self.place.db, 7000)):
+            self.place.enter(context)
+
+    def test_promtool_accepts_the_metrics_and_they_count_what_happened(self):
+        gateway = self.gateway(self.place, POLICY)
+        before = fetch_metrics(gateway)
+        self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=2))
+        send_udp(self.place.web, DB.address, 7009, [new_mark()] * 7)
+        self.assert_within(3, lambda: sample(fetch_metrics(gateway), "bulkhead_drops_total", reason="policy_denied")
+                           - sample(before, "bulkhead_drops_total", reason="policy_denied") == 7, "the drops aren't counted")
+        after = fetch_metrics(gateway)
+        self.assertGreater(sample(after, "bulkhead_port_packets_total", port="web", direction="rx"),
+                           sample(before, "bulkhead_port_packets_total", port="web", direction="rx"))
+        self.assertGreaterEqual(sample(after, "bulkhead_policy_generation"), 1)
+        self.assertGreaterEqual(sample(after, "bulkhead_rule_hits_total", rule="web-calls-db", verdict="allow"), 1)
+        checked = subprocess.run(["promtool", "check", "metrics"], input=after, text=True, capture_output=True)
+        self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
+
+    def test_the_flow_log_has_the_opening_the_deny_and_the_end(self):
+        gateway = self.gateway(self.place, POLICY)
+        with TcpClient(self.place.web, DB.address, 7000) as client:
+            self.assertEqual(client.ask(b"hello"), b"hello")
+        send_udp(self.place.web, DB.address, 7009, [new_mark()] * 3)
+
+        def lines():
+            if not gateway.flow_log.exists():
+                return []
+            return [json.loads(line) for line in gateway.flow_log.read_text().splitlines()]
+
+        def events():
+            return {(line.get("event"), line.get("service")) for line in lines()}
+
+        self.assert_within(15, lambda: {("open", "tcp/7000"), ("deny", "udp/7009")} <= events(), f"only {events()}")
+
+    def test_status_shows_ports_and_policy(self):
+        gateway = self.gateway(self.place, POLICY)
+        status = gateway.status()
+        self.assertEqual([(p["name"], p["device"], p["up"]) for p in status["ports"]],
+                         [("web", "af_xdp:gweb", True), ("db", "af_xdp:gdb", True)])
+        self.assertEqual((status["segments"], status["rules"], status["policy"]["errors"]), (3, 1, []))
+
+    def test_explain_names_the_deciding_rule_and_the_implicit_deny(self):
+        gateway = self.gateway(self.place, POLICY)
+        for service, verdict, rule in (("tcp/7000", "allow", "web-calls-db"), ("tcp/7001", "deny", None)):
+            answer = gateway.ask("explain", "--from", WEB.address, "--to", DB.address, "--service", service)
+            self.assertEqual((answer["verdict"], answer["rule"], answer["src"]["segment"], answer["dst"]["segment"]),
+                             (verdict, rule, "web", "db"))
+        done = net.run(BULKHEAD, "explain", "--socket", gateway.socket, "--from", WEB.address, "--to", DB.address,
+                       "--service", "tcp/7001", "--expect", "allow", check=False)
+        self.assertEqual(done.returncode, 1)
+
+    def test_the_guard_is_shown_and_counts_what_the_kernel_did_not_get(self):
+        gateway = self.gateway(self.place, POLICY)
+        self.assertEqual([g["port"] for g in gateway.ask("drops")["guards"]], ["web", "db"])
+
+    def test_a_binding_to_another_port_makes_its_packets_spoofed(self):
+        gateway = self.gateway(self.place, POLICY)
+        self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=2))
+        gateway.reload("bindings.yaml", f"""
+            segments:
+              fixed: {{tag: 900, members: [{{prefix: {WEB.address}, port: gw/db}}]}}
+            """)
+        with self.assert_drops(gateway, spoofed_source=4):
+            send_udp(self.place.web, DB.address, 7000, [new_mark()] * 4)
+
+    def test_the_control_plane_is_unprivileged_and_the_dataplane_keeps_little(self):
+        gateway = self.gateway(self.place, POLICY)
+
+        def fields(program):
+            pid = gateway.process_ids(program)[0]
+            with open(f"/proc/{pid}/status") as status:
+                return dict(line.rstrip("\n").split(":\t", 1) for line in status if ":\t" in line)
+
+        controlplane = fields("bulkhead-controlplane")
+        self.assertEqual(controlplane["Uid"].split(), ["65534"] * 4)
+        for kind in ("CapEff", "CapPrm", "CapInh"):
+            self.assertEqual(int(controlplane[kind], 16), 0, kind)
+        all_capabilities = int(fields("bulkhead-dataplane")["CapEff"], 16)
+        self.assertEqual(all_capabilities & (1 << 21), 0, "CAP_SYS_ADMIN is kept")
+        self.assertLess(bin(all_capabilities).count("1"), 6)
+
+
+class SideBySide(EndToEnd):
+    def test_two_gateways_on_one_host(self):
+        places = [self.site(), self.site("wire", "af_packet")]
+        gateways = []
+        for place in places:
+            place.enter(UdpEcho(place.db, 7000))
+            place.enter(UdpEcho(place.db, 7001))
+            gateways.append(self.gateway(place, POLICY))
+        for place, gateway in zip(places, gateways):
+            self.assertTrue(can_exchange_udp(place.web, DB.address, 7000, tries=3))
+            with self.assert_drops(gateway, policy_denied=1):
+                self.assertFalse(can_exchange_udp(place.web, DB.address, 7001))
+        gateways[0].kill()
+        self.assertFalse(can_exchange_udp(places[0].web, DB.address, 7000))
+        self.assertTrue(can_exchange_udp(places[1].web, DB.address, 7000, tries=3))

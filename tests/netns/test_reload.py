@@ -1,0 +1,133 @@
+"""Policy that changes under live traffic: what it cuts, what it opens, what it leaves alone."""
+import datetime
+import json
+import time
+
+from harness import DB, EndToEnd
+from traffic import Capture, Probes, TcpClient, TcpEcho, UdpEcho, can_connect
+
+OPEN = """
+policies:
+  - {name: web-calls-db, from: web, to: db, allow: [tcp/7000, udp/7000]}
+"""
+CLOSED_BUT_8000 = """
+policies:
+  - {name: web-calls-db-elsewhere, from: web, to: db, allow: [tcp/8000]}
+"""
+
+class HotReload(EndToEnd):
+    def setUp(self):
+        self.place = self.site()
+        for context in (TcpEcho(self.place.db, 7000), TcpEcho(self.place.db, 8000), UdpEcho(self.place.db, 7000)):
+            self.place.enter(context)
+        self.gw = self.gateway(self.place, OPEN)
+
+    def test_a_denied_live_flow_is_reset_and_another_service_opens(self):
+        web = self.place.web
+        with TcpClient(web, DB.address, 7000) as client:
+            self.assertEqual(client.ask(b"before"), b"before")
+            self.assertFalse(can_connect(web, DB.address, 8000))
+            self.gw.reload("rules.yaml", CLOSED_BUT_8000)
+            with self.assertRaises(ConnectionResetError):
+                client.ask(b"after")
+                client.ask(b"again")
+        self.assertFalse(can_connect(web, DB.address, 7000))
+        self.assertTrue(can_connect(web, DB.address, 8000))
+
+    def test_an_idle_live_flow_is_reset_as_well(self):
+        with TcpClient(self.place.web, DB.address, 7000) as client:
+            self.assertEqual(client.ask(b"before"), b"before")
+            self.gw.reload("rules.yaml", CLOSED_BUT_8000)
+            with self.assertRaises(ConnectionResetError):
+                client.socket.recv(1)
+
+    def test_after_the_change_is_in_force_no_forbidden_frame_arrives(self):
+        with Capture(self.place.db) as capture, Probes(self.place.web, DB.address, 7000, interval=0.001) as probes:
+            time.sleep(0.3)
+            self.gw.reload("rules.yaml", CLOSED_BUT_8000)
+            in_force_ns = time.time_ns()
+            time.sleep(0.3)
+        arrived = [t for t, _ in capture.marked(probes.mark)]
+        self.assertGreater(len(arrived), 50)
+        self.assertLess(max(arrived), in_force_ns)
+
+    def test_a_refused_change_changes_nothing_and_says_why(self):
+        before = self.gw.status()
+        with TcpClient(self.place.web, DB.address, 7000) as client:
+            self.assertEqual(client.ask(b"before"), b"before")
+            self.gw.write_policy("rules.yaml", OPEN.replace("to: db", "to: nowhere"))
+            self.assert_within(5, lambda: self.gw.feed()["errors"], "the refusal is not reported")
+            self.assertRegex(self.gw.feed()["errors"][0], r"rules\.yaml:\d+:\d+: error: .*nowhere")
+            self.assertEqual(self.gw.status()["generation"], before["generation"])
+            self.assertEqual(client.ask(b"after"), b"after")
+        self.assertFalse(can_connect(self.place.web, DB.address, 8000))
+        self.gw.reload("rules.yaml", CLOSED_BUT_8000)
+        self.assertEqual(self.gw.feed()["errors"], [])
+
+    def test_a_change_whose_own_tests_fail_is_refused(self):
+        before = self.gw.status()["generation"]
+        self.gw.write_policy("rules.yaml", OPEN + "tests:\n  - {from: web, to: db, service: tcp/22, expect: allow}\n")
+        self.assert_within(5, lambda: self.gw.feed()["errors"], "the refusal is not reported")
+        self.assertEqual(self.gw.status()["generation"], before)
+        self.assertTrue(can_connect(self.place.web, DB.address, 7000))
+
+    def test_a_policy_file_that_is_removed_takes_its_rules_with_it(self):
+        self.assertTrue(can_connect(self.place.web, DB.address, 7000))
+        before = self.gw.status()["generation"]
+        (self.gw.policy_directory / "rules.yaml").unlink()
+        self.gw.wait_in_force(generation_over=before)
+        self.assertFalse(can_connect(self.place.web, DB.address, 7000))
+
+    def test_reloads_that_concern_others_lose_no_packet(self):
+        """Nothing changed (a comment), then 1,000 segments more with rules of their own."""
+        more = "segments:\n" + "".join(
+            f"  other-{n}: {{tag: {n + 1000}, members: [10.200.{n // 250}.{n % 250 + 1}]}}\n" for n in range(1000))
+        more += "policies:\n" + "".join(
+            f"  - {{name: others-{n}, from: other-{n}, to: other-{(n + 1) % 1000}, allow: [tcp/443]}}\n" for n in range(1000))
+        with Capture(self.place.db) as capture, Probes(self.place.web, DB.address, 7000, interval=0.0005) as probes:
+            time.sleep(0.3)
+            self.gw.write_policy("rules.yaml", "# seen again\n" + OPEN)
+            time.sleep(1.0)
+            self.gw.reload("others.yaml", more)
+            time.sleep(0.5)
+            probes.stop()
+            self.assert_within(3, lambda: len(capture.marked(probes.mark)) >= probes.sent, "probes were lost")
+        self.assertEqual(self.gw.status()["segments"], 1003)
+        self.assertEqual(probes.numbers_in(capture), list(range(probes.sent)))
+
+    def test_an_iperf3_flow_loses_nothing_to_a_reload(self):
+        self.place.db.popen("iperf3", "-s", "-p", "7000")
+        self.gw.reload("rules.yaml", OPEN.replace("udp/7000", "udp/7000, tcp/5201, udp/5201"))
+        self.place.db.popen("iperf3", "-s")
+        self.assert_within(5, lambda: ":5201 " in self.place.db.run("ss", "-Hltn").stdout, "iperf3 didn't start")
+        client = self.place.web.popen("iperf3", "-c", DB.address, "-u", "-b", "5M", "-l", "200", "-t", "3", "--json",
+                                      stdout=-1, text=True)
+        for n in range(4):
+            time.sleep(0.6)
+            self.gw.write_policy("note.yaml", f"# change {n}\n")
+
+        result = json.loads(client.communicate(timeout=20)[0])["end"]["sum"]
+        self.assertGreater(result["packets"], 5000)
+        self.assertEqual(result["lost_packets"], 0)
+
+class Deadlines(EndToEnd):
+    def test_until_ends_a_live_flow_within_milliseconds(self):
+        site = self.site()
+        site.enter(TcpEcho(site.db, 7000))
+        gateway = self.gateway(site, OPEN)
+        end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=3)
+        gateway.reload("rules.yaml", f"""
+            policies:
+              - {{name: a-while, from: web, to: db, allow: [tcp/7000, udp/7000], until: "{end.isoformat()}"}}
+            """)
+        with Capture(site.db) as capture, Probes(site.web, DB.address, 7000, interval=0.001) as probes, \
+                TcpClient(site.web, DB.address, 7000) as client:
+            self.assertEqual(client.ask(b"before"), b"before")
+            with self.assertRaises(ConnectionResetError):
+                client.socket.settimeout(6)
+                client.socket.recv(1)
+            time.sleep(0.3)
+        late_ns = max(t for t, _ in capture.marked(probes.mark)) - int(end.timestamp() * 1e9)
+        self.assertLess(late_ns, 5_000_000)      # none later than that
+        self.assertGreater(late_ns, -50_000_000)  # and none was cut short
+        self.assertGreater(gateway.drops().get("grant_expired", 0), 0)

@@ -1,0 +1,241 @@
+"""What workloads do on the wire in tests: servers, clients, probes that carry a mark, and captures that look for it."""
+import itertools
+import select
+import socket
+import struct
+import threading
+import time
+
+_ETH_P_ALL = 3
+_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35  # asm-generic/socket.h; Python has no names for them
+_marks = itertools.count(1)
+
+
+def family_of(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def new_mark():
+    """Bytes that no other traffic carries."""
+    return b"bulkhead-probe-%08d-" % next(_marks)
+
+
+class Capture:
+    """The frames that arrive at a device (not those that leave), with the kernel's time of each. A context manager."""
+
+    def __init__(self, namespace, device="eth0"):
+        self._socket = namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._socket.bind((device, _ETH_P_ALL))
+        self._frames = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+        self._socket.close()
+
+    def _read(self):
+        while True:
+            ready, _, _ = select.select([self._socket], [], [], 0.05)
+            if not ready:
+                if self._stop.is_set():
+                    return
+                continue
+            frame, ancillary, _, address = self._socket.recvmsg(65536, 64)
+            if address[2] == socket.PACKET_OUTGOING:
+                continue
+            seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
+            self._frames.append((seconds * 1_000_000_000 + nanoseconds, frame))
+
+    def frames(self):
+        """(time in ns, frame) of all so far, in order."""
+        return list(self._frames)
+
+    def forget(self):
+        """Drops what was captured so far."""
+        self._frames.clear()
+
+    def marked(self, mark):
+        """Those whose bytes hold the mark."""
+        return [(t, f) for t, f in self.frames() if mark in f]
+
+
+def send_udp(namespace, destination, port, payloads, source=None, source_port=0):
+    """Sends each payload as a datagram."""
+    with namespace.socket(family_of(destination), socket.SOCK_DGRAM) as s:
+        if source or source_port:
+            s.bind((source or "", source_port))
+        for payload in payloads:
+            s.sendto(payload, (destination, port))
+
+
+class Probes:
+    """A thread that sends one UDP datagram with a mark and its number every `interval` seconds. A context manager."""
+
+    def __init__(self, namespace, destination, port, interval=0.002):
+        self.mark = new_mark()
+        self.sent = 0
+        self._socket = namespace.socket(family_of(destination), socket.SOCK_DGRAM)
+        self._to = (destination, port)
+        self._interval = interval
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        self._socket.close()
+
+    def stop(self):
+        self._stop.set()
+        self._thread.join()
+
+    def _send(self):
+        while not self._stop.is_set():
+            try:
+                self._socket.sendto(self.mark + b"%010d" % self.sent, self._to)
+                self.sent += 1
+            except OSError:  # an ICMP error that came back, or no neighbour: keep sending
+                pass
+            time.sleep(self._interval)
+
+    def numbers_in(self, capture):
+        """The numbers of the probes that a capture holds, in order of arrival."""
+        numbers = []
+        for _, frame in capture.marked(self.mark):
+            at = frame.index(self.mark) + len(self.mark)
+            numbers.append(int(frame[at:at + 10]))
+        return numbers
+
+
+class TcpEcho:
+    """A TCP server that sends back what it gets, on all addresses of a namespace. A context manager."""
+
+    def __init__(self, namespace, port):
+        self._listener = namespace.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        self._listener.bind(("::", port))
+        self._listener.listen(64)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def _serve(self):
+        peers = []
+        while not self._stop.is_set():
+            for ready in select.select([self._listener, *peers], [], [], 0.05)[0]:
+                if ready is self._listener:
+                    peers.append(ready.accept()[0])
+                    continue
+                try:
+                    received = ready.recv(65536)
+                    if received:
+                        ready.sendall(received)
+                        continue
+                except OSError:
+                    pass
+                ready.close()
+                peers.remove(ready)
+        for s in [self._listener, *peers]:
+            s.close()
+
+
+class UdpEcho:
+    """A UDP server that sends each datagram back. A context manager."""
+
+    def __init__(self, namespace, port):
+        self._socket = namespace.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        self._socket.bind(("::", port))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+        self._socket.close()
+
+    def _serve(self):
+        while not self._stop.is_set():
+            if select.select([self._socket], [], [], 0.05)[0]:
+                try:
+                    received, peer = self._socket.recvfrom(65536)
+                    self._socket.sendto(received, peer)
+                except OSError:
+                    pass
+
+
+class TcpClient:
+    """One connection. Errors: those of connect(), TimeoutError among them."""
+
+    def __init__(self, namespace, destination, port, timeout=3.0):
+        self.socket = namespace.socket(family_of(destination), socket.SOCK_STREAM)
+        self.socket.settimeout(timeout)
+        try:
+            self.socket.connect((destination, port))
+        except OSError:
+            self.socket.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def ask(self, question):
+        """Sends bytes and returns as many that came back."""
+        self.socket.sendall(question)
+        answer = b""
+        while len(answer) < len(question):
+            piece = self.socket.recv(65536)
+            if not piece:
+                raise ConnectionError("the peer closed")
+            answer += piece
+        return answer
+
+
+def can_connect(namespace, destination, port, timeout=0.7):
+    """Whether a TCP connection opens in time. A refusal by RST is False as well."""
+    try:
+        with TcpClient(namespace, destination, port, timeout):
+            return True
+    except OSError:
+        return False
+
+
+def can_exchange_udp(namespace, destination, port, timeout=0.5, tries=1):
+    """Whether a datagram comes back from an echo server."""
+    mark = new_mark()
+    with namespace.socket(family_of(destination), socket.SOCK_DGRAM) as s:
+        s.settimeout(timeout)
+        for _ in range(tries):
+            try:
+                s.sendto(mark, (destination, port))
+                if s.recv(65536) == mark:
+                    return True
+            except OSError:
+                pass
+    return False
