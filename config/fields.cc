@@ -6,7 +6,8 @@ namespace bulkhead {
 
 Fields::Fields(const yaml::Node& node, Source& source, std::string_view what)
     : node_(node), source_(source), what_(what) {
-  if (node.kind != yaml::Kind::kMapping) source.error(node.mark, what_ + " must be a mapping; write 'key: value' lines");
+  if (node.kind != yaml::Kind::kMapping)
+    source.error(node.mark, what_ + " must be a mapping; write 'key: value' lines");
 }
 
 const yaml::Node* Fields::find(std::string_view key) {
@@ -25,7 +26,8 @@ void Fields::missing(std::string_view key) {
 void Fields::unavailable(std::string_view key) {
   known_.push_back(key);
   for (size_t i = 0; i < node_.entries(); ++i)
-    if (node_.key(i).text == key) source_.error(node_.key(i).mark, not_available(in_quotes(key)) + "; remove it");
+    if (node_.key(i).text == key)
+      source_.error(node_.key(i).mark, not_available(in_quotes(key)) + "; remove it");
 }
 
 void Fields::only(std::string_view key, std::string_view value) {
@@ -41,11 +43,14 @@ void Fields::done() {
     const yaml::Node& key = node_.key(i);
     if (std::ranges::find(known_, key.text) != known_.end()) continue;
     source_.error(key.mark, what_ + " has no key " + in_quotes(key.text) +
-                                source_.report().did_you_mean(key.text, known_) + "; correct it, or remove it");
+                                source_.report().did_you_mean(key.text, known_) +
+                                "; correct it, or remove it");
   }
 }
 
-std::string not_available(std::string_view what) { return std::string(what) + " is not available in this version"; }
+std::string not_available(std::string_view what) {
+  return std::string(what) + " is not available in this version";
+}
 
 std::optional<std::string> read_text(const yaml::Node& node, Source& source) {
   if (node.is_scalar() && !node.text.empty()) return node.text;
@@ -58,13 +63,15 @@ std::optional<std::string> read_text(const yaml::Node& node, Source& source) {
 std::optional<std::string> read_name(const yaml::Node& node, Source& source) {
   auto text = read_text(node, source);
   if (!text || is_name(*text)) return text;
-  source.error(node.mark, in_quotes(*text) + " isn't a name; write 1-63 of a-z, 0-9, '.', '_' and '-', "
-                                          "beginning with a letter or digit");
+  source.error(node.mark, in_quotes(*text) +
+                              " isn't a name; write 1-63 of a-z, 0-9, '.', '_' and '-', "
+                              "beginning with a letter or digit");
   return std::nullopt;
 }
 
 std::optional<bool> read_boolean(const yaml::Node& node, Source& source) {
-  if (node.is_scalar() && !node.quoted && (node.text == "true" || node.text == "false")) return node.text == "true";
+  if (node.is_scalar() && !node.quoted && (node.text == "true" || node.text == "false"))
+    return node.text == "true";
   source.error(node.mark, "this must be true or false, without quotes");
   return std::nullopt;
 }
@@ -77,7 +84,8 @@ std::optional<uint64_t> read_unsigned(const yaml::Node& node, Source& source, ui
   bool is_number = node.is_scalar() && !node.quoted && !leading_zero && stop == end && !node.text.empty();
   if (is_number && error == std::errc{} && value >= least && value <= most) return value;
   std::string found = node.is_scalar() ? in_quotes(node.text) + " isn't" : std::string("this must be");
-  source.error(node.mark, found + " a decimal number from " + std::to_string(least) + " to " + std::to_string(most) +
+  source.error(node.mark, found + " a decimal number from " + std::to_string(least) + " to " +
+                              std::to_string(most) +
                               (node.quoted && node.is_scalar() ? "; write it without quotes" : ""));
   return std::nullopt;
 }

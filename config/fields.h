@@ -133,7 +133,8 @@ auto list_of(Read read, bool may_be_empty = false) {
       source.error(node.mark, "this must be a list; write [a, b], or one item a line after '- '");
       return items;
     }
-    if (node.items.empty() && !may_be_empty) source.error(node.mark, "this list is empty; write at least one item");
+    if (node.items.empty() && !may_be_empty)
+      source.error(node.mark, "this list is empty; write at least one item");
     items.emplace();
     items->reserve(node.items.size());
     for (const yaml::Node& item : node.items)

@@ -29,7 +29,8 @@ std::optional<PortId> read_end(const yaml::Node& node, Source& source, const Dat
   if (port != settings.ports.end()) return PortId{static_cast<uint8_t>(port - settings.ports.begin())};
   std::vector<std::string> names;
   for (const PortSetting& one : settings.ports) names.push_back(one.name);
-  source.error(node.mark, "there is no port " + in_quotes(*name) + source.report().did_you_mean(*name, names) +
+  source.error(node.mark, "there is no port " + in_quotes(*name) +
+                              source.report().did_you_mean(*name, names) +
                               "; define it under ports, or correct the name");
   return std::nullopt;
 }
@@ -53,13 +54,16 @@ void read_wires(const yaml::Node& wires, Source& source, DataplaneSettings& sett
     for (size_t end = 0; end < 2; ++end) {
       auto port = end == 0 ? first : second;
       if (!port) continue;
-      auto uses = [&](const WireSetting& w) { return (w.first == *port ? 1 : 0) + (w.second == *port ? 1 : 0); };
+      auto uses = [&](const WireSetting& w) {
+        return (w.first == *port ? 1 : 0) + (w.second == *port ? 1 : 0);
+      };
       int count = 0;
       for (const WireSetting& w : settings.wires) count += uses(w);
       bool joined_to_itself = first == second && end == 0;  // told once, at the second end
       if (count > 1 && !joined_to_itself)
-        source.error(wire.items[end].mark, "port " + in_quotes(wire.items[end].text) + " is in a wire already; a port ends "
-                                                                                     "exactly one");
+        source.error(wire.items[end].mark, "port " + in_quotes(wire.items[end].text) +
+                                               " is in a wire already; a port ends "
+                                               "exactly one");
     }
   }
 }
@@ -69,8 +73,9 @@ void check_wired(const DataplaneSettings& settings, const std::vector<PortPlace>
     PortId port{static_cast<uint8_t>(i)};
     auto ends = [&](const WireSetting& wire) { return wire.first == port || wire.second == port; };
     if (!settings.ports[i].name.empty() && std::ranges::none_of(settings.wires, ends))
-      source.error(places[i].port, "port " + in_quotes(settings.ports[i].name) + " is in no wire; add it to wires, or remove "
-                                                                               "it");
+      source.error(places[i].port, "port " + in_quotes(settings.ports[i].name) +
+                                       " is in no wire; add it to wires, or remove "
+                                       "it");
   }
 }
 
@@ -82,14 +87,16 @@ void check_subnets(const DataplaneSettings& settings, const std::vector<PortPlac
         for (const Prefix& other : settings.ports[j].addresses)
           if (overlap(port.addresses[a], other) && !is_link_local(other.address))
             source.error(places[i].addresses[a], "this subnet overlaps with that of port " +
-                                                     in_quotes(settings.ports[j].name) + "; a subnet is on one port only");
+                                                     in_quotes(settings.ports[j].name) +
+                                                     "; a subnet is on one port only");
       }
     }
     for (size_t n = 0; n < port.neighbours.size(); ++n) {
       const IpAddress& address = port.neighbours[n].address;
       if (!is_on(port, address) && !is_link_local(address))
-        source.error(places[i].neighbours[n], to_string(address) + " is no neighbour on this port: it is in none of the "
-                                                                   "port's subnets");
+        source.error(places[i].neighbours[n], to_string(address) +
+                                                  " is no neighbour on this port: it is in none of the "
+                                                  "port's subnets");
       for (size_t m = 0; m < n; ++m)
         if (port.neighbours[m].address == address)
           source.error(places[i].neighbours[n], to_string(address) + " is in this list twice; remove one");
@@ -108,11 +115,13 @@ void read_routes(const yaml::Node& routes, Source& source, DataplaneSettings& se
     Mark via = node.find("via")->mark;
     if (route.to.address.family() != route.via.family()) {
       in.error(via, "the next hop must be of the same family as what it leads to");
-    } else if (std::ranges::none_of(settings.ports, [&](const PortSetting& port) { return is_on(port, route.via); })) {
+    } else if (std::ranges::none_of(settings.ports,
+                                    [&](const PortSetting& port) { return is_on(port, route.via); })) {
       in.error(via, to_string(route.via) + " is in no port's subnet; a next hop must be a port's neighbour");
     }
     for (const RouteSetting& earlier : settings.routes)
-      if (earlier.to == route.to) in.error(node.find("to")->mark, "there is a route to this already; remove one");
+      if (earlier.to == route.to)
+        in.error(node.find("to")->mark, "there is a route to this already; remove one");
     settings.routes.push_back(route);
     return route;
   };
@@ -121,13 +130,16 @@ void read_routes(const yaml::Node& routes, Source& source, DataplaneSettings& se
 
 Expected<std::string> parse_listener(std::string_view text) {
   if (text == "off") return std::string();
-  auto wrong = fail(ErrorCode::kInvalid, in_quotes(text) + " isn't HOST:PORT; write it like 127.0.0.1:9464 or [::1]:9464, or "
-                                                        "off");
+  auto wrong =
+      fail(ErrorCode::kInvalid, in_quotes(text) +
+                                    " isn't HOST:PORT; write it like 127.0.0.1:9464 or [::1]:9464, or "
+                                    "off");
   size_t colon = text.rfind(':');
   if (colon == std::string_view::npos || colon == 0) return wrong;
   uint16_t port = 0;
   auto [end, error] = std::from_chars(text.data() + colon + 1, text.data() + text.size(), port);
-  if (error != std::errc{} || end != text.data() + text.size() || port == 0 || text[colon + 1] == '0') return wrong;
+  if (error != std::errc{} || end != text.data() + text.size() || port == 0 || text[colon + 1] == '0')
+    return wrong;
   std::string_view host = text.substr(0, colon);
   if (host.front() == '[') {
     auto address = host.back() == ']' ? parse_address(host.substr(1, host.size() - 2)) : parse_address("");

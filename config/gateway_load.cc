@@ -24,15 +24,19 @@ std::optional<milliseconds> read_timeout(const yaml::Node& node, Source& source)
 std::optional<std::string> read_trust_domain(const yaml::Node& node, Source& source) {
   auto text = read_text(node, source);
   if (!text || is_trust_domain(*text)) return text;
-  source.error(node.mark, in_quotes(*text) + " isn't a trust domain; write it like corp.example, in lower case");
+  source.error(node.mark,
+               in_quotes(*text) + " isn't a trust domain; write it like corp.example, in lower case");
   return std::nullopt;
 }
 
 /// A user's or group's name.
 std::optional<std::string> read_account(const yaml::Node& node, Source& source) {
   auto text = read_text(node, source);
-  auto is_part = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-'; };
-  if (!text || (text->size() <= 32 && std::ranges::all_of(*text, is_part) && text->front() != '-')) return text;
+  auto is_part = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
+  };
+  if (!text || (text->size() <= 32 && std::ranges::all_of(*text, is_part) && text->front() != '-'))
+    return text;
   source.error(node.mark, in_quotes(*text) + " isn't the name of a user or group");
   return std::nullopt;
 }
@@ -92,7 +96,8 @@ class GatewayReader {
   void read_dataplane(Fields& fields) {
     DataplaneSettings& settings = config_.dataplane;
     read_resources(fields);
-    bool mode_known = fields.required("mode", settings.mode, Choice<Mode>{{"wire", Mode::kWire}, {"route", Mode::kRoute}});
+    bool mode_known =
+        fields.required("mode", settings.mode, Choice<Mode>{{"wire", Mode::kWire}, {"route", Mode::kRoute}});
     PortsReader ports(settings, for_replay_);
     if (!fields.has("ports")) fields.missing("ports");
     if (const yaml::Node* node = fields.find("ports")) ports.read(*node, source_);
@@ -116,7 +121,8 @@ class GatewayReader {
     std::vector<unsigned> sorted = config_.dataplane.cores;
     std::ranges::sort(sorted);
     if (auto twice = std::ranges::adjacent_find(sorted); twice != sorted.end())
-      source_.error(mark, "CPU " + std::to_string(*twice) + " is in this list twice; a worker needs one of its own");
+      source_.error(
+          mark, "CPU " + std::to_string(*twice) + " is in this list twice; a worker needs one of its own");
     if (sorted.size() > kMaxWorkers) source_.error(mark, "a gateway has at most 64 workers; list fewer CPUs");
   }
 
@@ -124,7 +130,8 @@ class GatewayReader {
                      const std::vector<PortPlace>& places) {
     DataplaneSettings& settings = config_.dataplane;
     if (settings.mode == Mode::kWire) {
-      if (routes != nullptr) source_.error(routes->mark, "routes have a meaning only in mode route; remove them");
+      if (routes != nullptr)
+        source_.error(routes->mark, "routes have a meaning only in mode route; remove them");
       if (wires == nullptr) return fields.has("wires") ? void() : fields.missing("wires");
       read_wires(*wires, source_, settings);
       check_wired(settings, places, source_);
@@ -137,7 +144,8 @@ class GatewayReader {
 
   void read_behaviour(Fields& fields) {
     DataplaneSettings& settings = config_.dataplane;
-    fields.optional("tcp", settings.tcp, Choice<TcpMode>{{"strict", TcpMode::kStrict}, {"liberal", TcpMode::kLiberal}});
+    fields.optional("tcp", settings.tcp,
+                    Choice<TcpMode>{{"strict", TcpMode::kStrict}, {"liberal", TcpMode::kLiberal}});
     section(fields, "timeouts", false, [&](Fields& timeouts) {
       timeouts.optional("syn", settings.timeouts.syn, read_timeout);
       timeouts.optional("established", settings.timeouts.established, read_timeout);
@@ -154,7 +162,8 @@ class GatewayReader {
       rates.optional("per_identity", settings.reject_per_identity, integer(0u, 1'000'000u));
       rates.optional("total", settings.reject_total, integer(0u, 1'000'000u));
     });
-    fields.optional("on_implicit_deny", settings.reject_implicit_deny, Choice<bool>{{"drop", false}, {"reject", true}});
+    fields.optional("on_implicit_deny", settings.reject_implicit_deny,
+                    Choice<bool>{{"drop", false}, {"reject", true}});
     fields.optional("on_revoke", settings.reset_on_revoke, Choice<bool>{{"drop", false}, {"reset", true}});
     for (std::string_view later : {"fragments", "hold", "leg"}) fields.unavailable(later);
   }

@@ -13,9 +13,10 @@ constexpr const char* kDeviceForms =
     "write pci:0000:03:00.0, af_xdp:IFNAME, af_packet:IFNAME, tap:IFNAME, pcap:FILE, null or dpdk:DEVARGS";
 
 bool is_interface_name(std::string_view name) {
-  return !name.empty() && name.size() <= 15 && name != "." && name != ".." && std::ranges::all_of(name, [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
-  });
+  return !name.empty() && name.size() <= 15 && name != "." && name != ".." &&
+         std::ranges::all_of(name, [](char c) {
+           return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
+         });
 }
 
 /// DOMAIN:BUS:DEVICE.FUNCTION, as the kernel writes it.
@@ -24,7 +25,9 @@ bool is_pci_address(std::string_view address) {
   if (address.size() != kForm.size()) return false;
   for (size_t i = 0; i < kForm.size(); ++i) {
     auto c = static_cast<unsigned char>(address[i]);
-    bool right = kForm[i] == 'x' ? std::isxdigit(c) != 0 : kForm[i] == '7' ? c >= '0' && c <= '7' : c == kForm[i];
+    bool right = kForm[i] == 'x'   ? std::isxdigit(c) != 0
+                 : kForm[i] == '7' ? c >= '0' && c <= '7'
+                                   : c == kForm[i];
     if (!right) return false;
   }
   return true;
@@ -38,8 +41,9 @@ bool is_visible(std::string_view text) {
 Expected<Prefix> parse_source(std::string_view text) {
   auto prefix = parse_prefix(text);
   if (prefix && !prefix->address.is_v4() && prefix->contains(IpAddress::v4(0)))
-    return fail(ErrorCode::kInvalid, in_quotes(text) + " holds ::ffff:0:0/96, where IPv4 stands; write 2000::/3, or "
-                                                    "sources: any");
+    return fail(ErrorCode::kInvalid, in_quotes(text) +
+                                         " holds ::ffff:0:0/96, where IPv4 stands; write 2000::/3, or "
+                                         "sources: any");
   return prefix;
 }
 
@@ -72,13 +76,15 @@ Expected<Prefix> parse_own_address(std::string_view text) {
   if (!own) return own;
   auto host = parse_member_prefix(to_string(own->address));
   if (!host) return std::unexpected(host.error());
-  if (own->length() == 0) return fail(ErrorCode::kInvalid, in_quotes(text) + " has no subnet; write its length");
+  if (own->length() == 0)
+    return fail(ErrorCode::kInvalid, in_quotes(text) + " has no subnet; write its length");
   bool has_host_part = own->address.is_v4() && own->length() < 31;
   if (!has_host_part) return own;
   uint32_t host_mask = ~uint32_t{0} >> own->length();
   uint32_t host_part = own->address.v4_host() & host_mask;
   if (host_part == 0 || host_part == host_mask)
-    return fail(ErrorCode::kInvalid, in_quotes(text) + " is the subnet's own or its broadcast address; write one between");
+    return fail(ErrorCode::kInvalid,
+                in_quotes(text) + " is the subnet's own or its broadcast address; write one between");
   return own;
 }
 
@@ -97,12 +103,15 @@ Expected<std::string> parse_device(std::string_view text) {
   size_t colon = text.find(':');
   std::string_view kind = text.substr(0, colon);
   std::string_view rest = colon == std::string_view::npos ? std::string_view() : text.substr(colon + 1);
-  auto wrong = [&](const char* why) { return fail(ErrorCode::kInvalid, in_quotes(text) + " isn't a device: " + why); };
+  auto wrong = [&](const char* why) {
+    return fail(ErrorCode::kInvalid, in_quotes(text) + " isn't a device: " + why);
+  };
   if (text == "null") return std::string(text);
   if (kind == "pci") {
     if (!is_pci_address(rest)) return wrong("after 'pci:' write an address like 0000:03:00.0");
   } else if (kind == "af_xdp" || kind == "af_packet" || kind == "tap") {
-    if (!is_interface_name(rest)) return wrong("after the ':' write an interface's name, of at most 15 characters");
+    if (!is_interface_name(rest))
+      return wrong("after the ':' write an interface's name, of at most 15 characters");
   } else if (kind == "pcap") {
     if (!is_visible(rest) || rest.find(',') != std::string_view::npos)
       return wrong("after 'pcap:' write a file's path without spaces and commas");
@@ -119,8 +128,10 @@ std::string exclusive_part(std::string_view device) {
   if (colon == std::string_view::npos) return {};  // null, or none
   std::string_view kind = device.substr(0, colon);
   bool interface = kind == "af_xdp" || kind == "af_packet" || kind == "tap";
-  std::string part = (interface ? "interface " : std::string(kind) + " ") + std::string(device.substr(colon + 1));
-  if (kind == "pci") std::ranges::transform(part, part.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::string part =
+      (interface ? "interface " : std::string(kind) + " ") + std::string(device.substr(colon + 1));
+  if (kind == "pci")
+    std::ranges::transform(part, part.begin(), [](unsigned char c) { return std::tolower(c); });
   return part;
 }
 
@@ -164,13 +175,15 @@ void PortsReader::read_sources(Fields& fields, PortSetting& port) {
   if (node == nullptr) {
     port.any_source = !port.attached;
     if (port.attached && !fields.has("sources"))
-      fields.source().error(fields.node().mark, "an attached port needs the key 'sources', what may originate there; list "
-                                                "the prefixes, or write 'any' to opt out");
+      fields.source().error(fields.node().mark,
+                            "an attached port needs the key 'sources', what may originate there; list "
+                            "the prefixes, or write 'any' to opt out");
     return;
   }
   port.any_source = node->is_scalar() && node->text == "any";
   if (port.any_source) return;
-  if (auto sources = list_of(parsed(parse_source))(*node, fields.source())) port.sources = std::move(*sources);
+  if (auto sources = list_of(parsed(parse_source))(*node, fields.source()))
+    port.sources = std::move(*sources);
 }
 
 void PortsReader::read_route_keys(Fields& fields, PortSetting& port, PortPlace& place) {
@@ -205,11 +218,13 @@ void PortsReader::check_mtu(Fields& fields, const PortSetting& port) {
   constexpr uint16_t kIpv6MinMtu = 1280;  // RFC 8200 §5
   bool has_ipv6 = std::ranges::any_of(port.addresses, [](const Prefix& own) { return !own.address.is_v4(); });
   if (has_ipv6 && port.mtu < kIpv6MinMtu)
-    fields.source().error(fields.node().find("mtu")->mark, "a port with an IPv6 address needs an MTU of 1280 or more");
+    fields.source().error(fields.node().find("mtu")->mark,
+                          "a port with an IPv6 address needs an MTU of 1280 or more");
 }
 
 void PortsReader::check_unique(const PortSetting& port, const PortPlace& place, Source& source) {
-  auto claim = [&](std::map<std::string, Location>& taken, const std::string& what, Mark mark, const char* kind) {
+  auto claim = [&](std::map<std::string, Location>& taken, const std::string& what, Mark mark,
+                   const char* kind) {
     if (what.empty()) return;
     auto [first, is_new] = taken.try_emplace(what, source.at(mark));
     if (!is_new)

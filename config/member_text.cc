@@ -8,12 +8,16 @@
 namespace bulkhead {
 namespace {
 
-bool is_alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+bool is_alphanumeric(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
 
-std::unexpected<Error> invalid(std::string message) { return fail(ErrorCode::kInvalid, std::move(message)); }
+std::unexpected<Error> invalid(std::string message) {
+  return fail(ErrorCode::kInvalid, std::move(message));
+}
 
-/// A.B.C.D or A.B.C.D/LENGTH without host bits: nearly every line of a large members_file. Everything else, wrong or not,
-/// is parse_prefix's.
+/// A.B.C.D or A.B.C.D/LENGTH without host bits: nearly every line of a large members_file. Everything else,
+/// wrong or not, is parse_prefix's.
 bool parse_dotted_quad(std::string_view text, Prefix& prefix) {
   const char* at = text.data();
   const char* end = at + text.size();
@@ -59,7 +63,8 @@ constexpr ForbiddenIpv6 kForbiddenIpv6[] = {{"::", "the unspecified address"},
 const char* forbidden(const Prefix& prefix) {
   if (prefix.address.is_v4()) {
     for (const auto& [address, length, name] : kForbiddenIpv4)
-      if (prefix.length() >= length && ((prefix.address.v4_host() ^ address) >> (32 - length)) == 0) return name;
+      if (prefix.length() >= length && ((prefix.address.v4_host() ^ address) >> (32 - length)) == 0)
+        return name;
     return nullptr;
   }
   for (const auto& [text, name] : kForbiddenIpv6) {
@@ -79,8 +84,9 @@ Expected<Prefix> parse_member_prefix(std::string_view text) {
     prefix = *any;
   }
   if (prefix.length() == 0)
-    return invalid(in_quotes(text) + " is every address there is; name the segment's own, and use 'unknown' or 'any' in "
-                                  "policies for the rest");
+    return invalid(in_quotes(text) +
+                   " is every address there is; name the segment's own, and use 'unknown' or 'any' in "
+                   "policies for the rest");
   static const IpAddress kFirstIpv4 = IpAddress::v4(0);
   if (!prefix.address.is_v4() && prefix.contains(kFirstIpv4))
     return invalid(in_quotes(text) + " holds ::ffff:0:0/96, where IPv4 stands; write a longer prefix");
@@ -92,7 +98,8 @@ Expected<Prefix> parse_member_prefix(std::string_view text) {
 Expected<std::string> parse_member_port(std::string_view text) {
   size_t slash = text.find('/');
   if (slash == std::string_view::npos || !is_name(text.substr(0, slash)) || !is_name(text.substr(slash + 1)))
-    return invalid(in_quotes(text) + " isn't a port; write GATEWAY/PORT, as the gateway's configuration names them");
+    return invalid(in_quotes(text) +
+                   " isn't a port; write GATEWAY/PORT, as the gateway's configuration names them");
   return std::string(text);
 }
 
@@ -135,13 +142,16 @@ Expected<std::string> parse_spiffe_id(std::string_view text) {
     slash = left.find('/');
     right = is_spiffe_segment(left.substr(0, slash));
   }
-  if (!right) return invalid(in_quotes(text) + " isn't a workload's SPIFFE ID; write spiffe://TRUST-DOMAIN/PATH");
+  if (!right)
+    return invalid(in_quotes(text) + " isn't a workload's SPIFFE ID; write spiffe://TRUST-DOMAIN/PATH");
   return std::string(text);
 }
 
 Expected<std::string> parse_workload(std::string_view text) {
-  if (text.empty() || text.size() > 253 || !std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; }))
-    return invalid(in_quotes(text) + " isn't a workload's name; write 1-253 visible ASCII characters without spaces");
+  if (text.empty() || text.size() > 253 ||
+      !std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; }))
+    return invalid(in_quotes(text) +
+                   " isn't a workload's name; write 1-253 visible ASCII characters without spaces");
   return std::string(text);
 }
 

@@ -1,4 +1,5 @@
-// The parts of a member (a binding of addresses to a segment), as policy files and members_files both write them.
+// The parts of a member (a binding of addresses to a segment), as policy files and members_files both write
+// them.
 #pragma once
 
 #include <string_view>
@@ -8,8 +9,9 @@
 namespace bulkhead {
 
 /// An address or prefix that a workload may have.
-/// Errors: kInvalid for what parse_prefix refuses, a prefix of length 0, one over both families' addresses, and addresses that are
-/// never a workload's own on the wire (multicast, loopback, IPv6 link-local, 0.0.0.0/8, broadcast).
+/// Errors: kInvalid for what parse_prefix refuses, a prefix of length 0, one over both families' addresses,
+/// and addresses that are never a workload's own on the wire (multicast, loopback, IPv6 link-local,
+/// 0.0.0.0/8, broadcast).
 Expected<Prefix> parse_member_prefix(std::string_view text);
 /// "GATEWAY/PORT", two names.
 Expected<std::string> parse_member_port(std::string_view text);

@@ -87,9 +87,10 @@ class MembersReader {
     for_each_field(line, [&](std::string_view name, uint32_t column) {
       auto known = std::ranges::find(kColumns, name, &Column::name);
       if (known == std::end(kColumns))
-        return stop(column, "there is no column " + in_quotes(name) +
-                                source_.report().did_you_mean(name, kColumns | std::views::transform(&Column::name)) +
-                                "; the columns are prefix, port, vlan, mac, spiffe and workload");
+        return stop(column,
+                    "there is no column " + in_quotes(name) +
+                        source_.report().did_you_mean(name, kColumns | std::views::transform(&Column::name)) +
+                        "; the columns are prefix, port, vlan, mac, spiffe and workload");
       if (std::ranges::find(header_, known) != header_.end())
         return stop(column, "the column " + in_quotes(name) + " is there twice; remove one");
       header_.push_back(known);
@@ -136,7 +137,7 @@ class MembersReader {
   uint32_t file_;
   std::vector<Member>& members_;
   std::vector<const Column*> header_;  ///< what each field of a line is
-  std::string carry_;  ///< the start of a line whose end is in the next chunk
+  std::string carry_;                  ///< the start of a line whose end is in the next chunk
   uint32_t line_ = 0;
   bool stopped_ = false;
 };

@@ -59,8 +59,9 @@ class PolicyLoader {
   static void check_keys(PolicyFile& file) {
     if (file.root.kind == yaml::Kind::kNull) return;  // an empty file, or one whose error is told already
     if (file.root.find("gateway") != nullptr)
-      return file.source.error(file.root.mark, "this is a gateway's configuration, not policy; move it out of the "
-                                               "policy's directory");
+      return file.source.error(file.root.mark,
+                               "this is a gateway's configuration, not policy; move it out of the "
+                               "policy's directory");
     Fields fields(file.root, file.source, "a policy file");
     for (std::string_view key : {"segments", "policies", "tests"}) fields.find(key);
     fields.done();
@@ -88,7 +89,8 @@ std::vector<std::string> policy_files(const std::string& path, Report& report) {
       report.warning({(fs::path(path) / name).string(), 0, 0}, "this isn't read; rename it to end in .yaml");
   }
   if (error) report.error({path, 0, 0}, "this directory can't be read: " + error.message());
-  if (files.empty() && !error) report.warning({path, 0, 0}, "there is no *.yaml here, so the policy is empty");
+  if (files.empty() && !error)
+    report.warning({path, 0, 0}, "there is no *.yaml here, so the policy is empty");
   std::ranges::sort(files);
   return files;
 }
@@ -111,7 +113,8 @@ LoadedPolicy load_policy(const std::string& path, WallTime now) {
 LoadedPolicy load_policy_text(const std::vector<std::pair<std::string, std::string>>& files, WallTime now) {
   std::vector<const std::pair<std::string, std::string>*> in_order;
   for (const auto& file : files) in_order.push_back(&file);
-  std::ranges::sort(in_order, {}, [](const auto* file) { return std::pair(std::string_view(file->first), file); });
+  std::ranges::sort(in_order, {},
+                    [](const auto* file) { return std::pair(std::string_view(file->first), file); });
   PolicyLoader loader(now);
   for (const auto* file : in_order) loader.add(file->first, file->second);
   return loader.finish();

@@ -26,7 +26,9 @@ class SegmentReader {
   void check_tag(const Segment& segment, Mark mark, Source& source);
   void read_members_file_of(Fields& fields, Segment& segment);
   void check_same_prefixes();
-  Location where(const Member& member) const { return {policy_.files[member.file], member.line, member.column}; }
+  Location where(const Member& member) const {
+    return {policy_.files[member.file], member.line, member.column};
+  }
 
   Policy& policy_;
   Report& report_;

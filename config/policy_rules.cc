@@ -15,7 +15,8 @@ std::optional<MtlsMode> read_mtls(const yaml::Node& node, Source& source) {
 }
 
 const Choice<Action>& action_words() {
-  static const Choice<Action> words{{"allow", Action::kAllow}, {"deny", Action::kDeny}, {"ask", Action::kAsk}};
+  static const Choice<Action> words{
+      {"allow", Action::kAllow}, {"deny", Action::kDeny}, {"ask", Action::kAsk}};
   return words;
 }
 
@@ -33,6 +34,7 @@ void RuleReader::read_rule(const yaml::Node& node, Source& source) {
   Rule rule;
   rule.where = source.at(node.mark);
   Fields fields(node, source, "a policy");
+  if (node.kind != yaml::Kind::kMapping) return;
   read_name(fields, rule);
   fields.optional("tier", rule.tier, kTiers);
   auto selector = [this](const yaml::Node& value, Source& in) { return read_selector(value, in); };
@@ -71,17 +73,20 @@ void RuleReader::read_action(Fields& fields, Rule& rule) {
     std::vector<std::vector<ServiceRange>> services;
     if (!fields.optional(word.key, services, list_of(parsed(parse_service)))) continue;
     rule.action = word.action;
-    for (const auto& ranges : services) rule.services.insert(rule.services.end(), ranges.begin(), ranges.end());
+    for (const auto& ranges : services)
+      rule.services.insert(rule.services.end(), ranges.begin(), ranges.end());
   }
   if (actions != 1 && fields.node().kind == yaml::Kind::kMapping)
     source.error(mark, "a policy needs exactly one of 'allow', 'deny' and 'ask', and this has " +
                            std::to_string(actions) + "; make it one, or several policies");
   if (fields.has("ask"))
-    source.warning(fields.node().find("ask")->mark, "there is no policy engine to ask in this version: what this covers "
-                                                    "is denied with the reason ask_timeout");
+    source.warning(fields.node().find("ask")->mark,
+                   "there is no policy engine to ask in this version: what this covers "
+                   "is denied with the reason ask_timeout");
   fields.optional("on_deny", rule.reject, Choice<bool>{{"drop", false}, {"reject", true}});
   if (fields.has("on_deny") && !fields.has("deny"))
-    source.error(fields.node().find("on_deny")->mark, "'on_deny' has a meaning only beside 'deny'; remove it");
+    source.error(fields.node().find("on_deny")->mark,
+                 "'on_deny' has a meaning only beside 'deny'; remove it");
 }
 
 void RuleReader::read_deadlines(Fields& fields, Rule& rule) {
@@ -90,7 +95,8 @@ void RuleReader::read_deadlines(Fields& fields, Rule& rule) {
   if (!rule.until) return;
   Mark mark = fields.node().find("until")->mark;
   if (rule.after && *rule.until <= *rule.after)
-    return fields.source().error(mark, "'until' isn't later than 'after', so this policy never holds; correct one");
+    return fields.source().error(mark,
+                                 "'until' isn't later than 'after', so this policy never holds; correct one");
   if (*rule.until <= now_) fields.source().warning(mark, "this time is past, so this policy holds no more");
 }
 
@@ -147,6 +153,7 @@ void RuleReader::read_test(const yaml::Node& node, Source& source) {
   PolicyTest test;
   test.where = source.at(node.mark);
   Fields fields(node, source, "a test");
+  if (node.kind != yaml::Kind::kMapping) return;
   auto end = [this](const yaml::Node& value, Source& in) { return read_end(value, in); };
   fields.required("from", test.from, end);
   fields.required("to", test.to, end);
@@ -170,7 +177,8 @@ std::optional<std::string> RuleReader::read_end(const yaml::Node& node, Source& 
   return text;
 }
 
-bool selects(const Selector& selector, std::string_view segment, const std::map<std::string, std::string>& labels) {
+bool selects(const Selector& selector, std::string_view segment,
+             const std::map<std::string, std::string>& labels) {
   switch (selector.kind) {
     case Selector::Kind::kAny:
       return segment != "unknown" && segment != "gateway";

@@ -45,7 +45,9 @@ uint64_t hash_of(const Prefix& prefix) {
 
 }  // namespace
 
-bool is_reserved_segment(std::string_view name) { return name == "unknown" || name == "gateway" || name == "any"; }
+bool is_reserved_segment(std::string_view name) {
+  return name == "unknown" || name == "gateway" || name == "any";
+}
 
 std::optional<std::map<std::string, std::string>> read_labels(const yaml::Node& node, Source& source) {
   if (node.kind != yaml::Kind::kMapping || node.items.empty()) {
@@ -63,11 +65,14 @@ std::optional<std::map<std::string, std::string>> read_labels(const yaml::Node& 
 
 void SegmentReader::read(const yaml::Node& segments, Source& source, uint32_t file) {
   if (segments.kind != yaml::Kind::kMapping)
-    return source.error(segments.mark, "segments must be a mapping; write 'NAME: {tag: 100, members: [...]}'");
-  for (size_t i = 0; i < segments.entries(); ++i) read_segment(segments.key(i), segments.value(i), source, file);
+    return source.error(segments.mark,
+                        "segments must be a mapping; write 'NAME: {tag: 100, members: [...]}'");
+  for (size_t i = 0; i < segments.entries(); ++i)
+    read_segment(segments.key(i), segments.value(i), source, file);
 }
 
-void SegmentReader::read_segment(const yaml::Node& name, const yaml::Node& value, Source& source, uint32_t file) {
+void SegmentReader::read_segment(const yaml::Node& name, const yaml::Node& value, Source& source,
+                                 uint32_t file) {
   check_name(name, source);
   Segment segment;
   segment.name = name.text;
@@ -89,19 +94,21 @@ void SegmentReader::check_name(const yaml::Node& name, Source& source) {
   if (is_reserved_segment(name.text)) {
     source.error(name.mark, in_quotes(name.text) + " is reserved; give the segment another name");
   } else if (bulkhead::read_name(name, source) && parse_address(name.text)) {
-    source.error(name.mark, in_quotes(name.text) + " would be read as an address; give the segment another name");
+    source.error(name.mark,
+                 in_quotes(name.text) + " would be read as an address; give the segment another name");
   }
   auto [first, is_new] = names_.try_emplace(name.text, source.at(name.mark));
   if (!is_new)
-    source.error(name.mark, "segment " + in_quotes(name.text) + " is there twice, first in " + to_string(first->second) +
-                                "; rename one");
+    source.error(name.mark, "segment " + in_quotes(name.text) + " is there twice, first in " +
+                                to_string(first->second) + "; rename one");
 }
 
 void SegmentReader::check_tag(const Segment& segment, Mark mark, Source& source) {
   auto [first, is_new] = tags_.try_emplace(segment.tag.value, segment.name, source.at(mark));
   if (!is_new)
-    source.error(mark, "tag " + std::to_string(segment.tag.value) + " is segment " + in_quotes(first->second.first) +
-                           "'s already, in " + to_string(first->second.second) + "; choose another");
+    source.error(mark, "tag " + std::to_string(segment.tag.value) + " is that of segment " +
+                           in_quotes(first->second.first) + " already, in " +
+                           to_string(first->second.second) + "; choose another");
 }
 
 void SegmentReader::read_members_file_of(Fields& fields, Segment& segment) {
@@ -127,7 +134,9 @@ void SegmentReader::check_same_prefixes() {
   size_t count = 0;
   for (const Segment& segment : policy_.segments) count += segment.members.size();
   std::vector<Place> table(std::bit_ceil(2 * count + 1));
-  auto member_at = [&](Place place) -> const Member& { return policy_.segments[place.segment].members[place.member]; };
+  auto member_at = [&](Place place) -> const Member& {
+    return policy_.segments[place.segment].members[place.member];
+  };
   for (uint32_t s = 0; s < policy_.segments.size(); ++s) {
     for (uint32_t m = 0; m < policy_.segments[s].members.size(); ++m) {
       const Member& member = policy_.segments[s].members[m];
@@ -144,7 +153,8 @@ void SegmentReader::check_same_prefixes() {
   }
 }
 
-SegmentNames::SegmentNames(const Policy& policy, bool complete) : segments_(policy.segments), complete_(complete) {
+SegmentNames::SegmentNames(const Policy& policy, bool complete)
+    : segments_(policy.segments), complete_(complete) {
   for (uint32_t i = 0; i < segments_.size(); ++i)
     for (const auto& [key, value] : segments_[i].labels) by_label_[{key, value}].push_back(i);
 }
@@ -153,9 +163,10 @@ bool SegmentNames::check(const std::string& name, Mark mark, Source& source) con
   if (name == "unknown" || name == "gateway" || !complete_) return true;
   auto found = std::ranges::lower_bound(segments_, name, {}, &Segment::name);
   if (found != segments_.end() && found->name == name) return true;
-  source.error(mark, "there is no segment " + in_quotes(name) +
-                         source.report().did_you_mean(name, segments_ | std::views::transform(&Segment::name)) +
-                         "; define it under segments, or correct the name");
+  source.error(mark,
+               "there is no segment " + in_quotes(name) +
+                   source.report().did_you_mean(name, segments_ | std::views::transform(&Segment::name)) +
+                   "; define it under segments, or correct the name");
   return false;
 }
 
@@ -168,9 +179,7 @@ bool SegmentNames::any_with(const std::map<std::string, std::string>& labels) {
     if (with == by_label_.end()) return false;
     if (fewest == nullptr || with->second.size() < fewest->size()) fewest = &with->second;
   }
-  auto has_all = [&](uint32_t segment) {
-    return std::ranges::includes(segments_[segment].labels, labels);
-  };
+  auto has_all = [&](uint32_t segment) { return std::ranges::includes(segments_[segment].labels, labels); };
   answer->second = fewest != nullptr && std::ranges::any_of(*fewest, has_all);
   return answer->second;
 }

@@ -8,19 +8,22 @@
 
 namespace bulkhead {
 
-/// Levenshtein distance, or more than `limit` as soon as it is known to be more. Names are at most 64 characters here.
+/// How many characters to insert, remove, replace or swap with the next, or more than `limit` as soon as it
+/// is known to be more.
 static size_t edit_distance(std::string_view a, std::string_view b, size_t limit) {
   constexpr size_t kLongest = 64;
   size_t longer = std::max(a.size(), b.size()), shorter = std::min(a.size(), b.size());
   if (longer > kLongest || longer - shorter > limit) return limit + 1;
-  std::array<size_t, kLongest + 1> row;
+  using Row = std::array<size_t, kLongest + 1>;
+  Row before{}, above{}, row{};
   std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i + 1);
-    for (size_t j = 0; j < b.size(); ++j) {
-      size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    before = std::exchange(above, row);
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      row[j] = std::min({above[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1), above[j] + 1, row[j - 1] + 1});
+      bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (swapped) row[j] = std::min(row[j], before[j - 2] + 1);
     }
   }
   return row[b.size()];
@@ -56,7 +59,8 @@ Diagnostics Report::finish() {
       if (size_t untold = file.untold[static_cast<size_t>(severity)])
         diagnostics_.push_back({severity, {name, UINT32_MAX, 0}, "and " + std::to_string(untold) + " more"});
   std::ranges::sort(diagnostics_, {}, [this](const Diagnostic& d) {
-    return std::tuple(files_.at(d.where.file).order, d.where.line, d.where.column, std::string_view(d.message));
+    return std::tuple(files_.at(d.where.file).order, d.where.line, d.where.column,
+                      std::string_view(d.message));
   });
   for (Diagnostic& d : diagnostics_)
     if (d.where.line == UINT32_MAX) d.where.line = 0;

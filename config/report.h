@@ -22,7 +22,9 @@ inline constexpr size_t kMaxToldPerFile = 100;
 /// The diagnostics of one load. One thread.
 class Report {
  public:
-  void error(Location where, std::string message) { add(Severity::kError, std::move(where), std::move(message)); }
+  void error(Location where, std::string message) {
+    add(Severity::kError, std::move(where), std::move(message));
+  }
   void warning(Location where, std::string message) {
     add(Severity::kWarning, std::move(where), std::move(message));
   }
@@ -43,7 +45,7 @@ class Report {
  private:
   struct PerFile {
     size_t order;
-    size_t told[2] = {0, 0};    ///< by Severity
+    size_t told[2] = {0, 0};  ///< by Severity
     size_t untold[2] = {0, 0};
   };
   /// The candidate with the smallest edit distance, if that is small for the name's length.

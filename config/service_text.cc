@@ -29,21 +29,26 @@ std::optional<unsigned> parse_number(std::string_view text, unsigned most) {
   unsigned value = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   bool leading_zero = text.size() > 1 && text[0] == '0';
-  if (text.empty() || error != std::errc{} || end != text.data() + text.size() || value > most || leading_zero)
+  if (text.empty() || error != std::errc{} || end != text.data() + text.size() || value > most ||
+      leading_zero)
     return std::nullopt;
   return value;
 }
 
-ServiceRange whole(IpProto proto) { return {service_key(proto, 0), service_key(proto, 0xffff)}; }
+ServiceRange whole(IpProto proto) {
+  return {service_key(proto, 0), service_key(proto, 0xffff)};
+}
 
 Expected<ServiceRange> parse_ports(std::string_view text, IpProto proto, std::string_view rest) {
   size_t dash = rest.find('-');
   auto first = parse_number(rest.substr(0, dash), 65535);
   auto last = dash == std::string_view::npos ? first : parse_number(rest.substr(dash + 1), 65535);
-  if (!first || !last) return bad(text, "write a port from 1 to 65535, or a range like 8000-8099, after the '/'");
+  if (!first || !last)
+    return bad(text, "write a port from 1 to 65535, or a range like 8000-8099, after the '/'");
   if (*first == 0) return bad(text, "port 0 doesn't exist; write 1 or more");
   if (*first > *last)
-    return bad(text, "the range is turned round; write " + std::to_string(*last) + "-" + std::to_string(*first));
+    return bad(text,
+               "the range is turned round; write " + std::to_string(*last) + "-" + std::to_string(*first));
   return ServiceRange{service_key(proto, static_cast<uint16_t>(*first)),
                       service_key(proto, static_cast<uint16_t>(*last))};
 }
@@ -56,7 +61,8 @@ Expected<ServiceRange> parse_icmp(std::string_view text, const NamedProtocol& ic
   size_t slash = rest.find('/');
   auto type = parse_number(rest.substr(0, slash), 255);
   auto code = slash == std::string_view::npos ? std::optional(0u) : parse_number(rest.substr(slash + 1), 255);
-  if (!type || !code) return bad(text, "write 'echo', a TYPE or TYPE/CODE, each from 0 to 255, after the '/'");
+  if (!type || !code)
+    return bad(text, "write 'echo', a TYPE or TYPE/CODE, each from 0 to 255, after the '/'");
   return ServiceRange{key(*type, *code), key(*type, slash == std::string_view::npos ? 255 : *code)};
 }
 
@@ -80,12 +86,15 @@ Expected<std::vector<ServiceRange>> parse_service(std::string_view text) {
   size_t slash = text.find('/');
   std::string_view name = text.substr(0, slash);
   auto protocol = std::ranges::find(kProtocols, name, &NamedProtocol::name);
-  if (slash == std::string_view::npos && protocol != std::end(kProtocols)) return std::vector{whole(protocol->proto)};
+  if (slash == std::string_view::npos && protocol != std::end(kProtocols))
+    return std::vector{whole(protocol->proto)};
   std::string_view rest = slash == std::string_view::npos ? std::string_view() : text.substr(slash + 1);
-  Expected<ServiceRange> range = bad(text, "write any, tcp, tcp/443, tcp/8000-8099, udp/53, sctp/38412, icmp/echo, "
-                                           "icmp6/TYPE/CODE or proto/NUMBER");
+  Expected<ServiceRange> range = bad(text,
+                                     "write any, tcp, tcp/443, tcp/8000-8099, udp/53, sctp/38412, icmp/echo, "
+                                     "icmp6/TYPE/CODE or proto/NUMBER");
   if (protocol != std::end(kProtocols)) {
-    range = has_ports(protocol->proto) ? parse_ports(text, protocol->proto, rest) : parse_icmp(text, *protocol, rest);
+    range = has_ports(protocol->proto) ? parse_ports(text, protocol->proto, rest)
+                                       : parse_icmp(text, *protocol, rest);
   } else if (name == "proto" && slash != std::string_view::npos) {
     range = parse_protocol_number(text, rest);
   }
@@ -98,7 +107,8 @@ Expected<ServiceKey> parse_exact_service(std::string_view text) {
   if (!ranges) return std::unexpected(ranges.error());
   const ServiceRange& only = ranges->front();
   if (ranges->size() == 1 && only.first == only.last) return only.first;
-  return fail(ErrorCode::kInvalid, in_quotes(text) + " is more than one service; name one, like tcp/443, icmp/echo or icmp/13/0");
+  return fail(ErrorCode::kInvalid,
+              in_quotes(text) + " is more than one service; name one, like tcp/443, icmp/echo or icmp/13/0");
 }
 
 bool covers(const Rule& rule, ServiceKey service) {

@@ -13,13 +13,16 @@ namespace {
 
 using namespace std::chrono;
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 /// Takes what RFC 3339 §5.6 consists of from the front of a text; after a mismatch everything fails.
 class Cursor {
  public:
   explicit Cursor(std::string_view text) : left_(text) {}
   bool ok() const { return ok_; }
+  void fail() { ok_ = false; }
   bool at_end() const { return left_.empty(); }
   char peek() const { return left_.empty() ? '\0' : left_.front(); }
   char take_one_of(std::string_view characters) {
@@ -47,10 +50,7 @@ nanoseconds take_fraction(Cursor& cursor) {
   if (cursor.peek() != '.') return nanoseconds{0};
   cursor.take_one_of(".");
   size_t digits = cursor.digits_ahead();
-  if (digits == 0 || digits > 9) {
-    cursor.take_number(10);  // fails, or leaves digits for the zone to fail on
-    return nanoseconds{0};
-  }
+  if (digits == 0 || digits > 9) cursor.fail();
   int64_t value = cursor.take_number(digits);
   for (size_t i = digits; i < 9; ++i) value *= 10;
   return nanoseconds{value};
@@ -71,7 +71,8 @@ std::optional<minutes> take_zone(Cursor& cursor) {
 
 Expected<WallTime> parse_time(std::string_view text) {
   auto bad = [&](const char* why) {
-    return fail(ErrorCode::kInvalid, in_quotes(text) + " isn't a time: " + why + "; write it like 2027-01-31T00:00:00Z");
+    return fail(ErrorCode::kInvalid,
+                in_quotes(text) + " isn't a time: " + why + "; write it like 2027-01-31T00:00:00Z");
   };
   Cursor cursor(text);
   int y = cursor.take_number(4);
@@ -88,9 +89,11 @@ Expected<WallTime> parse_time(std::string_view text) {
   nanoseconds fraction = take_fraction(cursor);
   if (cursor.ok() && cursor.at_end()) return bad("its zone is missing (Z, or like +02:00)");
   auto zone = take_zone(cursor);
-  if (!cursor.ok() || !cursor.at_end()) return bad("it isn't RFC 3339, with at most nine digits of a second's fraction");
+  if (!cursor.ok() || !cursor.at_end())
+    return bad("it isn't RFC 3339, with at most nine digits of a second's fraction");
   year_month_day day{year{y}, month{static_cast<unsigned>(m)}, std::chrono::day{static_cast<unsigned>(d)}};
-  if (!day.ok() || hour > 23 || minute > 59 || second > 59 || !zone) return bad("there is no such day or time of day");
+  if (!day.ok() || hour > 23 || minute > 59 || second > 59 || !zone)
+    return bad("there is no such day or time of day");
   if (y < 1970 || y > 2261) return bad("the year must be from 1970 to 2261");
   auto instant = sys_days{day}.time_since_epoch() + hours{hour} + minutes{minute} + seconds{second} - *zone;
   return WallTime{duration_cast<nanoseconds>(instant).count() + fraction.count()};
@@ -102,10 +105,11 @@ std::string to_string(WallTime time) {
   year_month_day day{midnight};
   hh_mm_ss<nanoseconds> clock{instant - midnight};
   std::array<char, 64> buffer;
-  std::snprintf(buffer.data(), buffer.size(), "%04d-%02u-%02uT%02d:%02d:%02d.%09d", static_cast<int>(day.year()),
-                static_cast<unsigned>(day.month()), static_cast<unsigned>(day.day()),
-                static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()),
-                static_cast<int>(clock.seconds().count()), static_cast<int>(clock.subseconds().count()));
+  std::snprintf(buffer.data(), buffer.size(), "%04d-%02u-%02uT%02d:%02d:%02d.%09d",
+                static_cast<int>(day.year()), static_cast<unsigned>(day.month()),
+                static_cast<unsigned>(day.day()), static_cast<int>(clock.hours().count()),
+                static_cast<int>(clock.minutes().count()), static_cast<int>(clock.seconds().count()),
+                static_cast<int>(clock.subseconds().count()));
   std::string text(buffer.data());
   text.erase(text.find_last_not_of('0') + 1);
   if (text.back() == '.') text.pop_back();
@@ -117,11 +121,14 @@ Expected<Nanoseconds> parse_duration(std::string_view text) {
     std::string_view name;
     int64_t ns;
   };
-  constexpr Unit kUnits[] = {{"ms", 1'000'000}, {"s", 1'000'000'000}, {"m", 60'000'000'000}, {"h", 3'600'000'000'000}};
-  auto bad = fail(ErrorCode::kInvalid, in_quotes(text) + " isn't a duration; write it like 250ms, 30s, 15m or 2h");
+  constexpr Unit kUnits[] = {
+      {"ms", 1'000'000}, {"s", 1'000'000'000}, {"m", 60'000'000'000}, {"h", 3'600'000'000'000}};
+  auto bad =
+      fail(ErrorCode::kInvalid, in_quotes(text) + " isn't a duration; write it like 250ms, 30s, 15m or 2h");
   int64_t count = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-  if (error != std::errc{} || text.empty() || !is_digit(text[0]) || (text[0] == '0' && end != text.data() + 1))
+  if (error != std::errc{} || text.empty() || !is_digit(text[0]) ||
+      (text[0] == '0' && end != text.data() + 1))
     return bad;
   std::string_view unit_name(end, static_cast<size_t>(text.data() + text.size() - end));
   auto unit = std::ranges::find(kUnits, unit_name, &Unit::name);
@@ -134,7 +141,8 @@ Expected<Nanoseconds> parse_duration(std::string_view text) {
 bool is_name(std::string_view text) {
   auto alphanumeric = [](char c) { return is_digit(c) || (c >= 'a' && c <= 'z'); };
   return !text.empty() && text.size() <= 63 && alphanumeric(text[0]) &&
-         std::ranges::all_of(text, [&](char c) { return alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
+         std::ranges::all_of(text,
+                             [&](char c) { return alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
 }
 
 }  // namespace bulkhead

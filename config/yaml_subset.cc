@@ -65,7 +65,8 @@ class SubsetCheck {
   void continue_flow() {
     char c = text_[at_];
     if (last_ == Last::kValue && c != ',' && c != ']' && c != '}')
-      refuse("a ',' or a closing bracket is missing before this; a value must end in the line where it starts");
+      refuse(
+          "a ',' or a closing bracket is missing before this; a value must end in the line where it starts");
   }
 
   void begin_block_line() {
@@ -73,7 +74,8 @@ class SubsetCheck {
     uint32_t column = byte_column();
     bool continues = last_ == Last::kValue && (blocks_used_ == 0 || column > top().column);
     if (continues)
-      return refuse("this is indented under a value that has ended; a value must end in the line where it starts");
+      return refuse(
+          "this is indented under a value that has ended; a value must end in the line where it starts");
     while (blocks_used_ > 0 &&
            (top().column > column || (top().column == column && top().is_sequence && !is_entry())))
       --blocks_used_;
@@ -96,14 +98,16 @@ class SubsetCheck {
       case '\'':
         return check_quoted(c);
       case '&':
-        return refuse("anchors can't be used; write the value out where it is needed, or put the text in quotes");
+        return refuse(
+            "anchors can't be used; write the value out where it is needed, or put the text in quotes");
       case '*':
         return refuse("aliases can't be used; write the value out, or put the text in quotes");
       case '!':
         return refuse("tags can't be used; remove it, or put the text in quotes");
       case '|':
       case '>':
-        return refuse("a text over several lines can't be used; write it in one line, or put the text in quotes");
+        return refuse(
+            "a text over several lines can't be used; write it in one line, or put the text in quotes");
       case '%':
       case '@':
       case '`':
@@ -208,7 +212,8 @@ class SubsetCheck {
     bool json_key = was_quoted && flow_depth_ > 0;
     bool is_key = at_ < text_.size() && text_[at_] == ':' && (json_key || ends_key(at_));
     if (!is_key) {
-      if (was_quoted && at_ < text_.size() && text_[at_] == ':') return refuse("write a space after this ':'");
+      if (was_quoted && at_ < text_.size() && text_[at_] == ':')
+        return refuse("write a space after this ':'");
       return set_last(Last::kValue);
     }
     if (flow_depth_ == 0) {
@@ -340,6 +345,8 @@ std::optional<Problem> find_bad_byte(std::string_view text) {
   return std::nullopt;
 }
 
-std::optional<Problem> find_outside_subset(std::string_view text) { return SubsetCheck(text).run(); }
+std::optional<Problem> find_outside_subset(std::string_view text) {
+  return SubsetCheck(text).run();
+}
 
 }  // namespace bulkhead::yaml

@@ -65,7 +65,8 @@ class TreeBuilder : public YAML::EventHandler {
   void open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, Kind kind) {
     check_properties(mark, tag, anchor);
     if (expects_key()) refuse(mark, "a list or mapping can't be a key");
-    if (open_.size() == kMaxDepth) refuse(mark, "nested deeper than " + std::to_string(kMaxDepth) + " levels");
+    if (open_.size() == kMaxDepth)
+      refuse(mark, "nested deeper than " + std::to_string(kMaxDepth) + " levels");
     open_.push_back(Node{kind, false, place(mark), {}, {}});
   }
   void close() {
@@ -128,7 +129,8 @@ class TreeBuilder : public YAML::EventHandler {
   [[noreturn]] void refuse(const YAML::Mark& mark, std::string message) const {
     throw Refused{{place(mark), std::move(message)}};
   }
-  // Columns of yaml-cpp count bytes; counts on from the last place, so that a long line costs its length once.
+  // Columns of yaml-cpp count bytes; counts on from the last place, so that a long line costs its length
+  // once.
   Mark place(const YAML::Mark& mark) const {
     auto pos = std::min(static_cast<size_t>(std::max(0, mark.pos)), text_.size());
     if (mark.line != last_line_) {
@@ -187,7 +189,8 @@ Document parse(std::string_view raw) {
     YAML::Parser parser(in);
     TreeBuilder builder(text, document.problems);
     if (parser.HandleNextDocument(builder)) document.root = builder.take_root();
-    if (parser.HandleNextDocument(builder)) return broken({{}, "a file holds one document only; make two files"});
+    if (parser.HandleNextDocument(builder))
+      return broken({{}, "a file holds one document only; make two files"});
   } catch (const Refused& refused) {
     return broken(refused.problem);
   } catch (const YAML::Exception& error) {

@@ -28,13 +28,13 @@ struct Node {
 };
 
 struct Document {
-  Node root;                       ///< kNull where the file is empty or broken
-  std::vector<Problem> problems;   ///< empty where the text is of the subset
+  Node root;                      ///< kNull where the file is empty or broken
+  std::vector<Problem> problems;  ///< empty where the text is of the subset
 };
 
-/// Parses a file's text. Errors are among the problems; no exception leaves. Duplicate keys are problems that leave
-/// the rest usable: the first value stays.
-/// Cost: linear; memory bounded by kMaxFileBytes, nesting by kMaxDepth.
+/// Parses a file's text. Errors are among the problems; no exception leaves. Duplicate keys are problems that
+/// leave the rest usable: the first value stays. Cost: linear; memory bounded by kMaxFileBytes, nesting by
+/// kMaxDepth.
 Document parse(std::string_view text);
 
 }  // namespace bulkhead::yaml

@@ -76,16 +76,20 @@ Expected<void> run(const GatewayConfig& config, const Options& options) {
   if (config.policy.empty())
     return fail(ErrorCode::kInvalid, config.file + ": `policy:` is missing: name the directory of the policy to enforce");
   if (auto done = become_unprivileged(config, options.user.empty() ? control.user : options.user); !done) return done;
-  auto deadlines = open_deadlines(control.state);
-  if (!deadlines) return std::unexpected(deadlines.error());
-  auto feed = FileFeed::open(config.policy);
-  if (!feed) return std::unexpected(feed.error());
-
   StateBoard board;
   BusyMeter busy;
   RetiredHits retired;
   auto names = std::make_shared<NameHistory>();
   std::vector<std::string> ports = port_names(config.dataplane);
+
+  auto operators = OperatorServer::start(control.socket, control.socket_group,
+                                         {board, busy, *names, config.dataplane, BULKHEAD_VERSION});
+  if (!operators) return std::unexpected(operators.error());
+
+  auto deadlines = open_deadlines(control.state);
+  if (!deadlines) return std::unexpected(deadlines.error());
+  auto feed = FileFeed::open(config.policy);
+  if (!feed) return std::unexpected(feed.error());
 
   std::optional<FlowLog> flow_log;
   if (!control.flow_log.path.empty()) {
@@ -98,10 +102,6 @@ Expected<void> run(const GatewayConfig& config, const Options& options) {
   std::string contract_socket = options.dataplane_socket.empty() ? config.contract_socket() : options.dataplane_socket;
   auto engine = Engine::create({config.dataplane, contract_socket, std::move(*feed), std::move(*deadlines), board, *names, retired});
   if (!engine) return std::unexpected(engine.error());
-
-  auto operators = OperatorServer::start(control.socket, control.socket_group,
-                                         {board, busy, *names, config.dataplane, BULKHEAD_VERSION});
-  if (!operators) return std::unexpected(operators.error());
 
   MetricsSources sources{board, busy, retired, [log] { return log != nullptr ? log->lost() : 0; }, ports, BULKHEAD_VERSION};
   std::unique_ptr<MetricsServer> metrics;
@@ -119,6 +119,7 @@ Expected<void> run(const GatewayConfig& config, const Options& options) {
   heed_signals(engine->get());
   (*engine)->run();
   signalled = nullptr;
+  operators->reset();  // before the engine, which its answers wake
   spdlog::info("stopped; the dataplane goes on enforcing what it has");
   return {};
 }

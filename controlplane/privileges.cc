@@ -69,9 +69,12 @@ Expected<void> drop_root(const User& user, const std::string& socket_group) {
   std::vector<gid_t> groups{user.gid};
   const group* operators = ::getgrnam(socket_group.c_str());  // it takes a member to give the socket to a group
   if (operators != nullptr && operators->gr_gid != 0) groups.push_back(operators->gr_gid);
+  int parent_death_signal = 0;  // the kernel forgets it where the user changes (prctl(2))
+  if (::prctl(PR_GET_PDEATHSIG, &parent_death_signal) != 0) return fail_errno(errno, "PR_GET_PDEATHSIG");
   if (::setgroups(groups.size(), groups.data()) != 0) return fail_errno(errno, "setgroups");
   if (::setresgid(user.gid, user.gid, user.gid) != 0) return fail_errno(errno, "setgid to that of " + user.name);
   if (::setresuid(user.uid, user.uid, user.uid) != 0) return fail_errno(errno, "setuid to " + user.name);
+  if (::prctl(PR_SET_PDEATHSIG, parent_death_signal) != 0) return fail_errno(errno, "PR_SET_PDEATHSIG");
   if (::setuid(0) == 0) return fail(ErrorCode::kPermission, "root could be regained: is this kernel's setuid restricted?");
   return {};
 }

@@ -133,6 +133,7 @@ void Engine::attached(std::unique_ptr<DataplaneClient> client) {
   attach_pause_ = kFirstAttachPause;
   attach_trouble_.clear();
   enforced_.reset(), in_flight_.reset(), refused_here_.reset();
+  whole_next_ = false;
   dataplane_ = std::make_shared<Attachment>(std::move(client), [this] { ask(kWake); });
   enforced_as_ = {welcome.generation, welcome.image_generation};
   parts_.board.change([&](ControlState& state) {
@@ -192,6 +193,9 @@ void Engine::read_policy_if_due() {
   if (parts_.deadlines.behind() > 1s)
     spdlog::warn("the wall clock is {:.1f} s behind the latest time seen: deadlines count from that. If it was wrong then, "
                  "stop the control plane and remove {}", milliseconds(parts_.deadlines.behind().count()) / 1e3, parts_.deadlines.file());
+  if (!dataplane_)
+    spdlog::info("policy read: {} segments, {} rules; it is enforced as soon as a dataplane is there",
+                 accepted.policy->policy.segments.size(), accepted.policy->policy.rules.size());
   wanted_ = Candidate{accepted.policy, reading->seen, wall, milliseconds(boot_now().ns - begun.ns) / 1e3};
   parts_.board.change([&](ControlState& state) {
     state.feed.standing = FeedState::Standing::kWaiting;

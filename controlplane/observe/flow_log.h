@@ -1,4 +1,4 @@
-// The flow log: one JSON object a line on flow open, deny, revoke, close and audit (INTERFACES: docs/observability.md).
+// The flow log: one JSON object a line on flow open, deny, revoke, close and audit.
 #pragma once
 
 #include <atomic>

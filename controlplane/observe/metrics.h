@@ -1,4 +1,4 @@
-// All metrics of the gateway, at one moment (docs/observability.md).
+// All metrics of the gateway, at one moment.
 #pragma once
 
 #include <functional>

@@ -3,6 +3,8 @@
 #include <charconv>
 #include <httplib.h>
 
+#include <atomic>
+#include <chrono>
 #include <thread>
 
 namespace bulkhead {
@@ -35,6 +37,7 @@ Expected<HostPort> parse_host_port(const std::string& text) {
 
 struct MetricsServer::Running {
   httplib::Server server;
+  std::atomic<bool> ended{false};
   std::thread thread;
 };
 
@@ -67,7 +70,12 @@ Expected<std::unique_ptr<MetricsServer>> MetricsServer::start(const std::string&
   if (!server.bind_to_port(where->host, where->port))
     return fail(ErrorCode::kExists, "metrics can't listen on " + listen +
                                         ": is another gateway using it? Set controlplane.metrics to a free HOST:PORT");
-  running->thread = std::thread([&server] { server.listen_after_bind(); });
+  running->thread = std::thread([&running = *running] {
+    running.server.listen_after_bind();
+    running.ended = true;
+  });
+  while (!server.is_running() && !running->ended)  // stop() does nothing before it listens
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return std::unique_ptr<MetricsServer>(new MetricsServer(std::move(running)));
 }
 

@@ -63,7 +63,7 @@ class DataplaneClient {
   int fd() const { return channel_.fd(); }
 
   /// Sends it; the answer comes later as a PublishResult, answers in the order of requests.
-  /// Errors: kInvalid (nothing to publish, too much), kExhausted (no memory for the memfd), kUnavailable.
+  /// Errors: kInvalid (over a limit of the contract), kExhausted (no memory for the memfd), kUnavailable.
   Expected<void> publish(const PublishRequest& request);
   /// Takes in every message that has come; never blocks.
   Expected<void> handle_readable();

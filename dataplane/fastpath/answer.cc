@@ -102,12 +102,20 @@ rte_mbuf* make_reset(PipelineState& s, const PacketRef& p, Toward toward, const 
   return mbuf;
 }
 
-/// The reset that a closed port would send (RFC 9293 §3.10.7.1). A reset is never answered.
+bool is_group(const IpAddress& a) noexcept {
+  return a.is_v4() ? (a.bytes[12] & 0xf0) == 0xe0 || a.v4_host() == 0xffffffff : a.bytes[0] == 0xff;
+}
+
+/// Whether the packet went to more than one station, by its IP or its link address.
+bool is_to_group(const PacketRef& p, const Ends& ends) noexcept { return is_group(ends.destination) || (frame_of(p.mbuf)[0] & 1) != 0; }
+
+/// The reset that a closed port would send (RFC 9293 §3.10.7.1). A reset is never answered, nor is what went to a group.
 rte_mbuf* make_refusal(PipelineState& s, const PacketRef& p) noexcept {
   const uint8_t* at = frame_of(p.mbuf) + p.meta->l4;
   auto tcp = load<TcpHeader>(at);
   if ((tcp.flags & kTcpRst) != 0) return nullptr;
   Ends ends = ends_of(p);
+  if (is_to_group(p, ends)) return nullptr;
   uint32_t length = static_cast<uint32_t>(p.meta->l3 + p.meta->ip_bytes - p.meta->l4 - (tcp.data_offset >> 4) * 4) +
                     ((tcp.flags & kTcpSyn) != 0) + ((tcp.flags & kTcpFin) != 0);
   Reset r{ends.destination, ends.source, p.meta->destination_port, p.meta->source_port, 0, 0, kTcpRst};
@@ -120,18 +128,13 @@ rte_mbuf* make_refusal(PipelineState& s, const PacketRef& p) noexcept {
   return make_reset(s, p, Toward::kSender, r);
 }
 
-bool is_group(const IpAddress& a) noexcept {
-  return a.is_v4() ? (a.bytes[12] & 0xf0) == 0xe0 || a.v4_host() == 0xffffffff : a.bytes[0] == 0xff;
-}
-
 }  // namespace
 
 rte_mbuf* make_icmp_error(PipelineState& s, const PacketRef& p, const IpAddress& from, IcmpError error) noexcept {
   Ends ends = ends_of(p);
   const uint8_t* frame = frame_of(p.mbuf);
-  bool to_group = is_group(ends.destination) || (frame[0] & 1) != 0;
   bool nameless = ends.source == IpAddress{} || ends.source == IpAddress::v4(0) || is_group(ends.source);
-  if (to_group || nameless || p.meta->kind != PacketKind::kFlow) return nullptr;
+  if (is_to_group(p, ends) || nameless || p.meta->kind != PacketKind::kFlow) return nullptr;
   bool v4 = p.meta->family == 4;
   size_t headers = ip_header_bytes(v4) + sizeof(IcmpHeader);
   size_t inner_header = static_cast<size_t>(p.meta->l4 - p.meta->l3);

@@ -11,7 +11,15 @@
 
 namespace bulkhead {
 
-enum class DeviceKind : uint8_t { kPci, kAfXdp, kAfPacket, kTap, kPcap, kNull, kDpdk };
+enum class DeviceKind : uint8_t {
+  kPci,       ///< a NIC that is bound to vfio-pci or to a driver that shares it with the kernel
+  kAfXdp,     ///< an interface of the kernel's, by AF_XDP
+  kAfPacket,  ///< an interface of the kernel's, by packet sockets; to try things with
+  kTap,       ///< a new interface, to be given to somebody
+  kPcap,      ///< the packets of a capture, once; what is sent to it goes nowhere
+  kNull,      ///< never receives; what is sent to it goes nowhere
+  kDpdk,      ///< anything else that DPDK drives
+};
 
 /// One `device:` of the configuration.
 struct Device {

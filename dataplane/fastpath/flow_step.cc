@@ -270,6 +270,8 @@ void end_idle(PipelineState& s, uint32_t slot, const Moment& m) noexcept {
 
 bool may_originate(const PortView& port, const IpAddress& source) noexcept {
   if (port.any_source) return true;
+  // Those without an address yet: parse lets nothing of theirs through but DHCP, MLD and neighbour discovery.
+  if (source == IpAddress{} || source == IpAddress::v4(0)) return true;
   for (const Prefix& prefix : port.sources)
     if (prefix.contains(source)) return true;
   return false;

@@ -107,13 +107,14 @@ Expected<> Gateway::make_workers() {
   auto exchange = Exchange::create(worker_count(), ports_.size());
   if (!exchange) return std::unexpected(exchange.error());
   exchange_ = std::move(*exchange);
+  if (settings_.mode == Mode::kRoute) neighbours_ = std::make_unique<NeighbourTable>();
   uint64_t seed[2];
   if (getrandom(seed, sizeof seed, 0) != sizeof seed) return fail_errno(errno, "a random seed");
   BootTime epoch = boot_now();
   for (unsigned worker = 0; worker < worker_count(); ++worker) {
     PipelineParts parts{.settings = &settings_, .ports = views_, .port_of_device = port_of_device_, .worker = worker,
                         .worker_count = worker_count(), .pool = pool_, .counters = &telemetry_->worker(worker),
-                        .events = telemetry_->events(worker), .hand_off = exchange_->hand_off_from(worker),
+                        .events = telemetry_->events(worker), .neighbours = neighbours_.get(), .hand_off = exchange_->hand_off_from(worker),
                         .max_flows = std::max(1u, settings_.max_flows / worker_count()), .hash_seed = {seed[0], seed[1]}, .epoch = epoch,
                         .parse_flags = 0, .keep_verdicts = false};
     auto pipeline = Pipeline::create(parts);

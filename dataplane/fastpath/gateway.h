@@ -13,6 +13,7 @@
 #include "dataplane/fastpath/control.h"
 #include "dataplane/fastpath/exchange.h"
 #include "dataplane/fastpath/flow_export.h"
+#include "dataplane/fastpath/neighbour_table.h"
 #include "dataplane/fastpath/pipeline.h"
 #include "dataplane/fastpath/port.h"
 #include "dataplane/fastpath/port_view.h"
@@ -81,6 +82,7 @@ class Gateway {
   std::optional<Telemetry> telemetry_;
   std::unique_ptr<Quiescence> quiescence_;
   std::unique_ptr<Exchange> exchange_;
+  std::unique_ptr<NeighbourTable> neighbours_;   ///< route mode only
   std::vector<std::unique_ptr<Pipeline>> pipelines_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Publisher> publisher_;

@@ -11,6 +11,10 @@
 
 namespace bulkhead {
 
+/// Added to `leg` of ICMP's keys where the query's sender is the high end: each end's queries are a flow of their own, so that
+/// one of them never passes as the answer to the other end's of the same id.
+inline constexpr uint8_t kLegQueryFromHigh = 2;
+
 /// 5-tuple, zone and leg of an IPv4 flow, the same in both directions: the end with the smaller (address, port) comes
 /// first. Addresses and ports as they stand in the packet. ICMP: both directions carry the query's id as `low_port`
 /// and its type << 8 | code as `high_port`. 16 bytes, compared at once.
@@ -19,7 +23,7 @@ struct alignas(16) FlowKey4 {
   uint16_t low_port, high_port;
   uint16_t zone;   ///< wire mode: wire << 12 | VLAN; route mode: 0
   IpProto proto;
-  uint8_t leg;     ///< 0: outside; 1: the relay's side
+  uint8_t leg;     ///< 0: outside; 1: the relay's side; ICMP: kLegQueryFromHigh
   bool operator==(const FlowKey4&) const = default;
 };
 static_assert(sizeof(FlowKey4) == 16);

@@ -132,7 +132,7 @@ DropReason parse_ipv6(std::span<const uint8_t> frame, uint8_t parse_flags, Packe
   key.low_port = ports.ordered && high ? ports.destination : ports.source;
   key.high_port = ports.ordered && high ? ports.source : ports.destination;
   key.proto = meta.proto;
-  key.leg = 0;
+  key.leg = leg_of(meta.proto, ports, high);
   return DropReason::kNone;
 }
 

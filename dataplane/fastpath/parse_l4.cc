@@ -5,6 +5,8 @@
 #include "dataplane/fastpath/parse.h"
 #include "wire/checksum.h"
 #include "wire/icmp.h"
+#include "wire/ipv4.h"
+#include "wire/ipv6.h"
 
 namespace bulkhead {
 namespace {
@@ -106,6 +108,11 @@ DropReason parse_icmp(std::span<const uint8_t> l4, uint64_t pseudo_addresses, ui
                   : icmp.type == kIcmpUnreachable || icmp.type == kIcmpTimeExceeded || icmp.type == kIcmpParameterProblem;
   if (v6 ? icmp.type == kIcmpv6Redirect : icmp.type == kIcmpRedirect || icmp.type == kIcmpSourceQuench) return DropReason::k_icmp_forbidden;
   if (error) {
+    // An MTU that no link has would make the sender cut its packets to pieces (RFC 1191 §3, RFC 8201 §4).
+    uint32_t rest = load<Be32>(l4.data() + 4).host();
+    bool tiny_mtu = v6 ? icmp.type == kIcmpv6PacketTooBig && rest < kIpv6MinMtu
+                       : icmp.type == kIcmpUnreachable && icmp.code == kIcmpFragmentationNeeded && (rest & 0xffff) < kIpv4MinMtu;
+    if (tiny_mtu) return DropReason::k_icmp_forbidden;
     meta.kind = PacketKind::kIcmpError;
     return DropReason::kNone;
   }
@@ -116,7 +123,8 @@ DropReason parse_icmp(std::span<const uint8_t> l4, uint64_t pseudo_addresses, ui
   IcmpRole role = v6 ? icmpv6_role(icmp.type) : icmp_role(icmp.type);
   meta.opening = role.opening;
   meta.source_port = role.has_id ? icmp.id.host() : 0;
-  ports = {role.has_id ? icmp.id.raw() : uint16_t{0}, static_cast<uint16_t>(role.query_type << 8 | icmp.code), false};
+  ports = {role.has_id ? icmp.id.raw() : uint16_t{0}, static_cast<uint16_t>(role.query_type << 8 | icmp.code), false,
+           role.opening == Opening::kMay};
   return DropReason::kNone;
 }
 

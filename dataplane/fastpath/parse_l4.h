@@ -15,7 +15,14 @@ namespace bulkhead {
 struct PortPair {
   uint16_t source, destination;
   bool ordered;
+  bool asks = false;   ///< ICMP: a query or a message of its own, not an answer
 };
+
+/// The key's leg, for a packet whose source is the key's high end or not.
+constexpr uint8_t leg_of(IpProto proto, const PortPair& ports, bool source_is_high) {
+  bool icmp = proto == IpProto::kIcmp || proto == IpProto::kIcmpv6;
+  return icmp && source_is_high == ports.asks ? kLegQueryFromHigh : 0;
+}
 
 /// The fewest bytes of a first fragment that hold the transport header.
 constexpr size_t min_l4_bytes(IpProto proto) {

@@ -22,7 +22,7 @@ bool quoted_ports(IpProto proto, std::span<const uint8_t> l4, PortPair& ports) n
     uint8_t type = l4[0], query = proto == IpProto::kIcmp ? kIcmpEcho : kIcmpv6Echo;
     uint8_t answer = proto == IpProto::kIcmp ? kIcmpEchoReply : kIcmpv6EchoReply;
     if (type != query && type != answer) return false;
-    ports = {load<IcmpHeader>(l4.data()).id.raw(), static_cast<uint16_t>(query << 8 | l4[1]), false};
+    ports = {load<IcmpHeader>(l4.data()).id.raw(), static_cast<uint16_t>(query << 8 | l4[1]), false, type == query};
     return true;
   }
   ports = {};
@@ -50,7 +50,7 @@ DropReason parse_quoted_ipv4(std::span<const uint8_t> icmp, PacketMeta& meta, Fl
   key.low_port = ports.ordered && high ? ports.destination : ports.source;
   key.high_port = ports.ordered && high ? ports.source : ports.destination;
   key.proto = ip.proto;
-  key.leg = 0;
+  key.leg = leg_of(ip.proto, ports, high);
   return DropReason::kNone;
 }
 
@@ -70,7 +70,7 @@ DropReason parse_quoted_ipv6(std::span<const uint8_t> icmp, PacketMeta& meta, Fl
   key.low_port = ports.ordered && high ? ports.destination : ports.source;
   key.high_port = ports.ordered && high ? ports.source : ports.destination;
   key.proto = ip.next_header;
-  key.leg = 0;
+  key.leg = leg_of(ip.next_header, ports, high);
   return DropReason::kNone;
 }
 

@@ -10,6 +10,7 @@
 #include "dataplane/fastpath/pipeline_state.h"
 #include "dataplane/fastpath/router.h"
 #include "dataplane/fastpath/sweep.h"
+#include "wire/arp.h"
 #include "wire/ethernet.h"
 
 namespace bulkhead {
@@ -70,7 +71,7 @@ PacketRef packet(PipelineState& s, uint16_t i) noexcept {
   return {b.packets[i], &b.meta[i], &b.keys[i], s.parts.keep_verdicts ? &b.verdicts[i] : nullptr};
 }
 
-/// parse: every frame to meta and key, or to its drop. Padding behind the IP packet is cut off, so that no old bytes travel on.
+/// parse: every frame to meta and key, or to its drop. Padding behind the IP packet or ARP is cut off, so that no old bytes travel on.
 void parse_burst(PipelineState& s) noexcept {
   Burst& b = s.burst;
   constexpr uint16_t kAhead = 4;
@@ -87,8 +88,9 @@ void parse_burst(PipelineState& s) noexcept {
       continue;
     }
     parse_frame({frame_of(b.packets[i]), rte_pktmbuf_data_len(mbuf)}, port, s.route_mode(), s.parts.parse_flags, meta, b.keys[i]);
-    if (meta.reason == DropReason::kNone && meta.family != 0) [[likely]] {
-      uint16_t bytes = static_cast<uint16_t>(meta.l3 + meta.ip_bytes);
+    if (meta.reason == DropReason::kNone) [[likely]] {
+      size_t content = meta.family != 0 ? meta.ip_bytes : sizeof(ArpHeader);
+      uint16_t bytes = static_cast<uint16_t>(std::min<size_t>(mbuf->data_len, meta.l3 + content));
       mbuf->data_len = bytes;
       mbuf->pkt_len = bytes;
     }
@@ -191,9 +193,9 @@ void step(PipelineState& s, uint16_t i, const Moment& m) noexcept {
     return;
   }
   if (s.parts.worker_count > 1 && hand_off(s, i)) return;
-  if (s.router != nullptr && is_for_gateway(s, p)) [[unlikely]] {
-    s.router->receive(s, p, m);
-    return;
+  if (s.router != nullptr) [[unlikely]] {
+    if (s.router->never_routes(p)) return drop(s, p, DropReason::k_ip_address_invalid);
+    if (is_for_gateway(s, p)) return s.router->receive(s, p, m);
   }
   if (p.meta->family == 4) [[likely]]
     step_keyed(s, p, p.key->v4, m);
@@ -281,7 +283,8 @@ std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
   for (size_t i = 0; i < 7; ++i) state->timeout_ms[i] = static_cast<uint32_t>(by_state[i].count());
   if (parts.keep_verdicts) state->late.reserve(2048);
   unsigned n = parts.worker_count;
-  state->rejects.set(std::max(1u, parts.settings->reject_per_identity / n), std::max(1u, parts.settings->reject_total / n));
+  auto share = [n](uint32_t rate) { return rate == 0 ? 0 : std::max(1u, rate / n); };
+  state->rejects.set(share(parts.settings->reject_per_identity), share(parts.settings->reject_total));
   state->challenges.set(100);
   if (parts.settings->mode == Mode::kRoute) {
     state->router = Router::create(parts);

@@ -1,10 +1,13 @@
 #include "dataplane/fastpath/port.h"
 
 #include <dirent.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <rte_bus.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -56,6 +59,12 @@ std::vector<int> packet_descriptors_since(const std::set<int>& before) {
   for (int fd : open_descriptors())
     if (!before.contains(fd) && carries_packets(fd)) found.push_back(fd);
   return found;
+}
+
+/// A tap is made to be given to somebody, often into another network namespace, where its name says nothing to us.
+bool tap_exists(int fd) {
+  ifreq request{};
+  return ioctl(fd, TUNGETIFF, &request) == 0;
 }
 
 std::string hint_for(int error_number) {
@@ -241,6 +250,8 @@ bool Port::refresh() {
     InterfaceState state = interface_state(device_.argument);
     there = state.index == interface_index_;
     linked = there && state.running;
+  } else if (open_ && device_.kind == DeviceKind::kTap && queue_fd(0) >= 0) {
+    linked = tap_exists(queue_fd(0));
   } else if (open_) {
     rte_eth_link link{};
     linked = rte_eth_link_get_nowait(number_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
@@ -277,6 +288,7 @@ void Port::close() {
   DpdkLog log;
   rte_eth_dev_info info{};
   rte_device* device = rte_eth_dev_info_get(number_, &info) == 0 ? info.device : nullptr;
+  rte_eth_promiscuous_disable(number_);   // of the kernel's interface too
   rte_eth_dev_stop(number_);
   rte_eth_dev_close(number_);
   if (device != nullptr && !pci_allow(device_)) rte_dev_remove(device);

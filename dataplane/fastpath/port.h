@@ -21,6 +21,14 @@ namespace bulkhead {
 
 inline constexpr unsigned kMaxQueues = 16;   ///< of one port
 
+/// Which worker a queue belongs to. Ports begin with different workers, so that ports of one queue each are spread over all.
+constexpr unsigned owner_of_queue(PortId port, unsigned queue, unsigned workers) { return (port.value + queue) % workers; }
+
+/// The queue that a worker sends on: one that it owns, or, where there are too few, one that another worker owns and must send for it.
+constexpr unsigned tx_queue_for(PortId port, unsigned worker, unsigned workers, unsigned queues) {
+  return (worker + workers - port.value % workers) % workers % queues;
+}
+
 /// A port. The main thread opens, watches and closes it; workers touch its queues only while `usable`, which they load (acquire)
 /// for each poll. Queue q belongs to the worker owner_of(q) alone, for both directions.
 class Port {
@@ -64,13 +72,8 @@ class Port {
   uint16_t number() const { return number_; }   ///< DPDK's
   uint16_t queues() const { return queues_; }
   uint32_t max_frame_bytes() const { return setting_.mtu + 18u; }   ///< Ethernet and one 802.1Q tag
-  unsigned owner_of(unsigned queue) const { return (id_.value + queue) % worker_count_; }
-  /// The queue that a worker sends on: one that it owns, or, where the device has too few, one that another worker owns
-  /// and must send for it.
-  unsigned tx_queue_of(unsigned worker) const {
-    unsigned first = (worker + worker_count_ - id_.value % worker_count_) % worker_count_;
-    return first % queues_;
-  }
+  unsigned owner_of(unsigned queue) const { return owner_of_queue(id_, queue, worker_count_); }
+  unsigned tx_queue_of(unsigned worker) const { return tx_queue_for(id_, worker, worker_count_, queues_); }
   bool sends_itself(unsigned worker) const { return owner_of(tx_queue_of(worker)) == worker; }
   bool usable() const { return usable_.load(std::memory_order_acquire); }
   /// A descriptor that becomes readable with packets on the queue; -1 where the driver has none. For waiting only.

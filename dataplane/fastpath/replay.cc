@@ -19,7 +19,8 @@ namespace {
 constexpr uint64_t kFixedSeed[2] = {0x62756c6b68656164, 0x7265706c61790001};  // any will do: captures don't attack their replay
 constexpr size_t kPoolBytes = size_t{64} << 20;
 constexpr uint32_t kLeastFlows = 65'536;
-constexpr int kMaintainRounds = 1 << 20;  // each frees something; a bound, so that a defect ends as a message
+constexpr int64_t kSweepStepNs = 100'000'000;  // how often idle flows are looked at where nothing else happens
+constexpr int64_t kTickNs = 1'000'000;         // the pipeline's own resolution
 
 std::string joined(const std::vector<unsigned>& cpus) {
   std::string text;
@@ -109,9 +110,7 @@ bool Replay::allocate(const DataplaneSettings& settings, const Snapshot* policy,
 Replay::Replay() = default;
 
 Replay::~Replay() {
-  for (Waiting& waiting : waiting_)
-    if (waiting.held != nullptr) rte_pktmbuf_free(waiting.held);
-  pipeline_.reset();
+  pipeline_.reset();  // gives back what it holds
   rte_mempool_free(pool_);
 }
 
@@ -120,23 +119,15 @@ Expected<void> Replay::feed(const ReplayPacket& packet) {
   auto made = mbuf_of(packet);
   if (!made) return std::unexpected(made.error());
   rte_mbuf* mbuf = *made;
-  rte_mbuf_refcnt_update(mbuf, 1);
   add(counters_->received, 1);
-  DropCounts before = drop_counts();
   pipeline_->run(&mbuf, 1, now_, snapshot_.get());
-
   BULKHEAD_CHECK(pipeline_->verdicts().size() == 1);
-  PacketVerdict verdict = pipeline_->verdicts()[0];
+  const PacketVerdict& verdict = pipeline_->verdicts()[0];
   bool held = verdict.fate == Fate::kHold;
-  if (bool dropped = verdict.fate == Fate::kDrop || verdict.fate == Fate::kReject; dropped && verdict.reason != DropReason::kNone)
-    ++before[static_cast<size_t>(verdict.reason)];
-  settle_dropped(std::move(before));
   waiting_.push_back({{++count_, packet.time, packet.port, verdict}, held ? mbuf : nullptr});
   if (held) ++held_;
-  drain(now_);
-  if (!held) rte_pktmbuf_free(mbuf);
-  maintain(now_);
-  tell_final();
+  settle();
+  maintain();
   return {};
 }
 
@@ -155,92 +146,65 @@ Expected<rte_mbuf*> Replay::mbuf_of(const ReplayPacket& packet) {
   return mbuf;
 }
 
-/// Stops at every instant at which the pipeline has something to do before `to`.
+/// Stops where the pipeline has something to do before `to`, and while flows live every kSweepStepNs, as an idle worker's polls do.
 void Replay::advance_clock(BootTime to) {
   BULKHEAD_CHECK(to >= now_);
-  for (BootTime due = pipeline_->next_timer(); due <= to; due = pipeline_->next_timer()) {
-    // A timer that stays due would stand still: the clock moves on by the pipeline's own resolution.
-    now_ = std::min(to, std::max(due, BootTime{now_.ns + 1'000'000}));
-    maintain(now_);
-    if (now_ == to) return;
+  while (true) {
+    BootTime next = pipeline_->next_timer();
+    if (next <= now_) next.ns = now_.ns + kTickNs;  // a timer that stays due doesn't stop the clock
+    if (pipeline_->flow_count() > 0) next.ns = std::min(next.ns, now_.ns + kSweepStepNs);
+    if (next > to) break;
+    now_ = next;
+    maintain();
   }
   now_ = to;
 }
 
-void Replay::maintain(BootTime now) {
-  bool more = true;
-  for (int round = 0; more; ++round) {
-    BULKHEAD_CHECK(round < kMaintainRounds);
-    DropCounts before = drop_counts();
-    more = pipeline_->maintain(now, snapshot_.get());
-    settle_dropped(std::move(before));
-    drain(now);
+void Replay::maintain() {
+  pipeline_->maintain(now_, snapshot_.get());
+  settle();
+}
+
+/// Takes note of what the last call into the pipeline has decided and sent.
+void Replay::settle() {
+  for (const LateVerdict& late : pipeline_->late_verdicts()) {
+    auto waiting = std::ranges::find(waiting_, late.packet, &Waiting::held);
+    BULKHEAD_CHECK(waiting != waiting_.end());
+    waiting->verdict.verdict.fate = late.fate;
+    waiting->verdict.verdict.reason = late.reason;
+    waiting->verdict.verdict.out = late.out;
+    waiting->held = nullptr;
+    --held_;
   }
-  tell_final();
+  drain();
+  for (; !waiting_.empty() && waiting_.front().held == nullptr; waiting_.pop_front()) sink_->decided(waiting_.front().verdict);
 }
 
 /// Takes what waits for transmission on every port.
-void Replay::drain(BootTime now) {
+void Replay::drain() {
   for (const PortView& view : views_) {
     TxQueue& queue = pipeline_->out(view.id);
-    for (uint16_t i = 0; i < queue.count; ++i) transmit(queue.packets[i], view.id, now);
+    for (uint16_t i = 0; i < queue.count; ++i) transmit(queue.packets[i], view.id);
     queue.count = 0;
   }
 }
 
-void Replay::transmit(rte_mbuf* mbuf, PortId port, BootTime now) {
+void Replay::transmit(rte_mbuf* mbuf, PortId port) {
   add(counters_->transmitted, 1);
   if (rte_pktmbuf_is_contiguous(mbuf)) {
-    sink_->transmitted(port, now, {rte_pktmbuf_mtod(mbuf, const std::byte*), rte_pktmbuf_pkt_len(mbuf)});
+    sink_->transmitted(port, now_, {rte_pktmbuf_mtod(mbuf, const std::byte*), rte_pktmbuf_pkt_len(mbuf)});
   } else {
     std::vector<std::byte> whole(rte_pktmbuf_pkt_len(mbuf));
     const void* at = rte_pktmbuf_read(mbuf, 0, static_cast<uint32_t>(whole.size()), whole.data());
-    sink_->transmitted(port, now, {static_cast<const std::byte*>(at), whole.size()});
-  }
-  auto held = held_ == 0 ? waiting_.end() : std::ranges::find(waiting_, mbuf, &Waiting::held);
-  if (held != waiting_.end()) {
-    held->verdict.verdict.fate = Fate::kForward;
-    held->verdict.verdict.out = port;
-    held->held = nullptr;
-    --held_;
-    rte_pktmbuf_free(mbuf);
+    sink_->transmitted(port, now_, {static_cast<const std::byte*>(at), whole.size()});
   }
   rte_pktmbuf_free(mbuf);
-}
-
-/// Held packets that the pipeline has freed since `before` was read: only our reference is left. Their reasons are the
-/// drops counted since then; of several kinds in one call each packet takes the next, in the counters' order.
-void Replay::settle_dropped(DropCounts before) {
-  if (held_ == 0) return;
-  DropCounts now = drop_counts();
-  size_t reason = 0;
-  for (Waiting& waiting : waiting_) {
-    if (waiting.held == nullptr || rte_mbuf_refcnt_read(waiting.held) != 1) continue;
-    while (reason < kDropReasonCount && now[reason] <= before[reason]) ++reason;
-    BULKHEAD_CHECK(reason < kDropReasonCount);
-    ++before[reason];
-    waiting.verdict.verdict.fate = Fate::kDrop;
-    waiting.verdict.verdict.reason = static_cast<DropReason>(reason);
-    rte_pktmbuf_free(waiting.held);
-    waiting.held = nullptr;
-    --held_;
-  }
-}
-
-Replay::DropCounts Replay::drop_counts() const {
-  DropCounts counts(kDropReasonCount);
-  for (size_t i = 0; i < kDropReasonCount; ++i) counts[i] = read(counters_->drops[i]);
-  return counts;
-}
-
-void Replay::tell_final() {
-  for (; !waiting_.empty() && waiting_.front().held == nullptr; waiting_.pop_front()) sink_->decided(waiting_.front().verdict);
 }
 
 Expected<void> Replay::finish() {
   for (const Waiting& waiting : waiting_) sink_->decided(waiting.verdict);
   uint64_t dropped = 0;
-  for (uint64_t count : drop_counts()) dropped += count;
+  for (const Counter& count : counters_->drops) dropped += read(count);
   uint64_t in = read(counters_->received) + read(counters_->originated);
   uint64_t out = read(counters_->transmitted) + read(counters_->consumed) + read(counters_->held) + dropped;
   if (in != out)

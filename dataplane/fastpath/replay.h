@@ -82,20 +82,17 @@ class Replay {
   /// A packet whose verdict hasn't been told yet, because it or one before it is held.
   struct Waiting {
     ReplayVerdict verdict;
-    rte_mbuf* held;   ///< nullptr: final. Else with a reference of ours, so that it can be seen when the pipeline lets go of it
+    const rte_mbuf* held;   ///< by the pipeline, which names it when its fate is known; nullptr: final
   };
-  using DropCounts = std::vector<uint64_t>;
 
   Replay();
   bool allocate(const DataplaneSettings& settings, const Snapshot* policy, const ReplayOptions& options);
   Expected<rte_mbuf*> mbuf_of(const ReplayPacket& packet);
   void advance_clock(BootTime to);
-  void maintain(BootTime now);
-  void drain(BootTime now);
-  void transmit(rte_mbuf* mbuf, PortId port, BootTime now);
-  void settle_dropped(DropCounts before);
-  DropCounts drop_counts() const;
-  void tell_final();
+  void maintain();
+  void settle();
+  void drain();
+  void transmit(rte_mbuf* mbuf, PortId port);
 
   ReplaySink* sink_ = nullptr;
   ReplayOptions options_;

@@ -127,6 +127,13 @@ bool Router::is_own(const IpAddress& address) const noexcept {
   return std::find(parts_->own.begin(), parts_->own.end(), address) != parts_->own.end();
 }
 
+bool Router::never_routes(const PacketRef& p) const noexcept {
+  const uint8_t* ip = frame_of(p.mbuf) + p.meta->l3;
+  bool v4 = p.meta->family == 4;
+  const auto& broadcasts = parts_->broadcasts;
+  return is_own(source_of(ip, v4)) || std::find(broadcasts.begin(), broadcasts.end(), destination_of(ip, v4)) != broadcasts.end();
+}
+
 /// Writes the link header of a packet whose next hop is known.
 static void address_frame(uint8_t* frame, const PortView& port, const MacAddress& to) noexcept {
   std::memcpy(frame, to.bytes.data(), 6);
@@ -180,13 +187,12 @@ void Router::forward(PipelineState& s, const PacketRef& p, const Moment& m) noex
   uint8_t* ip = frame + p.meta->l3;
   bool v4 = p.meta->family == 4;
   IpAddress destination = destination_of(ip, v4);
-  bool broadcast = std::find(parts_->broadcasts.begin(), parts_->broadcasts.end(), destination) != parts_->broadcasts.end();
   if (is_multicast(destination)) return drop(s, p, DropReason::k_multicast_unsupported);
-  if (broadcast || is_link_local(destination) || is_link_local(source_of(ip, v4)) || is_own(source_of(ip, v4)))
-    return drop(s, p, DropReason::k_ip_address_invalid);  // directed broadcast (RFC 2644), link-local scope (RFC 4291 §2.5.6), our own address
+  if (is_link_local(destination) || is_link_local(source_of(ip, v4)))
+    return drop(s, p, DropReason::k_ip_address_invalid);  // link-local scope (RFC 4291 §2.5.6)
   const IpAddress* own = own_address_for(s.port(p.meta->in_port), source_of(ip, v4));
   if (ttl_of(ip, v4) <= 1) {
-    if (own != nullptr)
+    if (own != nullptr && s.rejects.take(kIdentityGateway, m.ticks))
       originate(s, make_icmp_error(s, p, *own, {v4 ? kIcmpTimeExceeded : kIcmpv6TimeExceeded, 0}), PortId{p.meta->in_port});
     return drop(s, p, DropReason::k_ip_ttl_expired);
   }

@@ -26,6 +26,9 @@ class Router {
   /// Whether the address is one of the gateway's own.
   bool is_own(const IpAddress& address) const noexcept;
 
+  /// Whether the packet is one that no router passes, whatever policy says: to a directed broadcast (RFC 2644), or from one of our own addresses.
+  bool never_routes(const PacketRef& p) const noexcept;
+
   /// Sends an allowed packet on: TTL (RFC 1812 §5.3.1), MTU (packet-too-big, RFC 1191 and 8201), next hop's MAC, else held while it is resolved. Takes the packet.
   void forward(PipelineState& s, const PacketRef& p, const Moment& m) noexcept;
   /// A packet for one of the gateway's own addresses: an echo request is judged (segment `gateway`) and answered; all else is judged and

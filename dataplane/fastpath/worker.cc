@@ -15,7 +15,7 @@ namespace {
 constexpr unsigned kSendAttempts = 4;            ///< of one burst, before what is left counts as tx_full
 constexpr uint64_t kSpinNs = 20'000;             ///< without packets, before a worker sleeps
 constexpr uint32_t kShortestSleepNs = 20'000;    ///< where a queue can only be polled
-constexpr uint32_t kLongestPollingSleepNs = 250'000;
+constexpr uint32_t kLongestPollingSleepNs = 400'000;
 constexpr uint32_t kSoonNs = 1'000'000;          ///< where the pipeline has more to do soon
 constexpr uint32_t kLongestSleepNs = 5'000'000;  ///< where every queue has a descriptor to wait on
 
@@ -35,7 +35,7 @@ void Worker::run() noexcept {
   parts_.quiescence->online(parts_.number);
   uint64_t begin = rte_rdtsc();
   while (!parts_.stop->load(std::memory_order_relaxed)) {
-    bool busy = round(clock_.now(begin));
+    bool busy = round();
     parts_.quiescence->quiescent(parts_.number);
     uint64_t end = rte_rdtsc();
     if (busy) {
@@ -56,17 +56,21 @@ void Worker::run() noexcept {
   parts_.quiescence->offline(parts_.number);
 }
 
+/// Read once the packets are in hand: none that came after a deadline is judged by a time before it, however long the
+/// thread was kept from running in between.
+BootTime Worker::now() noexcept { return clock_.now(rte_rdtsc()); }
+
 /// One burst from each queue and ring, all under one snapshot. Output: whether there were packets.
-bool Worker::round(BootTime now) noexcept {
+bool Worker::round() noexcept {
   const Snapshot* snapshot = parts_.published->current.load(std::memory_order_acquire);
   uint32_t packets = 0;
   for (const auto& port : parts_.ports) {
     if (!port->usable()) continue;
     for (uint16_t queue = 0; queue < port->queues(); ++queue)
-      if (port->owner_of(queue) == parts_.number) packets += receive(*port, queue, now, snapshot);
+      if (port->owner_of(queue) == parts_.number) packets += receive(*port, queue, snapshot);
   }
-  packets += take_handed_off(now, snapshot);
-  more_soon_ = parts_.pipeline->maintain(now, snapshot);
+  packets += take_handed_off(snapshot);
+  more_soon_ = parts_.pipeline->maintain(now(), snapshot);
   flush();
   packets += send_for_others();
   more_soon_ |= parts_.flow_export->serve(parts_.number, *parts_.pipeline, snapshot);
@@ -74,7 +78,7 @@ bool Worker::round(BootTime now) noexcept {
   return packets != 0;
 }
 
-uint32_t Worker::receive(const Port& port, uint16_t queue, BootTime now, const Snapshot* snapshot) noexcept {
+uint32_t Worker::receive(const Port& port, uint16_t queue, const Snapshot* snapshot) noexcept {
   rte_mbuf* packets[kBurst];
   uint16_t count = rte_eth_rx_burst(port.number(), queue, packets, kBurst);
   if (count == 0) return 0;
@@ -83,12 +87,12 @@ uint32_t Worker::receive(const Port& port, uint16_t queue, BootTime now, const S
   add(parts_.counters->received, count);
   add(parts_.counters->ports[port.id().value].rx_packets, count);
   add(parts_.counters->ports[port.id().value].rx_bytes, bytes);
-  parts_.pipeline->run(packets, count, now, snapshot);
+  parts_.pipeline->run(packets, count, now(), snapshot);
   flush();
   return count;
 }
 
-uint32_t Worker::take_handed_off(BootTime now, const Snapshot* snapshot) noexcept {
+uint32_t Worker::take_handed_off(const Snapshot* snapshot) noexcept {
   uint32_t taken = 0;
   for (unsigned from = 0; from < parts_.exchange->workers(); ++from) {
     rte_ring* ring = parts_.exchange->hand_off(from, parts_.number);
@@ -98,7 +102,7 @@ uint32_t Worker::take_handed_off(BootTime now, const Snapshot* snapshot) noexcep
     if (count == 0) continue;
     // Held by whoever enqueued them: the gauges of all workers together say how many there are.
     add(parts_.counters->held, -uint64_t{count});
-    parts_.pipeline->run(packets, static_cast<uint16_t>(count), now, snapshot);
+    parts_.pipeline->run(packets, static_cast<uint16_t>(count), now(), snapshot);
     flush();
     taken += count;
   }

@@ -40,9 +40,10 @@ class Worker {
   void run() noexcept;
 
  private:
-  bool round(BootTime now) noexcept;
-  uint32_t receive(const Port& port, uint16_t queue, BootTime now, const Snapshot* snapshot) noexcept;
-  uint32_t take_handed_off(BootTime now, const Snapshot* snapshot) noexcept;
+  BootTime now() noexcept;
+  bool round() noexcept;
+  uint32_t receive(const Port& port, uint16_t queue, const Snapshot* snapshot) noexcept;
+  uint32_t take_handed_off(const Snapshot* snapshot) noexcept;
   uint32_t send_for_others() noexcept;
   void flush() noexcept;
   uint16_t drop_oversized(const Port& port, rte_mbuf** packets, uint16_t count) noexcept;

@@ -123,7 +123,7 @@ Expected<void> run_gateway(const GatewayConfig& config, const LineSink& sink) {
   if (auto alone = check_alone(config); !alone) return alone;
   auto owner = find_user(config.controlplane.user);
   if (!owner) return std::unexpected(owner.error());
-  auto dataplane = find_program("bulkhead-dataplane", "dataplane/fastpath");
+  auto dataplane = find_program("bulkhead-dataplane", "dataplane");
   if (!dataplane) return std::unexpected(dataplane.error());
   auto controlplane = find_program("bulkhead-controlplane", "controlplane");
   if (!controlplane) return std::unexpected(controlplane.error());

@@ -120,7 +120,7 @@ Expected<void> Child::ended(int status, bool stopping) {
   output_ = Fd();
   if (stopping) return {};
   auto ran = Clock::now() - started_;
-  if (starts_ == 1 && ran < kEarly)
+  if (starts_ == 1 && ran < kEarly && WIFEXITED(status))  // a signal is a crash, which a restart may mend
     return fail(ErrorCode::kInvalid, "the " + program_.name + " didn't start: " + how_it_ended(status) + "; what it said stands above");
   if (ran > kStable) backoff_ = kFirstBackoff;
   sink_("", fmt::format("the {} died ({}); starting it again in {} ms", program_.name, how_it_ended(status), backoff_.count()));

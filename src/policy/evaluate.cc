@@ -118,14 +118,65 @@ std::span<const uint32_t> destination_selectors(const ImageView& image, const Id
   return image.selectors.subspan(identity.destination_first, identity.destination_count);
 }
 
-void prefetch_pairs(const ImageView& image, std::span<const uint32_t> sources, std::span<const uint32_t> destinations) {
-  constexpr size_t kWorthIt = 32;  // misses that a core can have under way
-  if (sources.size() * destinations.size() > kWorthIt) return;
-  size_t mask = image.pairs.size() - 1;
-  for (uint32_t source : sources)
-    for (uint32_t destination : destinations)
-      __builtin_prefetch(&image.pairs[pair_slot_hash(image.pair_hash_seed, source, destination) & mask]);
-}
+/// The pairs of two identities' selectors, some at a time, each step of all of them before the next step of any: what one
+/// misses in the cache the others miss in the same time.
+class Wave {
+ public:
+  Wave(const ImageView& image, uint32_t service) : image_(image), service_(service) {}
+
+  void add(uint32_t source_selector, uint32_t destination_selector, Tally& tally) {
+    pairs_[count_] = {source_selector, destination_selector};
+    __builtin_prefetch(image_.pair_home(source_selector, destination_selector));
+    if (++count_ == kMost) run(tally);
+  }
+  /// Counts what the pairs added so far have to say.
+  void run(Tally& tally) {
+    size_t programs = find_programs();
+    for (size_t i = 0; i < programs; ++i) __builtin_prefetch(&image_.intervals[programs_[i]->interval_first]);
+    size_t intervals = find_intervals(programs);
+    for (size_t i = 0; i < intervals; ++i) {
+      const IntervalRecord& interval = *intervals_[i];
+      for (const EntryRecord& entry : image_.entries.subspan(interval.entry_first, interval.entry_count)) tally.add(entry);
+    }
+    count_ = 0;
+  }
+
+ private:
+  static constexpr size_t kMost = 16;
+  struct Pair {
+    uint32_t source_selector;
+    uint32_t destination_selector;
+  };
+
+  size_t find_programs() {
+    size_t found = 0;
+    for (size_t i = 0; i < count_; ++i) {
+      const PairRecord* pair = image_.find_pair(pairs_[i].source_selector, pairs_[i].destination_selector);
+      if (pair == nullptr) continue;
+      programs_[found] = &image_.programs[pair->program];
+      __builtin_prefetch(programs_[found++]);
+    }
+    return found;
+  }
+  size_t find_intervals(size_t programs) {
+    size_t found = 0;
+    for (size_t i = 0; i < programs; ++i) {
+      auto intervals = image_.intervals.subspan(programs_[i]->interval_first, programs_[i]->interval_count);
+      const IntervalRecord* interval = find_interval(intervals, service_);
+      if (interval == nullptr) continue;
+      intervals_[found++] = interval;
+      __builtin_prefetch(&image_.entries[interval->entry_first]);
+    }
+    return found;
+  }
+
+  const ImageView& image_;
+  uint32_t service_;
+  size_t count_ = 0;
+  Pair pairs_[kMost];
+  const ProgramRecord* programs_[kMost];
+  const IntervalRecord* intervals_[kMost];
+};
 
 Decision contained_decision() {
   Decision decision;
@@ -143,21 +194,13 @@ Decision judge(const ImageView& image, uint32_t source_index, uint32_t destinati
   if (contained) return contained_decision();
   const IdentityRecord& source = image.identities[source_index];
   const IdentityRecord& destination = image.identities[destination_index];
-  auto sources = source_selectors(image, source), destinations = destination_selectors(image, destination);
 
-  prefetch_pairs(image, sources, destinations);
   Tally tally(now);
-  for (uint32_t source_selector : sources) {
-    for (uint32_t destination_selector : destinations) {
-      const PairRecord* pair = image.find_pair(source_selector, destination_selector);
-      if (pair == nullptr) continue;
-      const ProgramRecord& program = image.programs[pair->program];
-      const IntervalRecord* interval =
-          find_interval(image.intervals.subspan(program.interval_first, program.interval_count), service.value);
-      if (interval == nullptr) continue;
-      for (const EntryRecord& entry : image.entries.subspan(interval->entry_first, interval->entry_count)) tally.add(entry);
-    }
-  }
+  Wave wave(image, service.value);
+  for (uint32_t source_selector : source_selectors(image, source))
+    for (uint32_t destination_selector : destination_selectors(image, destination))
+      wave.add(source_selector, destination_selector, tally);
+  wave.run(tally);
   return tally.decision(is_unknown(source) || is_unknown(destination));
 }
 

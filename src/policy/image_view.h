@@ -37,12 +37,16 @@ struct ImageView {
   bool knows(IdentityId id) const { return identities[identity_index(id)].id == id.value; }
   /// The pair's slot, or nullptr where no rule names it. Cost: at most kMaxPairRun slots, about one as a rule.
   const PairRecord* find_pair(uint32_t source_selector, uint32_t destination_selector) const noexcept {
-    size_t mask = pairs.size() - 1;
-    size_t slot = pair_slot_hash(pair_hash_seed, source_selector, destination_selector) & mask;
-    for (; pairs[slot].program != kNoProgram; slot = (slot + 1) & mask)
-      if (pairs[slot].source_selector == source_selector && pairs[slot].destination_selector == destination_selector)
-        return &pairs[slot];
+    const PairRecord *slot = pair_home(source_selector, destination_selector), *end = pairs.data() + pairs.size();
+    while (slot->program != kNoProgram) {
+      if (slot->source_selector == source_selector && slot->destination_selector == destination_selector) return slot;
+      if (++slot == end) slot = pairs.data();
+    }
     return nullptr;
+  }
+  /// Where find_pair() starts.
+  const PairRecord* pair_home(uint32_t source_selector, uint32_t destination_selector) const noexcept {
+    return &pairs[pair_slot_hash(pair_hash_seed, source_selector, destination_selector) & (pairs.size() - 1)];
   }
   std::string_view text(StringRef ref) const { return strings.substr(ref.offset, ref.length); }
   /// The segment's name for an identity of this image, "unknown" for any other.

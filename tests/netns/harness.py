@@ -147,25 +147,21 @@ class Gateway:
         self.write_policy("rules.yaml", policy)
         site.callback(self.kill)
 
-    def config_text(self, ports=None, dataplane="", controlplane="", flow_log=None, metrics="127.0.0.1:9464"):
-        """The configuration; `ports`: the list's YAML; `dataplane` and `controlplane`: further lines of each."""
+    def config_text(self, cores="[1]", flow_log=None, metrics="127.0.0.1:9464"):
         site = self.site
-        if ports is None:
-            ports = "\n".join(self._port(w) for w in site.workloads)
         lines = [
             f"gateway: {{name: {self.name}}}",
             "dataplane:",
-            "  cores: [1]",
-            "  memory_mib: 64",
+            f"  cores: {cores}",
+            "  memory_mib: 256",
             "  max_flows: 16384",
             f"  mode: {site.mode}",
             f"  file_prefix: {site.directory.name}-{self.name}",
             "  ports:",
-            textwrap.indent(ports, "    "),
+            *(textwrap.indent(self._port(w), "    ") for w in site.workloads),
         ]
         if site.mode == "wire":
             lines.append("  wires: [[web, db]]")
-        lines += [textwrap.indent(textwrap.dedent(dataplane).strip(), "  ")]
         lines += [
             "policy: policy/",
             "controlplane:",
@@ -175,9 +171,8 @@ class Gateway:
             f"  metrics: {metrics}",
             f"  flow_log: {{path: {flow_log or self.flow_log}}}",
             f"  state: {self.directory / 'state'}",
-            textwrap.indent(textwrap.dedent(controlplane).strip(), "  "),
         ]
-        return "\n".join(line for line in lines if line.strip()) + "\n"
+        return "\n".join(lines) + "\n"
 
     def _port(self, workload):
         port = f'- name: {workload.name}\n  device: "{self.site.device}:{workload.device}"\n' \

@@ -107,8 +107,8 @@ TEST_P(DeadlinesTest, ClockStepped_NewGrantNeverLivesLonger) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Steps, DeadlinesTest, testing::Values(-kHour, kHour, -10 * kYear, 10 * kYear),
-                         [](const auto& info) {
-                           int64_t hours = info.param / kHour;
+                         [](const auto& step) {
+                           int64_t hours = step.param / kHour;
                            return (hours < 0 ? "Back" : "Ahead") + std::to_string(std::abs(hours)) + "Hours";
                          });
 

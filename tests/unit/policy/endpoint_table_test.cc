@@ -43,7 +43,7 @@ TEST(EndpointTable, LongestPrefix_Wins) {
   EXPECT_EQ(identity_at(table, "10.9.9.9"), 2u);
   EXPECT_EQ(identity_at(table, "10.1.9.9"), 3u);
   EXPECT_EQ(identity_at(table, "10.1.2.3"), 4u);
-  EXPECT_EQ(identity_at(table, "fd01::1"), 0u);
+  EXPECT_EQ(identity_at(table, "2001:db8::1"), 0u);
   EXPECT_EQ(identity_at(table, "fd00:1::1"), 5u);
   EXPECT_EQ(identity_at(table, "fd00:0:0:1::8"), 6u);
   EXPECT_EQ(identity_at(table, "fd00::1:0:0:0:7"), 7u);

@@ -1,0 +1,31 @@
+// What a scenario says of one packet, after "=>".
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "rig.h"
+
+namespace bulkhead::test {
+
+/// FATE [OUT or REASON] [new|established|related|none] [rule NAME] [tier NAME] [src SEGMENT] [dst SEGMENT] [to MAC]
+struct Expectation {
+  Fate fate = Fate::kForward;
+  std::string out;                         ///< kForward: the port's name
+  DropReason reason = DropReason::kNone;   ///< kDrop, kReject
+  std::optional<FlowRelation> relation;
+  std::optional<std::string> rule;         ///< "none": no rule decided
+  std::optional<std::string> source, destination;   ///< segments
+  std::optional<MacAddress> to;            ///< route mode: the next hop's MAC
+};
+
+/// Errors: throws std::invalid_argument.
+Expectation parse_expectation(const std::string& text);
+
+/// The outcome in the words of an Expectation, for messages.
+std::string describe(const Rig& rig, const DataplaneSettings& settings, const PacketVerdict& verdict);
+
+/// What differs, one line each; empty where nothing does.
+std::string differences(const Expectation& expected, const Rig& rig, const DataplaneSettings& settings, const PacketVerdict& verdict);
+
+}  // namespace bulkhead::test

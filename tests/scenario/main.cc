@@ -1,0 +1,61 @@
+// Every file in cases/ is a test, run with 1, 2 and 4 workers.
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "dataplane/fastpath/replay.h"
+#include "script.h"
+
+namespace bulkhead::test {
+namespace {
+
+class Scenario : public testing::Test {
+ public:
+  Scenario(std::string path, unsigned workers) : path_(std::move(path)), workers_(workers) {}
+  void TestBody() override { run_scenario(path_, workers_); }
+
+ private:
+  std::string path_;
+  unsigned workers_;
+};
+
+/// "policy/tiers" becomes test policy/tiers of suites Workers1, Workers2 and Workers4.
+size_t register_scenarios(const std::filesystem::path& directory) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory))
+    if (entry.path().extension() == ".scenario") files.push_back(entry.path());
+  std::ranges::sort(files);
+  for (unsigned workers : {1u, 2u, 4u}) {
+    std::string suite = "Workers" + std::to_string(workers);
+    for (const auto& file : files) {
+      std::string name = file.lexically_relative(directory).replace_extension().string();
+      testing::RegisterTest(suite.c_str(), name.c_str(), nullptr, nullptr, file.c_str(), 1,
+                            [path = file.string(), workers]() -> testing::Test* { return new Scenario(path, workers); });
+    }
+  }
+  return files.size();
+}
+
+}  // namespace
+}  // namespace bulkhead::test
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: scenario_test [--gtest_...] CASES-DIRECTORY\n");
+    return 2;
+  }
+  if (auto started = bulkhead::start_replay_memory(256); !started) {
+    std::fprintf(stderr, "%s\n", started.error().message.c_str());
+    return 1;
+  }
+  if (bulkhead::test::register_scenarios(argv[1]) == 0) {
+    std::fprintf(stderr, "%s holds no scenario\n", argv[1]);
+    return 1;
+  }
+  return RUN_ALL_TESTS();
+}

@@ -1,0 +1,261 @@
+#include "rig.h"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+#include <rte_errno.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+#include "dataplane/fastpath/flow_hash.h"
+#include "dataplane/fastpath/neighbour_table.h"
+#include "dataplane/fastpath/parse.h"
+
+namespace bulkhead::test {
+namespace {
+
+constexpr unsigned kPoolPackets = 511;       // one less than a power of two suits the pool best
+constexpr uint32_t kUsualFlows = 4096;       // a scenario that wants another limit sets max_flows under this
+constexpr uint16_t kRoom = 9 * 1024;         // jumbo frames too
+
+std::string unique_name(const char* kind) {
+  static unsigned serial = 0;
+  return std::string(kind) + std::to_string(serial++);
+}
+
+Bytes bytes_of(rte_mbuf* packet) {
+  Bytes bytes;
+  for (const rte_mbuf* part = packet; part != nullptr; part = part->next) {
+    auto* at = rte_pktmbuf_mtod(part, const uint8_t*);
+    bytes.insert(bytes.end(), at, at + part->data_len);
+  }
+  return bytes;
+}
+
+void expect(const Expected<void>& done) {
+  if (!done) throw std::runtime_error(done.error().message);
+}
+
+Fd sealed(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return {};
+  auto fd = make_sealed("scenario", bytes);
+  if (!fd) throw std::runtime_error(fd.error().message);
+  return std::move(*fd);
+}
+
+}  // namespace
+
+Rig::Rig(const DataplaneSettings& settings, unsigned workers, BootTime start, Nanoseconds uptime) : settings_(settings), now_(start) {
+  for (size_t i = 0; i < settings_.ports.size(); ++i)
+    if (settings_.ports[i].mac.is_zero()) settings_.ports[i].mac = MacAddress{{0x02, 0xff, 0, 0, 0, static_cast<uint8_t>(i + 1)}};
+  views_ = make_port_views(settings_, std::vector<MacAddress>(settings_.ports.size()));
+  for (const PortView& view : views_) port_of_device_.push_back(view.id.value);
+  for (unsigned i = 0; i < workers; ++i) counters_.push_back(std::make_unique<WorkerCounters>());
+  quiescence_ = Quiescence::create(workers);
+  publisher_ = std::make_unique<Publisher>(published_, *quiescence_, workers, static_cast<unsigned>(views_.size()));
+  if (settings_.mode == Mode::kRoute) neighbours_ = std::make_unique<NeighbourTable>();
+  pool_ = rte_pktmbuf_pool_create(unique_name("scenario_pool").c_str(), kPoolPackets, 0, 0, kRoom, SOCKET_ID_ANY);
+  if (pool_ == nullptr) throw std::runtime_error(std::string("no packet pool: ") + rte_strerror(rte_errno));
+  create_rings();
+  create_pipelines(BootTime{start.ns - uptime.count()});
+}
+
+Rig::~Rig() {
+  close();
+  for (rte_ring* ring : rings_) rte_ring_free(ring);
+  rte_mempool_free(pool_);
+}
+
+void Rig::create_rings() {
+  size_t workers = counters_.size();
+  rings_.resize(workers * workers);
+  for (size_t from = 0; from < workers; ++from) {
+    for (size_t to = 0; to < workers; ++to) {
+      if (from == to) continue;
+      rte_ring*& ring = rings_[from * workers + to];
+      ring = rte_ring_create(unique_name("scenario_ring").c_str(), 64, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+      if (ring == nullptr) throw std::runtime_error(std::string("no ring: ") + rte_strerror(rte_errno));
+    }
+  }
+}
+
+void Rig::create_pipelines(BootTime epoch) {
+  auto workers = static_cast<unsigned>(counters_.size());
+  for (unsigned worker = 0; worker < workers; ++worker) {
+    PipelineParts parts{};
+    parts.settings = &settings_;
+    parts.ports = views_;
+    parts.port_of_device = port_of_device_;
+    parts.worker = worker;
+    parts.worker_count = workers;
+    parts.pool = pool_;
+    parts.counters = counters_[worker].get();
+    parts.neighbours = neighbours_.get();
+    parts.hand_off = std::span(rings_).subspan(size_t{worker} * workers, workers);
+    parts.max_flows = std::min(settings_.max_flows, kUsualFlows) / workers;
+    parts.hash_seed[0] = 0x7363656e6172696f;
+    parts.hash_seed[1] = 0x0123456789abcdef;
+    parts.epoch = epoch;
+    parts.keep_verdicts = true;
+    pipelines_.push_back(Pipeline::create(parts));
+    if (pipelines_.back() == nullptr) throw std::runtime_error("no memory for a pipeline");
+  }
+}
+
+void Rig::publish(Update update) {
+  update.generation = publisher_->generation() + 1;
+  if (publisher_->image() != nullptr) update.base_image_generation = publisher_->image()->generation;
+  expect(publisher_->publish(std::move(update)));
+  if (!publisher_->complete()) throw std::runtime_error("a publish isn't complete though no worker runs");
+}
+
+void Rig::publish(const CompiledPolicy& policy) {
+  std::vector<EndpointChange> changes;
+  for (const Endpoint& endpoint : policy.endpoints) changes.push_back({endpoint, ChangeKind::kPut, {}});
+  Update update;
+  auto image = policy.image.span();
+  update.image_bytes = image.size();
+  update.image = sealed(image);
+  update.batch_count = changes.size();
+  update.batch = sealed(std::as_bytes(std::span(changes)));
+  update.replace_endpoints = true;
+  publish(std::move(update));
+}
+
+void Rig::publish(const std::vector<EndpointChange>& changes) {
+  Update update;
+  update.batch_count = changes.size();
+  update.batch = sealed(std::as_bytes(std::span(changes)));
+  publish(std::move(update));
+}
+
+/// The worker next to the one that owns the frame's flow, so that every keyed packet is passed on.
+unsigned Rig::wrong_worker_for(PortId port, std::span<const uint8_t> frame) const {
+  if (workers() == 1) return 0;
+  PacketMeta meta;
+  PacketKey key;
+  parse_frame(frame, views_[port.value], settings_.mode == Mode::kRoute, 0, meta, key);
+  if (meta.family == 0 || meta.reason != DropReason::kNone) return 0;
+  uint32_t rss = meta.family == 4 ? rss_hash(key.v4) : rss_hash(key.v6);
+  return (owner_of(rss, workers()) + 1) % workers();
+}
+
+Outcome Rig::inject(PortId port, std::span<const uint8_t> frame) {
+  rte_mbuf* packet = rte_pktmbuf_alloc(pool_);
+  if (packet == nullptr) throw std::runtime_error("the packet pool is empty: something leaks");
+  void* at = rte_pktmbuf_append(packet, static_cast<uint16_t>(frame.size()));
+  if (at == nullptr) throw std::runtime_error("the frame is longer than a buffer");
+  std::memcpy(at, frame.data(), frame.size());
+  packet->port = port.value;
+  rte_mbuf_refcnt_update(packet, 1);   // so that nothing else gets its place while its fate is open
+
+  unsigned worker = wrong_worker_for(port, frame);
+  injected_ = packet;
+  forwarded_.reset();
+  add(counters_[worker]->received, 1);
+  pipelines_[worker]->run(&packet, 1, now_, snapshot());
+  PacketVerdict verdict = pipelines_[worker]->verdicts()[0];
+  collect(worker);
+  if (verdict.fate == Fate::kHandOff) {
+    auto handed = run_hand_off();
+    if (!handed) throw std::runtime_error("a packet was handed off and never arrived");
+    verdict = *handed;
+  }
+  injected_ = nullptr;
+  if (verdict.fate == Fate::kHold)
+    held_.push_back({packet});
+  else
+    rte_pktmbuf_free(packet);
+  return {verdict, std::move(forwarded_)};
+}
+
+std::optional<PacketVerdict> Rig::run_hand_off() {
+  std::optional<PacketVerdict> verdict;
+  for (unsigned to = 0; to < workers(); ++to) {
+    for (unsigned from = 0; from < workers(); ++from) {
+      rte_ring* ring = rings_[from * workers() + to];
+      rte_mbuf* packet = nullptr;
+      while (ring != nullptr && rte_ring_dequeue(ring, reinterpret_cast<void**>(&packet)) == 0) {
+        add(counters_[to]->held, static_cast<uint64_t>(-1));
+        pipelines_[to]->run(&packet, 1, now_, snapshot());
+        verdict = pipelines_[to]->verdicts()[0];
+        collect(to);
+      }
+    }
+  }
+  return verdict;
+}
+
+void Rig::maintain() {
+  for (unsigned worker = 0; worker < workers(); ++worker) {
+    pipelines_[worker]->maintain(now_, snapshot());
+    auto late = pipelines_[worker]->late_verdicts();
+    std::vector<Outcome> outcomes;
+    for (const LateVerdict& l : late) {
+      PacketVerdict verdict{};
+      verdict.fate = l.fate;
+      verdict.reason = l.reason;
+      verdict.out = l.out;
+      auto held = std::ranges::find(held_, l.packet, &Held::packet);
+      if (held == held_.end()) continue;   // one of the gateway's own
+      if (l.fate == Fate::kForward) forwarded_ = Sent{l.out, bytes_of(held->packet)};
+      released_.push_back({verdict, std::exchange(forwarded_, std::nullopt)});
+    }
+    collect(worker);
+    for (const LateVerdict& l : late) {
+      auto held = std::ranges::find(held_, l.packet, &Held::packet);
+      if (held == held_.end()) continue;
+      rte_pktmbuf_free(held->packet);
+      held_.erase(held);
+    }
+  }
+}
+
+/// Takes what waits for transmission, as a driver would.
+void Rig::collect(unsigned worker) {
+  for (const PortView& view : views_) {
+    TxQueue& queue = pipelines_[worker]->out(view.id);
+    for (uint16_t i = 0; i < queue.count; ++i) {
+      rte_mbuf* packet = queue.packets[i];
+      add(counters_[worker]->transmitted, 1);
+      if (packet == injected_)
+        forwarded_ = Sent{view.id, bytes_of(packet)};
+      else if (std::ranges::find(held_, packet, &Held::packet) == held_.end())
+        own_frames_.push_back({view.id, bytes_of(packet)});
+      rte_pktmbuf_free(packet);
+    }
+    queue.count = 0;
+  }
+}
+
+uint32_t Rig::flow_count() const {
+  uint32_t sum = 0;
+  for (const auto& pipeline : pipelines_) sum += pipeline->flow_count();
+  return sum;
+}
+
+uint64_t Rig::drops(DropReason reason) const {
+  return total([reason](const WorkerCounters& c) -> const Counter& { return c.drops[static_cast<size_t>(reason)]; });
+}
+
+std::string Rig::broken_conservation() const {
+  auto sum = [this](Counter WorkerCounters::*member) { return total([member](const WorkerCounters& c) -> const Counter& { return c.*member; }); };
+  uint64_t dropped = 0;
+  for (size_t reason = 0; reason < kDropReasonCount; ++reason) dropped += drops(static_cast<DropReason>(reason));
+  uint64_t received = sum(&WorkerCounters::received), originated = sum(&WorkerCounters::originated);
+  uint64_t transmitted = sum(&WorkerCounters::transmitted), consumed = sum(&WorkerCounters::consumed), held = sum(&WorkerCounters::held);
+  if (received + originated == transmitted + consumed + held + dropped) return {};
+  return "received " + std::to_string(received) + " + originated " + std::to_string(originated) + " != transmitted " +
+         std::to_string(transmitted) + " + consumed " + std::to_string(consumed) + " + held " + std::to_string(held) + " + dropped " +
+         std::to_string(dropped);
+}
+
+size_t Rig::close() {
+  pipelines_.clear();
+  for (const Held& held : held_) rte_pktmbuf_free(held.packet);
+  held_.clear();
+  return rte_mempool_in_use_count(pool_);
+}
+
+}  // namespace bulkhead::test

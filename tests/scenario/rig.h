@@ -1,0 +1,109 @@
+// A whole gateway without devices: real pipelines joined by real rings, a real publisher, a clock that stands still until it is
+// moved. One thread plays all workers in turn.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "contract/counters.h"
+#include "contract/settings.h"
+#include "controlplane/compiler/compile.h"
+#include "dataplane/fastpath/pipeline.h"
+#include "dataplane/fastpath/publisher.h"
+#include "packet_text.h"
+
+struct rte_mempool;
+struct rte_ring;
+
+namespace bulkhead::test {
+
+/// A frame that left.
+struct Sent {
+  PortId port;
+  Bytes frame;
+};
+
+/// What became of an injected frame.
+struct Outcome {
+  PacketVerdict verdict;
+  std::optional<Sent> forwarded;
+};
+
+class Rig {
+ public:
+  /// Errors: throws std::runtime_error with what couldn't be had. `start`: the clock's first instant; `uptime` has passed since the pipelines' epoch then.
+  Rig(const DataplaneSettings& settings, unsigned workers, BootTime start, Nanoseconds uptime);
+  ~Rig();
+
+  /// Publishes a compiled policy, endpoints replaced, as a generation of its own. Errors: throws.
+  void publish(const CompiledPolicy& policy);
+  /// Publishes a batch of endpoint changes. Errors: throws.
+  void publish(const std::vector<EndpointChange>& changes);
+
+  /// Lets a frame arrive; with several workers at one that doesn't own its flow.
+  Outcome inject(PortId port, std::span<const uint8_t> frame);
+  /// One round of every worker without packets.
+  void maintain();
+
+  BootTime now() const { return now_; }
+  void set_now(BootTime now) { now_ = now; }
+
+  /// Frames that the gateway made itself, oldest first.
+  std::deque<Sent>& own_frames() { return own_frames_; }
+  /// What became of packets that had been held, in the order in which they were let go.
+  std::deque<Outcome>& released() { return released_; }
+  size_t held() const { return held_.size(); }
+
+  const Snapshot* snapshot() const { return published_.current.load(); }
+  const PortView& port(PortId id) const { return views_[id.value]; }
+  uint32_t flow_count() const;
+  /// A counter's sum over the workers.
+  template <class Member>
+  uint64_t total(Member member) const {
+    uint64_t sum = 0;
+    for (const auto& counters : counters_) sum += read(member(*counters));
+    return sum;
+  }
+  uint64_t drops(DropReason reason) const;
+  RuleHits* hits(unsigned worker) const { return snapshot() != nullptr ? snapshot()->hits[worker] : nullptr; }
+  unsigned workers() const { return static_cast<unsigned>(pipelines_.size()); }
+
+  /// The conservation law's two sides, as text where they differ; empty where it holds.
+  std::string broken_conservation() const;
+  /// Ends the pipelines. Says how many packets are still missing from the pool: 0, or something leaks.
+  size_t close();
+
+ private:
+  struct Held {
+    rte_mbuf* packet;   ///< with a reference of ours
+  };
+  void create_rings();
+  void create_pipelines(BootTime epoch);
+  void publish(Update update);
+  unsigned wrong_worker_for(PortId port, std::span<const uint8_t> frame) const;
+  std::optional<PacketVerdict> run_hand_off();
+  void collect(unsigned worker);
+
+  DataplaneSettings settings_;
+  std::vector<PortView> views_;
+  std::vector<uint8_t> port_of_device_;
+  std::vector<std::unique_ptr<WorkerCounters>> counters_;
+  Published published_;
+  std::unique_ptr<Quiescence> quiescence_;
+  std::unique_ptr<Publisher> publisher_;
+  std::unique_ptr<NeighbourTable> neighbours_;
+  rte_mempool* pool_ = nullptr;
+  std::vector<rte_ring*> rings_;   ///< [from][to]
+  std::vector<std::unique_ptr<Pipeline>> pipelines_;
+  BootTime now_;
+  rte_mbuf* injected_ = nullptr;   ///< the packet that is under way
+  std::optional<Sent> forwarded_;  ///< where it went
+  std::deque<Held> held_;
+  std::deque<Sent> own_frames_;
+  std::deque<Outcome> released_;
+};
+
+}  // namespace bulkhead::test

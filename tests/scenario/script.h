@@ -1,0 +1,11 @@
+// A scenario's text, run line by line. The language: README.md.
+#pragma once
+
+#include <string>
+
+namespace bulkhead::test {
+
+/// Runs a scenario file with that many workers. What differs from what it says is a failure of the current test, with file and line.
+void run_scenario(const std::string& path, unsigned workers);
+
+}  // namespace bulkhead::test
