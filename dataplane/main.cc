@@ -1,6 +1,5 @@
 // bulkhead-dataplane: the gateway's packet processing. Started by `bulkhead run` or systemd; speaks with its control plane only.
 #include <getopt.h>
-#include <rte_eal.h>
 
 #include <atomic>
 #include <charconv>

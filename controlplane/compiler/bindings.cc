@@ -11,8 +11,8 @@ namespace {
 
 std::unexpected<Error> wrong(const Policy& policy, const Member& member, const std::string& what) {
   std::string file = member.file < policy.files.size() ? policy.files[member.file] : "policy";
-  return fail(ErrorCode::kInvalid,
-              file + ":" + std::to_string(member.line) + ": member " + to_string(member.prefix) + ": " + what);
+  return fail(ErrorCode::kInvalid, file + ":" + std::to_string(member.line) + ": member " +
+                                       to_string(member.prefix) + ": " + what);
 }
 
 /// The port that a member is bound to on this gateway: none where it names another gateway's.
@@ -20,11 +20,14 @@ Expected<PortId> port_of(const Member& member, const Policy& policy, const Compi
   if (member.port.empty()) return kPortNone;
   std::string_view text = member.port;
   size_t slash = text.find('/');
-  if (slash == std::string_view::npos) return wrong(policy, member, "port '" + member.port + "' is not GATEWAY/PORT");
+  if (slash == std::string_view::npos)
+    return wrong(policy, member, "port '" + member.port + "' is not GATEWAY/PORT");
   if (text.substr(0, slash) != target.gateway) return kPortNone;
   auto named = std::ranges::find(target.port_names, text.substr(slash + 1));
   if (named == target.port_names.end())
-    return wrong(policy, member, "gateway '" + target.gateway + "' has no port '" + std::string(text.substr(slash + 1)) + "'");
+    return wrong(
+        policy, member,
+        "gateway '" + target.gateway + "' has no port '" + std::string(text.substr(slash + 1)) + "'");
   return PortId{static_cast<uint8_t>(named - target.port_names.begin())};
 }
 
@@ -35,7 +38,9 @@ bool before(const Endpoint& a, const Endpoint& b) {
   if (uint64_t x = word(a, 8), y = word(b, 8); x != y) return x < y;
   return a.bits < b.bits;
 }
-bool same_prefix(const Endpoint& a, const Endpoint& b) { return a.address == b.address && a.bits == b.bits; }
+bool same_prefix(const Endpoint& a, const Endpoint& b) {
+  return a.address == b.address && a.bits == b.bits;
+}
 
 class Binder {
  public:
@@ -49,15 +54,16 @@ class Binder {
   Expected<> add(const Segment& segment, const Member& member) {
     auto port = port_of(member, policy_, target_);
     if (!port) return std::unexpected(port.error());
-    Endpoint endpoint{.address = member.prefix.address,
-                      .identity = identity_of(segment.tag).value,
-                      .workload = workloads_.intern(member.workload.empty() ? member.spiffe : member.workload),
-                      .vlan = member.vlan.value_or(0),
-                      .bits = member.prefix.bits,
-                      .port = port->value,
-                      .flags = 0,
-                      .mac = member.mac.value_or(MacAddress{}),
-                      .reserved = {}};
+    Endpoint endpoint{
+        .address = member.prefix.address,
+        .identity = identity_of(segment.tag).value,
+        .workload = workloads_.intern(member.workload.empty() ? member.spiffe : member.workload),
+        .vlan = member.vlan.value_or(0),
+        .bits = member.prefix.bits,
+        .port = port->value,
+        .flags = 0,
+        .mac = member.mac.value_or(MacAddress{}),
+        .reserved = {}};
     if (member.mac) endpoint.flags |= kEndpointHasMac;
     if (member.vlan) endpoint.flags |= kEndpointHasVlan;
     if (endpoint.bits == 0) {
@@ -96,7 +102,8 @@ class Binder {
   }
 
  private:
-  /// ::/0 as its two halves, since the table has no prefix of length 0; a half that is a member itself stays that.
+  /// ::/0 as its two halves, since the table has no prefix of length 0; a half that is a member itself stays
+  /// that.
   void add_halves(Endpoint whole) {
     whole.bits = 1;
     for (uint8_t first_byte : {0x00, 0x80}) {
@@ -112,11 +119,14 @@ class Binder {
     for (const Segment& segment : policy_.segments) {
       for (const Member& member : segment.members) {
         if (member.prefix != Prefix{endpoint.address, endpoint.bits}) continue;
-        if (first != nullptr) return wrong(policy_, member, "stands in line " + std::to_string(first->line) + " already; keep one");
+        if (first != nullptr)
+          return wrong(policy_, member,
+                       "stands in line " + std::to_string(first->line) + " already; keep one");
         first = &member;
       }
     }
-    if (first == nullptr) return fail(ErrorCode::kInvalid, "the gateway has address " + to_string(endpoint.address) + " twice");
+    if (first == nullptr)
+      return fail(ErrorCode::kInvalid, "the gateway has address " + to_string(endpoint.address) + " twice");
     return wrong(policy_, *first, "is one of this gateway's own addresses, segment `gateway`; take it out");
   }
 

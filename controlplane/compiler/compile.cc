@@ -22,7 +22,9 @@ uint8_t flags_of(const Rule& rule) {
   return flags;
 }
 
-MtlsMode mtls_of(const Rule& rule) { return rule.action == Action::kDeny ? MtlsMode::kNone : rule.mtls; }
+MtlsMode mtls_of(const Rule& rule) {
+  return rule.action == Action::kDeny ? MtlsMode::kNone : rule.mtls;
+}
 
 /// Each rule's entry; deadlines are turned into boot time here, once each, in order.
 std::vector<EntryRecord> rule_entries(const Policy& policy, const DeadlineClock& deadlines) {
@@ -30,13 +32,14 @@ std::vector<EntryRecord> rule_entries(const Policy& policy, const DeadlineClock&
   entries.reserve(policy.rules.size());
   for (uint32_t index = 0; index < policy.rules.size(); ++index) {
     const Rule& rule = policy.rules[index];
-    entries.push_back({.after_ns = rule.after ? deadlines(rule.name, DeadlineKind::kAfter, *rule.after).ns : INT64_MIN,
-                       .until_ns = rule.until ? deadlines(rule.name, DeadlineKind::kUntil, *rule.until).ns : INT64_MAX,
-                       .rule = index,
-                       .tier = static_cast<uint8_t>(rule.tier),
-                       .action = static_cast<uint8_t>(rule.action),
-                       .mtls = static_cast<uint8_t>(mtls_of(rule)),
-                       .flags = flags_of(rule)});
+    entries.push_back(
+        {.after_ns = rule.after ? deadlines(rule.name, DeadlineKind::kAfter, *rule.after).ns : INT64_MIN,
+         .until_ns = rule.until ? deadlines(rule.name, DeadlineKind::kUntil, *rule.until).ns : INT64_MAX,
+         .rule = index,
+         .tier = static_cast<uint8_t>(rule.tier),
+         .action = static_cast<uint8_t>(rule.action),
+         .mtls = static_cast<uint8_t>(mtls_of(rule)),
+         .flags = flags_of(rule)});
   }
   return entries;
 }
@@ -56,7 +59,8 @@ void add_rules(const Policy& policy, ImageParts& parts) {
 
 /// For each segment, the selectors of one side (Coverage's source or destination) that hold it, ascending.
 std::vector<std::vector<uint32_t>> selectors_by_place(const SegmentOrder& order, const Selectors& selectors,
-                                                      const std::vector<PairProgram>& pairs, uint32_t PairProgram::*side) {
+                                                      const std::vector<PairProgram>& pairs,
+                                                      uint32_t PairProgram::*side) {
   std::vector<bool> in_use(selectors.count());
   for (const PairProgram& pair : pairs) in_use[pair.*side] = true;
   std::vector<std::vector<uint32_t>> by_place(order.size());
@@ -69,7 +73,8 @@ std::vector<std::vector<uint32_t>> selectors_by_place(const SegmentOrder& order,
 /// Each segment's record, and its one identity with the selectors that hold it.
 Expected<> add_identities(const SegmentOrder& order, const Selectors& selectors, ImageParts& parts) {
   auto sources = selectors_by_place(order, selectors, parts.programs.pairs, &PairProgram::source_selector);
-  auto destinations = selectors_by_place(order, selectors, parts.programs.pairs, &PairProgram::destination_selector);
+  auto destinations =
+      selectors_by_place(order, selectors, parts.programs.pairs, &PairProgram::destination_selector);
   auto append = [&](const std::vector<uint32_t>& numbers) {
     auto first = static_cast<uint32_t>(parts.selectors.size());
     parts.selectors.insert(parts.selectors.end(), numbers.begin(), numbers.end());
@@ -79,9 +84,10 @@ Expected<> add_identities(const SegmentOrder& order, const Selectors& selectors,
     const auto& [name, tag, segment] = order.places()[place];
     size_t most = std::max(sources[place].size(), destinations[place].size());
     if (most > kMaxSelectorsOfIdentity)
-      return fail(ErrorCode::kExhausted, "segment '" + std::string(name) + "' stands in " + std::to_string(most) +
-                                             " different large lists of `from` or `to`, more than " +
-                                             std::to_string(kMaxSelectorsOfIdentity) + "; share lists, or use labels");
+      return fail(ErrorCode::kExhausted,
+                  "segment '" + std::string(name) + "' stands in " + std::to_string(most) +
+                      " different large lists of `from` or `to`, more than " +
+                      std::to_string(kMaxSelectorsOfIdentity) + "; share lists, or use labels");
     parts.segments.push_back({.name = parts.text(name), .tag = tag.value, .reserved = {}});
     uint32_t source_first = append(sources[place]), destination_first = append(destinations[place]);
     parts.identities.push_back({.id = identity_of(tag).value,
@@ -96,8 +102,9 @@ Expected<> add_identities(const SegmentOrder& order, const Selectors& selectors,
 }
 
 std::unexpected<Error> conflict_error(const Rule& first, const Rule& second) {
-  return fail(ErrorCode::kInvalid, described(second) + " overlaps " + described(first) + ": one asks for mtls " +
-                                       "end_to_end and the other for relay; give both the same mode, or part their services");
+  return fail(ErrorCode::kInvalid,
+              described(second) + " overlaps " + described(first) + ": one asks for mtls " +
+                  "end_to_end and the other for relay; give both the same mode, or part their services");
 }
 
 Expected<ImageBuffer> compile_image(const Policy& policy, const DeadlineClock& deadlines) {
@@ -129,9 +136,12 @@ CompileTarget target_of(const DataplaneSettings& settings) {
   return target;
 }
 
-BootTime wall_as_boot(std::string_view, DeadlineKind, WallTime time) { return BootTime{time.ns}; }
+BootTime wall_as_boot(std::string_view, DeadlineKind, WallTime time) {
+  return BootTime{time.ns};
+}
 
-Expected<CompiledPolicy> compile(const Policy& policy, const CompileTarget& target, const DeadlineClock& deadlines) {
+Expected<CompiledPolicy> compile(const Policy& policy, const CompileTarget& target,
+                                 const DeadlineClock& deadlines) {
   try {
     auto image = compile_image(policy, deadlines);
     if (!image) return std::unexpected(image.error());

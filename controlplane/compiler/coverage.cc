@@ -7,8 +7,8 @@ namespace bulkhead {
 
 namespace {
 
-/// Up to so many pairs of segments a rule is written out. Larger lists become selectors of their own, which cost each
-/// decision another look-up.
+/// Up to so many pairs of segments a rule is written out. Larger lists become selectors of their own, which
+/// cost each decision another look-up.
 constexpr size_t kMostPairsWrittenOut = 64;
 constexpr size_t kMostCoverages = size_t{1} << 27;
 
@@ -68,19 +68,24 @@ class Coverer {
       append(selectors_.number_of_set(*from), selectors_.number_of_set(*to), stretches, index);
     } else {
       for (uint32_t source : numbers_of(*from, from_numbers_))
-        for (uint32_t destination : numbers_of(*to, to_numbers_)) append(source, destination, stretches, index);
+        for (uint32_t destination : numbers_of(*to, to_numbers_))
+          append(source, destination, stretches, index);
     }
     if (coverages_.size() > kMostCoverages)
-      return fail(ErrorCode::kExhausted, described(rule) + ": the policy's rules and services are too many for one image");
+      return fail(ErrorCode::kExhausted,
+                  described(rule) + ": the policy's rules and services are too many for one image");
     return {};
   }
   std::vector<Coverage> take() {
-    std::ranges::sort(coverages_, {}, [](const Coverage& c) { return std::tuple(c.pair(), c.first_key, c.rule); });
+    std::ranges::sort(coverages_, {},
+                      [](const Coverage& c) { return std::tuple(c.pair(), c.first_key, c.rule); });
     return std::move(coverages_);
   }
 
  private:
-  size_t weight_of(Selectors::SetId set) const { return selectors_.is_any(set) ? 1 : selectors_.places_in(set).size(); }
+  size_t weight_of(Selectors::SetId set) const {
+    return selectors_.is_any(set) ? 1 : selectors_.places_in(set).size();
+  }
 
   std::span<const uint32_t> numbers_of(Selectors::SetId set, std::vector<uint32_t>& numbers) {
     numbers.clear();
@@ -94,7 +99,8 @@ class Coverer {
   }
 
   void append(uint32_t source, uint32_t destination, const std::vector<Stretch>& stretches, uint32_t rule) {
-    for (const Stretch& stretch : stretches) coverages_.push_back({source, destination, stretch.first, stretch.last, rule});
+    for (const Stretch& stretch : stretches)
+      coverages_.push_back({source, destination, stretch.first, stretch.last, rule});
   }
 
   Selectors& selectors_;

@@ -20,8 +20,8 @@ struct Coverage {
   uint64_t pair() const { return uint64_t{source_selector} << 32 | destination_selector; }
 };
 
-/// Takes all rules apart. A rule's stretches of one pair are disjoint. Sorted by pair, then first_key, then rule.
-/// Errors: kInvalid for a segment that doesn't exist; kExhausted.
+/// Takes all rules apart. A rule's stretches of one pair are disjoint. Sorted by pair, then first_key, then
+/// rule. Errors: kInvalid for a segment that doesn't exist; kExhausted.
 Expected<std::vector<Coverage>> cover(const Policy& policy, Selectors& selectors);
 
 /// "FILE:LINE: rule 'NAME'", for messages.

@@ -68,11 +68,14 @@ std::string_view name_of(IdentitySource source) {
   return "none";
 }
 
-/// Each rule's instants as the image has them: the entries of one rule all carry the same.
-static std::vector<Validity> validity_of_rules(const ImageView& view) {
-  std::vector<Validity> validity(view.rules.size());
-  for (const EntryRecord& entry : view.entries)
-    validity[entry.rule] = {BootTime{entry.after_ns}, BootTime{entry.until_ns}};
+/// Each rule's instants on the image's clock, rules included of which the image needs no entry.
+static std::vector<Validity> validity_of_rules(const Policy& policy, const DeadlineClock& deadlines) {
+  std::vector<Validity> validity(policy.rules.size());
+  for (size_t i = 0; i < validity.size(); ++i) {
+    const Rule& rule = policy.rules[i];
+    if (rule.after) validity[i].after = deadlines(rule.name, DeadlineKind::kAfter, *rule.after);
+    if (rule.until) validity[i].until = deadlines(rule.name, DeadlineKind::kUntil, *rule.until);
+  }
   return validity;
 }
 
@@ -89,7 +92,7 @@ Expected<std::unique_ptr<ExplainablePolicy>> make_explainable(Policy policy, con
   result->endpoints = EndpointTable(result->compiled.endpoints.size());
   for (const Endpoint& endpoint : result->compiled.endpoints)
     if (!result->endpoints.put(endpoint)) return fail(ErrorCode::kExhausted, "no memory for the endpoints");
-  result->validity = validity_of_rules(result->view);
+  result->validity = validity_of_rules(result->policy, deadlines);
   return result;
 }
 

@@ -52,7 +52,8 @@ class Writer {
   }
   template <class Record>
   void write(SectionId id, std::span<const Record> records) {
-    if (!records.empty()) std::memcpy(bytes() + header_.sections[id].offset, records.data(), records.size_bytes());
+    if (!records.empty())
+      std::memcpy(bytes() + header_.sections[id].offset, records.data(), records.size_bytes());
   }
   ImageBuffer finish() {
     std::memcpy(bytes(), &header_, sizeof header_);
@@ -95,7 +96,8 @@ StringRef ImageParts::text(std::string_view text) {
 }
 
 Expected<ImageBuffer> write_image(const ImageParts& parts) {
-  // Half full at most. Seeds are tried in order, so that the same policy gives the same image; the first one fits but for bad luck.
+  // Half full at most. Seeds are tried in order, so that the same policy gives the same image; the first one
+  // fits but for bad luck.
   size_t slot_count = std::bit_ceil(parts.programs.pairs.size() * 2 + 1);
   uint64_t seed = 0x6275'6c6b'6865'6164;
   std::vector<PairRecord> pairs = hashed(parts.programs.pairs, slot_count, seed);

@@ -9,7 +9,8 @@
 
 namespace bulkhead {
 
-/// Interned sequences of T (a plain integer or character type). A million short ones cost one arena, not a million nodes.
+/// Interned sequences of T (a plain integer or character type). A million short ones cost one arena, not a
+/// million nodes.
 template <class T>
 class Interner {
  public:
@@ -19,7 +20,8 @@ class Interner {
     uint32_t hash = hash_of(content);
     size_t at = hash & (table_.size() - 1);
     for (; table_[at].number != kEmpty; at = (at + 1) & (table_.size() - 1))
-      if (table_[at].hash == hash && std::ranges::equal((*this)[table_[at].number], content)) return table_[at].number;
+      if (table_[at].hash == hash && std::ranges::equal((*this)[table_[at].number], content))
+        return table_[at].number;
     auto number = static_cast<uint32_t>(starts_.size() - 1);
     table_[at] = {hash, number};
     arena_.insert(arena_.end(), content.begin(), content.end());

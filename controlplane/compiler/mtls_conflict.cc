@@ -27,19 +27,22 @@ std::vector<Demand> demands_for(MtlsMode mode, const Policy& policy, const std::
     if (rule.action == Action::kAllow && rule.mtls == mode) asking.push_back(coverage);
   }
   auto tier_of = [&](const Coverage& c) { return policy.rules[c.rule].tier; };
-  std::ranges::sort(asking, {}, [&](const Coverage& c) { return std::tuple(c.pair(), tier_of(c), c.first_key, c.rule); });
+  std::ranges::sort(asking, {},
+                    [&](const Coverage& c) { return std::tuple(c.pair(), tier_of(c), c.first_key, c.rule); });
 
   std::vector<Demand> demands;
   for (const Coverage& coverage : asking) {
     bool same = !demands.empty() && demands.back().tier == tier_of(coverage) &&
                 demands.back().coverages.back().pair() == coverage.pair();
-    if (!same) demands.push_back({coverage.source_selector, coverage.destination_selector, tier_of(coverage), {}});
+    if (!same)
+      demands.push_back({coverage.source_selector, coverage.destination_selector, tier_of(coverage), {}});
     demands.back().coverages.push_back(coverage);
   }
   return demands;
 }
 
-/// Walks both lists in order of first_key: an overlap shows where one starts before the furthest end of the other.
+/// Walks both lists in order of first_key: an overlap shows where one starts before the furthest end of the
+/// other.
 Conflict overlap(const std::vector<Coverage>& a, const std::vector<Coverage>& b) {
   const Coverage* furthest[2] = {};
   for (size_t i = 0, j = 0; i < a.size() || j < b.size();) {
@@ -53,10 +56,12 @@ Conflict overlap(const std::vector<Coverage>& a, const std::vector<Coverage>& b)
   return std::nullopt;
 }
 
-/// Which selectors of one side (source or destination) of some demands have a segment in common with a given one.
+/// Which selectors of one side (source or destination) of some demands have a segment in common with a given
+/// one.
 class Side {
  public:
-  Side(const Selectors& selectors, const std::vector<Demand>& demands, Selector32 Demand::*side) : selectors_(selectors) {
+  Side(const Selectors& selectors, const std::vector<Demand>& demands, Selector32 Demand::*side)
+      : selectors_(selectors) {
     for (uint32_t i = 0; i < demands.size(); ++i) demands_by_selector_[demands[i].*side].push_back(i);
     for (const auto& [selector, indexes] : demands_by_selector_)
       for (uint32_t place : selectors.places_of(selector)) selectors_by_place_[place].push_back(selector);
@@ -71,7 +76,9 @@ class Side {
     if (is_new) known->second = find_meeting(selector);
     return known->second;
   }
-  const std::vector<uint32_t>& demands_of(Selector32 selector) const { return demands_by_selector_.at(selector); }
+  const std::vector<uint32_t>& demands_of(Selector32 selector) const {
+    return demands_by_selector_.at(selector);
+  }
 
  private:
   Meeting find_meeting(Selector32 selector) const {
@@ -95,8 +102,11 @@ class Side {
 
 }  // namespace
 
-Conflict find_mtls_conflict(const Policy& policy, const Selectors& selectors, const std::vector<Coverage>& coverages) {
-  auto asks_for = [&](MtlsMode mode) { return std::ranges::any_of(policy.rules, [&](const Rule& r) { return r.mtls == mode; }); };
+Conflict find_mtls_conflict(const Policy& policy, const Selectors& selectors,
+                            const std::vector<Coverage>& coverages) {
+  auto asks_for = [&](MtlsMode mode) {
+    return std::ranges::any_of(policy.rules, [&](const Rule& r) { return r.mtls == mode; });
+  };
   if (!asks_for(MtlsMode::kEndToEnd) || !asks_for(MtlsMode::kRelay)) return std::nullopt;
 
   auto end_to_end = demands_for(MtlsMode::kEndToEnd, policy, coverages);

@@ -16,9 +16,15 @@ bool is_unconditional(const EntryRecord& entry) {
 }
 
 /// A rule with its place in the order of precedence, so that sorting numbers sorts rules.
-uint64_t ranked(const EntryRecord& entry) { return uint64_t{entry.tier} << 40 | uint64_t{entry.action} << 32 | entry.rule; }
-uint32_t rule_of(uint64_t rank) { return static_cast<uint32_t>(rank); }
-uint64_t precedence_of(uint64_t rank) { return rank >> 32; }
+uint64_t ranked(const EntryRecord& entry) {
+  return uint64_t{entry.tier} << 40 | uint64_t{entry.action} << 32 | entry.rule;
+}
+uint32_t rule_of(uint64_t rank) {
+  return static_cast<uint32_t>(rank);
+}
+uint64_t precedence_of(uint64_t rank) {
+  return rank >> 32;
+}
 
 class ProgramMaker {
  public:
@@ -27,7 +33,8 @@ class ProgramMaker {
   /// The program of one pair's coverages.
   uint32_t make(std::span<const Coverage> coverages) {
     program_.clear();
-    bool one_rule = std::ranges::all_of(coverages, [&](const Coverage& c) { return c.rule == coverages[0].rule; });
+    bool one_rule =
+        std::ranges::all_of(coverages, [&](const Coverage& c) { return c.rule == coverages[0].rule; });
     if (one_rule) {
       uint32_t slice = slices_.intern({&coverages[0].rule, 1});
       for (const Coverage& coverage : coverages) append(coverage.first_key, coverage.last_key, slice);
@@ -36,7 +43,9 @@ class ProgramMaker {
     }
     return programs_.intern(program_);
   }
-  bool is_exhausted() const { return slices_.arena().size() > kMostEntries || programs_.arena().size() / 3 > kMostEntries; }
+  bool is_exhausted() const {
+    return slices_.arena().size() > kMostEntries || programs_.arena().size() / 3 > kMostEntries;
+  }
   Programs records() const;
 
  private:
@@ -59,7 +68,8 @@ class ProgramMaker {
       uint64_t key = steps_[i].key;
       for (; i < steps_.size() && steps_[i].key == key; ++i) apply(steps_[i]);
       if (!holding_.empty())
-        append(static_cast<uint32_t>(key), static_cast<uint32_t>(steps_[i].key - 1), slices_.intern(relevant()));
+        append(static_cast<uint32_t>(key), static_cast<uint32_t>(steps_[i].key - 1),
+               slices_.intern(relevant()));
     }
   }
 
@@ -73,8 +83,9 @@ class ProgramMaker {
     }
   }
 
-  /// Of the rules that hold, those that can matter to the decision, the rule named, the deadline or the audit: none after one that
-  /// always holds and has higher precedence; with the same precedence and an earlier one that always holds only an allow that is stricter on mTLS.
+  /// Of the rules that hold, those that can matter to the decision, the rule named, the deadline or the
+  /// audit: none after one that always holds and has higher precedence; with the same precedence and an
+  /// earlier one that always holds only an allow that is stricter on mTLS.
   const std::vector<uint32_t>& relevant() {
     relevant_.clear();
     const EntryRecord* always = nullptr;  // the strictest that always holds
@@ -83,8 +94,8 @@ class ProgramMaker {
       const EntryRecord& entry = rule_entries_[rule_of(rank)];
       if (always != nullptr) {
         if (precedence_of(rank) != always_precedence) break;
-        bool stricter_allow = entry.action == static_cast<uint8_t>(Action::kAllow) && entry.mtls > always->mtls &&
-                              (entry.flags & kRuleAudit) == 0;
+        bool stricter_allow = entry.action == static_cast<uint8_t>(Action::kAllow) &&
+                              entry.mtls > always->mtls && (entry.flags & kRuleAudit) == 0;
         if (!stricter_allow) continue;
       }
       relevant_.push_back(entry.rule);
@@ -123,9 +134,11 @@ Programs ProgramMaker::records() const {
   records.intervals.reserve(programs_.arena().size() / 3);
   for (uint32_t program = 0; program < programs_.size(); ++program) {
     auto parts = programs_[program];
-    records.programs.push_back({static_cast<uint32_t>(records.intervals.size()), static_cast<uint32_t>(parts.size() / 3)});
+    records.programs.push_back(
+        {static_cast<uint32_t>(records.intervals.size()), static_cast<uint32_t>(parts.size() / 3)});
     for (size_t i = 0; i < parts.size(); i += 3)
-      records.intervals.push_back({parts[i], parts[i + 1], static_cast<uint32_t>(slices_.start_of(parts[i + 2])),
+      records.intervals.push_back({parts[i], parts[i + 1],
+                                   static_cast<uint32_t>(slices_.start_of(parts[i + 2])),
                                    static_cast<uint32_t>(slices_[parts[i + 2]].size())});
   }
   return records;
@@ -133,7 +146,8 @@ Programs ProgramMaker::records() const {
 
 }  // namespace
 
-Expected<Programs> make_programs(const std::vector<Coverage>& coverages, const std::vector<EntryRecord>& rule_entries) {
+Expected<Programs> make_programs(const std::vector<Coverage>& coverages,
+                                 const std::vector<EntryRecord>& rule_entries) {
   ProgramMaker maker(rule_entries);
   std::vector<PairProgram> pairs;
   for (size_t first = 0; first < coverages.size();) {
@@ -142,8 +156,9 @@ Expected<Programs> make_programs(const std::vector<Coverage>& coverages, const s
     uint32_t program = maker.make(std::span(coverages).subspan(first, last - first));
     pairs.push_back({coverages[first].source_selector, coverages[first].destination_selector, program});
     if (maker.is_exhausted())
-      return fail(ErrorCode::kExhausted, "too many rules overlap on the same services of the same segments: over " +
-                                             std::to_string(kMostEntries) + " entries; make their services coarser");
+      return fail(ErrorCode::kExhausted,
+                  "too many rules overlap on the same services of the same segments: over " +
+                      std::to_string(kMostEntries) + " entries; make their services coarser");
     first = last;
   }
   Programs programs = maker.records();

@@ -1,4 +1,5 @@
-// From coverages to the image's programs: disjoint intervals of services, each with the rules that can decide it.
+// From coverages to the image's programs: disjoint intervals of services, each with the rules that can decide
+// it.
 #pragma once
 
 #include <vector>
@@ -17,15 +18,17 @@ struct PairProgram {
 };
 
 struct Programs {
-  std::vector<PairProgram> pairs;   ///< by (source, destination)
+  std::vector<PairProgram> pairs;  ///< by (source, destination)
   std::vector<ProgramRecord> programs;
   std::vector<IntervalRecord> intervals;
   std::vector<EntryRecord> entries;
 };
 
 /// Input:  coverages as cover() sorts them; `rule_entries`: each rule's entry, by RuleIndex.
-/// Output: equal programs and equal lists of entries stand once. Rules that can never change a pair's decision are left out of it.
-/// Errors: kExhausted when so many rules overlap that the entries pass the format's bound.
-Expected<Programs> make_programs(const std::vector<Coverage>& coverages, const std::vector<EntryRecord>& rule_entries);
+/// Output: equal programs and equal lists of entries stand once. Rules that can never change a pair's
+/// decision are left out of it. Errors: kExhausted when so many rules overlap that the entries pass the
+/// format's bound.
+Expected<Programs> make_programs(const std::vector<Coverage>& coverages,
+                                 const std::vector<EntryRecord>& rule_entries);
 
 }  // namespace bulkhead

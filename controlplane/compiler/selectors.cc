@@ -11,15 +11,18 @@ namespace bulkhead {
 Expected<SegmentOrder> SegmentOrder::of(const Policy& policy) {
   SegmentOrder order;
   order.places_.push_back({"unknown", kTagUnknown, nullptr});
-  for (const Segment& segment : policy.segments) order.places_.push_back({segment.name, segment.tag, &segment});
+  for (const Segment& segment : policy.segments)
+    order.places_.push_back({segment.name, segment.tag, &segment});
   order.places_.push_back({"gateway", kTagGateway, nullptr});
-  std::ranges::sort(order.places_, {}, [](const Place& p) { return std::tuple(p.tag, p.segment != nullptr, p.name); });
+  std::ranges::sort(order.places_, {},
+                    [](const Place& p) { return std::tuple(p.tag, p.segment != nullptr, p.name); });
 
   for (uint32_t i = 0; i < order.size(); ++i) {
     const Place& place = order.places_[i];
     bool tag_is_taken = i == 0 ? place.tag != kTagUnknown : place.tag == order.places_[i - 1].tag;
     if (tag_is_taken)
-      return fail(ErrorCode::kInvalid, "segment '" + std::string(place.name) + "': tag " + std::to_string(place.tag.value) +
+      return fail(ErrorCode::kInvalid, "segment '" + std::string(place.name) + "': tag " +
+                                           std::to_string(place.tag.value) +
                                            " is reserved or another segment's; choose one from 2 to 65534");
     if (!order.place_by_name_.emplace(place.name, i).second)
       return fail(ErrorCode::kInvalid, "two segments are named '" + std::string(place.name) + "'");
@@ -33,11 +36,13 @@ Expected<uint32_t> SegmentOrder::place_of(const std::string& name) const {
   return found->second;
 }
 
-Selectors::Selectors(const SegmentOrder& order) : order_(order), number_by_set_{kSelectorAny}, sets_by_number_{kAnySet} {
+Selectors::Selectors(const SegmentOrder& order)
+    : order_(order), number_by_set_{kSelectorAny}, sets_by_number_{kAnySet} {
   for (uint32_t place = 0; place < order.size(); ++place) {
     if (!order.is_defined(place)) continue;
     defined_.push_back(place);
-    for (const auto& [key, value] : order.places()[place].segment->labels) places_by_label_[{key, value}].push_back(place);
+    for (const auto& [key, value] : order.places()[place].segment->labels)
+      places_by_label_[{key, value}].push_back(place);
   }
 }
 
@@ -87,6 +92,8 @@ uint32_t Selectors::number_of_set(SetId set) {
   return number_by_set_[set];
 }
 
-uint32_t Selectors::number_of_place(uint32_t place) { return number_of_set(set_with({&place, 1})); }
+uint32_t Selectors::number_of_place(uint32_t place) {
+  return number_of_set(set_with({&place, 1}));
+}
 
 }  // namespace bulkhead

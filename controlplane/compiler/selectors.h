@@ -1,4 +1,5 @@
-// Who a rule means, as numbers: segments by their place in the image, and the selectors that pairs are made of.
+// Who a rule means, as numbers: segments by their place in the image, and the selectors that pairs are made
+// of.
 #pragma once
 
 #include <map>
@@ -14,7 +15,8 @@
 
 namespace bulkhead {
 
-/// The image's segments: `unknown` first, then the policy's by tag, `gateway` last. Each has one identity, at the same place.
+/// The image's segments: `unknown` first, then the policy's by tag, `gateway` last. Each has one identity, at
+/// the same place.
 class SegmentOrder {
  public:
   /// Errors: kInvalid where two segments share a name or tag, or a tag is reserved.
@@ -37,8 +39,8 @@ class SegmentOrder {
   std::unordered_map<std::string_view, uint32_t> place_by_name_;
 };
 
-/// Numbers the selectors that rules need: 0 is `any`, then each segment that a rule names alone, and each larger set.
-/// The policy and the order outlive it.
+/// Numbers the selectors that rules need: 0 is `any`, then each segment that a rule names alone, and each
+/// larger set. The policy and the order outlive it.
 class Selectors {
  public:
   explicit Selectors(const SegmentOrder& order);
@@ -65,8 +67,8 @@ class Selectors {
   std::vector<uint32_t> defined_;
   std::map<std::pair<std::string_view, std::string_view>, std::vector<uint32_t>> places_by_label_;
   std::map<std::map<std::string, std::string>, SetId> set_by_labels_;
-  Interner<uint32_t> sets_;               // SetId - 1
-  std::vector<uint32_t> number_by_set_;   // 0: none yet
+  Interner<uint32_t> sets_;              // SetId - 1
+  std::vector<uint32_t> number_by_set_;  // 0: none yet
   std::vector<SetId> sets_by_number_;
 };
 

@@ -1,12 +1,13 @@
 // The flow table of one worker and one address family.
 //
 // Buckets of one cache line hold eight 16-bit tags, compared by one instruction, and the slots of their entries. A key has two
-// buckets; an insert takes the first with room and moves nobody, so its cost is bounded. `spilled` says how many keys of a
-// bucket live in their second one: while it is 0, a miss costs one line.
+// buckets; an insert takes the first while that is roomy, else the emptier of the two, and moves nobody, so its cost is bounded. `spilled`
+// says how many keys of a bucket live in their second one: while it is 0, a miss costs one line.
 #pragma once
 
 #include <immintrin.h>
 
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -49,7 +50,7 @@ class FlowTable {
   /// Room for `capacity` flows. False: memory ran out.
   bool create(uint32_t capacity, const HashSeed& seed) {
     uint64_t buckets = 8;
-    while (buckets * 8 * 3 / 4 < capacity) buckets *= 2;  // at most three quarters full: both buckets of a key full is next to never
+    while (buckets * 5 < capacity) buckets *= 2;  // at most five eighths full: both buckets of a key are then next to never full
     mask_ = static_cast<uint32_t>(buckets - 1);
     capacity_ = capacity;
     seed_ = seed;
@@ -81,12 +82,15 @@ class FlowTable {
 
   /// A zeroed entry with the key set, or kNoSlot when the table or both of its buckets are full.
   uint32_t insert(const Key& key, uint64_t hash) noexcept {
+    constexpr int kRoomy = 4;  // free ways from which on the second bucket isn't even looked at
     FlowBucket* bucket = &buckets_[first_of(hash)];
     uint32_t room = match_tags(*bucket, 0);
-    bool spill = room == 0;
-    if (spill) {
-      bucket = &buckets_[second_of(hash)];
-      room = match_tags(*bucket, 0);
+    bool spill = false;
+    if (std::popcount(room) / 2 < kRoomy) {
+      FlowBucket* second = &buckets_[second_of(hash)];
+      uint32_t second_room = match_tags(*second, 0);
+      spill = std::popcount(second_room) > std::popcount(room);
+      if (spill) bucket = second, room = second_room;
     }
     if (room == 0) return kNoSlot;
     uint32_t slot = take_slot();

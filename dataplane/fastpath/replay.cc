@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "dataplane/fastpath/eal.h"
+#include "dataplane/fastpath/neighbour_table.h"
 #include "dataplane/fastpath/parse.h"
 #include "dataplane/fastpath/pipeline.h"
 
@@ -88,6 +89,7 @@ bool Replay::allocate(const DataplaneSettings& settings, const Snapshot* policy,
     snapshot_->shards = shards_.get();
     snapshot_->hits[0] = hits_.data();
   }
+  if (settings.mode == Mode::kRoute) neighbours_ = std::make_unique<NeighbourTable>();
   pool_ = make_pool(options.longest_frame);
   if (pool_ == nullptr) return false;
 
@@ -102,6 +104,7 @@ bool Replay::allocate(const DataplaneSettings& settings, const Snapshot* policy,
   std::ranges::copy(kFixedSeed, parts.hash_seed);
   parts.epoch = options.start;
   parts.parse_flags = options.ignore_checksums ? kSkipL4Checksum | kSkipIpChecksum : 0;
+  parts.neighbours = neighbours_.get();
   parts.keep_verdicts = true;
   pipeline_ = Pipeline::create(parts);
   return pipeline_ != nullptr;

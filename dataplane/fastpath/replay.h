@@ -22,6 +22,7 @@ struct rte_mempool;
 
 namespace bulkhead {
 
+class NeighbourTable;
 class Pipeline;
 
 /// A packet as it arrives on a port.
@@ -102,6 +103,7 @@ class Replay {
   std::vector<RuleHits> hits_;
   std::unique_ptr<Snapshot> snapshot_;
   std::unique_ptr<ShardVersions> shards_;
+  std::unique_ptr<NeighbourTable> neighbours_;   ///< route mode
   rte_mempool* pool_ = nullptr;
   std::unique_ptr<Pipeline> pipeline_;
   std::deque<Waiting> waiting_;

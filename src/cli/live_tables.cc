@@ -65,9 +65,9 @@ std::string status_text(const v1::Status& s, const Screen& screen, WallTime now)
 
 std::string flows_text(const v1::FlowList& list, const Screen& screen, WallTime now) {
   Table table({{"PROTO", Align::kLeft, 0, false}, {"FROM", Align::kLeft, 12}, {"SEGMENT", Align::kLeft, 6}, {"TO", Align::kLeft, 12},
-               {"SEGMENT", Align::kLeft, 6}, {"STATE", Align::kLeft, 4}, {"RULE", Align::kLeft, 6},
-               {"PKTS OUT", Align::kRight, 0, false}, {"BACK", Align::kRight, 0, false}, {"BYTES", Align::kRight, 0, false},
-               {"AGE", Align::kRight, 0, false}, {"IDLE", Align::kRight, 0, false}, {"ENDS IN", Align::kRight, 0, false}});
+               {"SEGMENT", Align::kLeft, 6}, {"STATE", Align::kLeft, 4, true, 1}, {"RULE", Align::kLeft, 6},
+               {"PKTS OUT", Align::kRight, 0, false}, {"BACK", Align::kRight, 0, false, 3}, {"BYTES", Align::kRight, 0, false},
+               {"AGE", Align::kRight, 0, false, 5}, {"IDLE", Align::kRight, 0, false, 4}, {"ENDS IN", Align::kRight, 0, false, 2}});
   for (const auto& f : list.flows())
     table.add({f.proto(), endpoint(f.source(), f.source_port()), f.source_segment(), endpoint(f.destination(), f.destination_port()),
                f.destination_segment(), f.state(), f.rule(), count_text(f.packets_out()), count_text(f.packets_back()),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "cli/direction.h"
 #include "wire/ethernet.h"
@@ -52,7 +53,7 @@ Expected<void> read_capture(const CaptureArgument& argument, const DataplaneSett
     odd.backwards += frame.time < before;
     before = frame.time;
     input.longest_frame = std::max(input.longest_frame, frame.bytes.size());
-    input.packets.push_back({frame.time, found.port, std::move(frame.bytes)});
+    input.packets.push_back({frame.time, input.packets.size(), found.port, std::move(frame.bytes)});
   }
   odd.tell(argument.path, input.warnings);
   return {};
@@ -85,7 +86,7 @@ Expected<ReplayInput> read_captures(const std::vector<CaptureArgument>& argument
   DirectionFinder finder(settings, endpoints);
   for (const CaptureArgument& argument : arguments)
     if (auto read = read_capture(argument, settings, finder, input); !read) return std::unexpected(read.error());
-  std::ranges::stable_sort(input.packets, {}, &InputPacket::time);
+  std::ranges::sort(input.packets, {}, [](const InputPacket& p) { return std::pair(p.time, p.place); });
   return input;
 }
 

@@ -21,6 +21,7 @@ Expected<CaptureArgument> parse_capture_argument(const std::string& text, const 
 
 struct InputPacket {
   WallTime time;
+  uint64_t place;   ///< among all packets as they were read: tells ties apart
   PortId port;
   std::vector<std::byte> frame;
 };

@@ -44,10 +44,10 @@ std::string how_it_ended(int status) {
   return fmt::format("exit code {}", WEXITSTATUS(status));
 }
 
-/// In the child, between fork and exec: only async-signal-safe calls. A child dies with its supervisor: then ports are closed, and the guards
-/// drop what comes.
+/// In the child, between fork and exec: only async-signal-safe calls. A child dies with its supervisor, and without a clean stop, which would
+/// hand the interfaces back to the kernel: the guards stay and drop what comes.
 [[noreturn]] void become(const ChildProgram& program, char* const* argv, int output, pid_t parent) {
-  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(1);
   setpgid(0, 0);  // Ctrl-C is for the supervisor, which stops its children in order
   sigset_t none;

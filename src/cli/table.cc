@@ -1,7 +1,6 @@
 #include "cli/table.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "base/check.h"
 #include "cli/text.h"
@@ -16,22 +15,40 @@ void Table::add(std::vector<std::string> cells) {
   rows_.push_back(std::move(cells));
 }
 
-/// What each column needs, then the widest narrowed one column at a time until the sum fits.
-std::vector<size_t> Table::widths_within(size_t width) const {
+/// What each column needs to show all of its cells.
+std::vector<size_t> Table::natural_widths() const {
   std::vector<size_t> widths(columns_.size());
   for (size_t i = 0; i < columns_.size(); ++i) {
     widths[i] = display_width(columns_[i].title);
     for (const auto& row : rows_) widths[i] = std::max(widths[i], display_width(row[i]));
   }
-  size_t total = std::accumulate(widths.begin(), widths.end(), kGap * (widths.size() - 1));
-  while (total > width) {
+  return widths;
+}
+
+/// The columns' widths; 0: left out.
+std::vector<size_t> Table::widths_within(size_t width) const {
+  std::vector<size_t> widths = natural_widths();
+  auto least = [&](size_t i) { return columns_[i].may_shrink ? std::min(widths[i], columns_[i].least) : widths[i]; };
+  auto sum = [&](auto width_of) {
+    size_t total = 0;
+    for (size_t i = 0; i < widths.size(); ++i)
+      if (widths[i] > 0) total += width_of(i) + (total > 0 ? kGap : 0);
+    return total;
+  };
+  while (sum(least) > width) {
+    size_t out = 0;
+    for (size_t i = 1; i < widths.size(); ++i)
+      if (widths[i] > 0 && (widths[out] == 0 || columns_[i].spare > columns_[out].spare)) out = i;
+    if (columns_[out].spare == 0 || widths[out] == 0) break;
+    widths[out] = 0;
+  }
+  size_t total = sum([&](size_t i) { return widths[i]; });
+  for (; total > width; --total) {
     size_t widest = widths.size();
     for (size_t i = 0; i < widths.size(); ++i)
-      if (columns_[i].may_shrink && widths[i] > columns_[i].least && (widest == widths.size() || widths[i] > widths[widest]))
-        widest = i;
+      if (widths[i] > least(i) && (widest == widths.size() || widths[i] > widths[widest])) widest = i;
     if (widest == widths.size()) break;
     --widths[widest];
-    --total;
   }
   return widths;
 }
@@ -41,9 +58,10 @@ std::string Table::render(size_t width, bool bold) const {
   auto line_of = [&](auto cell_of) {
     std::string line;
     for (size_t i = 0; i < columns_.size(); ++i) {
+      if (widths[i] == 0) continue;
       std::string cell = cut(cell_of(i), widths[i]);
       std::string blanks(widths[i] - display_width(cell), ' ');
-      if (i > 0) line.append(kGap, ' ');
+      if (!line.empty()) line.append(kGap, ' ');
       line += columns_[i].align == Align::kRight ? blanks + cell : cell + blanks;
     }
     line.erase(line.find_last_not_of(' ') + 1);

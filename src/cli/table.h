@@ -14,9 +14,11 @@ struct Column {
   Align align = Align::kLeft;
   size_t least = 4;          ///< columns under which it isn't cut
   bool may_shrink = true;    ///< false: numbers and the like, never cut
+  unsigned spare = 0;        ///< left out where there is no room, the highest first; 0: never
 };
 
-/// Rows under titles. Two blanks between columns; where the whole is too wide, the widest columns that may shrink are cut.
+/// Rows under titles. Two blanks between columns; where the whole is too wide, spare columns are left out until the rest fits when cut, and
+/// then the widest columns that may shrink are cut.
 class Table {
  public:
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
@@ -28,6 +30,7 @@ class Table {
   std::string render(size_t width, bool bold = false) const;
 
  private:
+  std::vector<size_t> natural_widths() const;
   std::vector<size_t> widths_within(size_t width) const;
 
   std::vector<Column> columns_;

@@ -18,7 +18,9 @@ struct EndpointTable::Key {
   uint8_t bits;
 
   Key(const IpAddress& address, uint8_t length)
-      : high(load<uint64_t>(address.bytes.data())), low(load<uint64_t>(address.bytes.data() + 8)), bits(length) {}
+      : high(load<uint64_t>(address.bytes.data())),
+        low(load<uint64_t>(address.bytes.data() + 8)),
+        bits(length) {}
 
   /// The prefix of `length` bits (1-127) that holds this address.
   Key shortened(uint8_t length) const {
@@ -44,7 +46,9 @@ namespace {
 constexpr size_t kFewestSlots = 16;
 
 /// Two thirds full at most: probes stay short, and 1,000,000 endpoints take 84 bytes each.
-constexpr bool too_full(size_t endpoints, size_t slots) { return endpoints * 3 > slots * 2; }
+constexpr bool too_full(size_t endpoints, size_t slots) {
+  return endpoints * 3 > slots * 2;
+}
 
 size_t slots_for(size_t endpoints) {
   size_t slots = kFewestSlots;
@@ -66,7 +70,8 @@ EndpointTable::EndpointTable(size_t expected_count) {
   if (expected_count != 0) resize(slots_for(expected_count));
 }
 
-/// Keyed with a secret, and not linear in it as a CRC would be: an attacker chooses the addresses that are looked up.
+/// Keyed with a secret, and not linear in it as a CRC would be: an attacker chooses the addresses that are
+/// looked up.
 size_t EndpointTable::home_of(const Key& key) const noexcept {
   uint64_t mixed = multiply_fold(key.high ^ seed_, key.low ^ 0x9e3779b97f4a7c15);
   return multiply_fold(mixed ^ key.bits, seed_ ^ 0xd6e8feb86659fd93) & mask_;
@@ -146,10 +151,12 @@ bool EndpointTable::remove(const IpAddress& address, uint8_t bits) {
   return true;
 }
 
-size_t EndpointTable::memory_bytes() const { return sizeof *this + slots_.capacity() * sizeof(Endpoint); }
+size_t EndpointTable::memory_bytes() const {
+  return sizeof *this + slots_.capacity() * sizeof(Endpoint);
+}
 
 bool EndpointTable::resize(size_t slots) {
-  std::vector<Endpoint> old;
+  decltype(slots_) old;
   try {
     old.resize(slots);
   } catch (const std::bad_alloc&) {

@@ -7,6 +7,7 @@
 
 #include "base/address.h"
 #include "base/types.h"
+#include "policy/large_pages.h"
 
 namespace bulkhead {
 
@@ -74,7 +75,7 @@ class EndpointTable {
   bool resize(size_t slots);
   Lengths& lengths_of(const IpAddress& address) { return lengths_[address.is_v4() ? 0 : 1]; }
 
-  std::vector<Endpoint> slots_;  ///< none, or a power of two; bits 0: empty
+  std::vector<Endpoint, LargePageAllocator<Endpoint>> slots_;  ///< none, or a power of two; bits 0: empty
   uint64_t mask_ = 0;
   size_t size_ = 0;
   uint64_t seed_ = 0;

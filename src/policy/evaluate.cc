@@ -9,7 +9,9 @@ namespace {
 /// Precedence as a number: the lower one decides. Tier first, then deny, ask, allow.
 using Precedence = uint32_t;
 constexpr Precedence kNoPrecedence = 0xffffffff;
-Precedence precedence_of(const EntryRecord& entry) { return uint32_t{entry.tier} << 8 | entry.action; }
+Precedence precedence_of(const EntryRecord& entry) {
+  return uint32_t{entry.tier} << 8 | entry.action;
+}
 
 /// What the entries seen so far come to.
 class Tally {
@@ -25,7 +27,8 @@ class Tally {
     if (!begun || ended) return;
     Precedence precedence = precedence_of(entry);
     if ((entry.flags & kRuleAudit) == 0) add_live(entry, precedence);
-    if (precedence < audited_precedence_ || (precedence == audited_precedence_ && entry.rule < audited_->rule)) {
+    if (precedence < audited_precedence_ ||
+        (precedence == audited_precedence_ && entry.rule < audited_->rule)) {
       audited_ = &entry;
       audited_precedence_ = precedence;
     }
@@ -118,8 +121,8 @@ std::span<const uint32_t> destination_selectors(const ImageView& image, const Id
   return image.selectors.subspan(identity.destination_first, identity.destination_count);
 }
 
-/// The pairs of two identities' selectors, some at a time, each step of all of them before the next step of any: what one
-/// misses in the cache the others miss in the same time.
+/// The pairs of two identities' selectors, some at a time, each step of all of them before the next step of
+/// any: what one misses in the cache the others miss in the same time.
 class Wave {
  public:
   Wave(const ImageView& image, uint32_t service) : image_(image), service_(service) {}
@@ -132,11 +135,12 @@ class Wave {
   /// Counts what the pairs added so far have to say.
   void run(Tally& tally) {
     size_t programs = find_programs();
-    for (size_t i = 0; i < programs; ++i) __builtin_prefetch(&image_.intervals[programs_[i]->interval_first]);
+    for (size_t i = 0; i < programs; ++i) __builtin_prefetch(image_.intervals.data() + programs_[i]->interval_first);
     size_t intervals = find_intervals(programs);
     for (size_t i = 0; i < intervals; ++i) {
       const IntervalRecord& interval = *intervals_[i];
-      for (const EntryRecord& entry : image_.entries.subspan(interval.entry_first, interval.entry_count)) tally.add(entry);
+      for (const EntryRecord& entry : image_.entries.subspan(interval.entry_first, interval.entry_count))
+        tally.add(entry);
     }
     count_ = 0;
   }
@@ -185,7 +189,9 @@ Decision contained_decision() {
   return decision;
 }
 
-bool is_unknown(const IdentityRecord& identity) { return tag_of(IdentityId{identity.id}) == kTagUnknown; }
+bool is_unknown(const IdentityRecord& identity) {
+  return tag_of(IdentityId{identity.id}) == kTagUnknown;
+}
 
 }  // namespace
 
@@ -239,7 +245,8 @@ Evaluation evaluate(const ImageView& image, const EndpointTable& endpoints, cons
     result.decision.reason = DropReason::k_spoofed_source;
     return result;
   }
-  result.decision = judge(image, image.identity_index(result.source.identity), image.identity_index(result.destination.identity),
+  result.decision = judge(image, image.identity_index(result.source.identity),
+                          image.identity_index(result.destination.identity),
                           result.source.contained || result.destination.contained, service, now);
   return result;
 }

@@ -9,7 +9,8 @@ namespace bulkhead {
 
 namespace {
 
-constexpr size_t kStreams = 4;  // CRC32 takes three cycles and starts one each: enough of them to keep it busy
+constexpr size_t kStreams =
+    4;  // CRC32 takes three cycles and starts one each: enough of them to keep it busy
 constexpr size_t kBlockBytes = kStreams * sizeof(uint64_t);
 static_assert(offsetof(ImageHeader, checksum) + sizeof(uint64_t) <= kBlockBytes);
 
@@ -37,7 +38,8 @@ uint64_t image_checksum(const void* image, uint64_t total_bytes) {
       streams.take(bytes + at);
       continue;
     }
-    unsigned char block[kBlockBytes] = {};  // the first one without its checksum, the last one filled up with zeros
+    unsigned char block[kBlockBytes] =
+        {};  // the first one without its checksum, the last one filled up with zeros
     std::memcpy(block, bytes + at, whole ? kBlockBytes : total_bytes - at);
     if (at == 0) std::memset(block + offsetof(ImageHeader, checksum), 0, sizeof(uint64_t));
     streams.take(block);

@@ -11,17 +11,21 @@ std::unexpected<Error> wrong(const char* what) {
   return fail(ErrorCode::kInvalid, std::string("policy image refused: ") + what);
 }
 
-bool within(uint64_t first, uint64_t count, uint64_t size) { return first <= size && count <= size - first; }
+bool within(uint64_t first, uint64_t count, uint64_t size) {
+  return first <= size && count <= size - first;
+}
 
 /// The image's outside: that it is one, of this format, whole and undamaged.
 Expected<> check_header(std::span<const std::byte> bytes) {
   if (bytes.size() < sizeof(ImageHeader)) return wrong("shorter than its header");
-  if (reinterpret_cast<uintptr_t>(bytes.data()) % kImageAlignment != 0) return wrong("it does not start on a 64-byte boundary");
+  if (reinterpret_cast<uintptr_t>(bytes.data()) % kImageAlignment != 0)
+    return wrong("it does not start on a 64-byte boundary");
   const auto& header = *reinterpret_cast<const ImageHeader*>(bytes.data());
   if (header.magic != kImageMagic) return wrong("not a policy image");
   if (header.format != kImageFormat)
     return wrong("of another format version; run the same version of the control plane and the dataplane");
-  if (header.header_bytes != sizeof(ImageHeader) || header.reserved != 0) return wrong("its header is not of this format");
+  if (header.header_bytes != sizeof(ImageHeader) || header.reserved != 0)
+    return wrong("its header is not of this format");
   if (header.total_bytes != bytes.size() || bytes.size() % kImageAlignment != 0)
     return wrong("its size is not the one in its header");
   if (header.checksum != image_checksum(bytes.data(), bytes.size())) return wrong("its checksum is wrong");
@@ -32,7 +36,9 @@ Expected<> check_header(std::span<const std::byte> bytes) {
 class Cutter {
  public:
   explicit Cutter(std::span<const std::byte> bytes)
-      : bytes_(bytes), header_(reinterpret_cast<const ImageHeader*>(bytes.data())), end_(sizeof(ImageHeader)) {}
+      : bytes_(bytes),
+        header_(reinterpret_cast<const ImageHeader*>(bytes.data())),
+        end_(sizeof(ImageHeader)) {}
 
   template <class Record>
   std::span<const Record> cut(SectionId id) {
@@ -79,10 +85,12 @@ Expected<> check_identities(const ImageView& image) {
     IdentityId id{identity.id};
     bool next_class = tag_of(id) == tag_of(before) && posture_class_of(id) == posture_class_of(before) + 1;
     bool next_tag = tag_of(id) > tag_of(before) && posture_class_of(id) == 0;
-    if (!next_class && !next_tag) return wrong("identities are not by ascending tag, their classes from 0 without gaps");
+    if (!next_class && !next_tag)
+      return wrong("identities are not by ascending tag, their classes from 0 without gaps");
     if (identity.segment >= image.segments.size() || image.segments[identity.segment].tag != tag_of(id).value)
       return wrong("an identity's segment is not that of its tag");
-    if (identity.source_count > kMaxSelectorsOfIdentity || identity.destination_count > kMaxSelectorsOfIdentity)
+    if (identity.source_count > kMaxSelectorsOfIdentity ||
+        identity.destination_count > kMaxSelectorsOfIdentity)
       return wrong("an identity has too many selectors");
     if (!within(identity.source_first, identity.source_count, image.selectors.size()) ||
         !within(identity.destination_first, identity.destination_count, image.selectors.size()))
@@ -125,7 +133,8 @@ Expected<> check_programs(const ImageView& image) {
     for (uint64_t i = program.interval_first; i < end; ++i) {
       const IntervalRecord& interval = image.intervals[i];
       bool first = i == program.interval_first;
-      if (interval.first_key > interval.last_key || (!first && interval.first_key <= image.intervals[i - 1].last_key))
+      if (interval.first_key > interval.last_key ||
+          (!first && interval.first_key <= image.intervals[i - 1].last_key))
         return wrong("a program's intervals are not ascending and disjoint");
     }
   }
@@ -139,7 +148,8 @@ bool in_order(const EntryRecord& a, const EntryRecord& b) {
   return a.rule < b.rule;
 }
 
-/// Intervals share entries, so each entry's longest sorted run is found once and then every slice checked against it.
+/// Intervals share entries, so each entry's longest sorted run is found once and then every slice checked
+/// against it.
 Expected<> check_entries(const ImageView& image) {
   std::vector<uint32_t> run_end(image.entries.size());
   for (size_t i = image.entries.size(); i-- > 0;) {
@@ -147,7 +157,8 @@ Expected<> check_entries(const ImageView& image) {
     run_end[i] = goes_on ? run_end[i + 1] : static_cast<uint32_t>(i + 1);
   }
   for (const IntervalRecord& interval : image.intervals) {
-    if (interval.entry_count == 0 || !within(interval.entry_first, interval.entry_count, image.entries.size()))
+    if (interval.entry_count == 0 ||
+        !within(interval.entry_first, interval.entry_count, image.entries.size()))
       return wrong("an interval's entries lie outside their section");
     if (interval.entry_first + uint64_t{interval.entry_count} > run_end[interval.entry_first])
       return wrong("an interval's entries are not in order of precedence");
@@ -163,14 +174,16 @@ Expected<> check_rules(const ImageView& image) {
     auto tier = static_cast<Tier>(rule.tier);
     if (tier != Tier::kGuardrail && tier != Tier::kSegment && tier != Tier::kBaseline)
       return wrong("a rule of a tier that rules can't have");
-    if (rule.action > static_cast<uint8_t>(Action::kAllow) || rule.mtls > static_cast<uint8_t>(MtlsMode::kRelay) ||
+    if (rule.action > static_cast<uint8_t>(Action::kAllow) ||
+        rule.mtls > static_cast<uint8_t>(MtlsMode::kRelay) ||
         rule.flags > (kRuleAudit | kRuleReject | kRuleLog))
       return wrong("a rule's action, mTLS mode or flags don't exist");
   }
   for (const EntryRecord& entry : image.entries) {
     if (entry.rule >= image.rules.size()) return wrong("an entry's rule lies outside its section");
     const RuleRecord& rule = image.rules[entry.rule];
-    if (entry.tier != rule.tier || entry.action != rule.action || entry.mtls != rule.mtls || entry.flags != rule.flags)
+    if (entry.tier != rule.tier || entry.action != rule.action || entry.mtls != rule.mtls ||
+        entry.flags != rule.flags)
       return wrong("an entry differs from its rule");
   }
   return {};
@@ -179,7 +192,8 @@ Expected<> check_rules(const ImageView& image) {
 /// For each tag, where its identities start. They are sorted by tag.
 std::vector<uint32_t> index_by_tag(std::span<const IdentityRecord> identities) {
   std::vector<uint32_t> first(65537);
-  for (const IdentityRecord& identity : identities) ++first[tag_of(IdentityId{identity.id}).value + size_t{1}];
+  for (const IdentityRecord& identity : identities)
+    ++first[tag_of(IdentityId{identity.id}).value + size_t{1}];
   for (size_t tag = 1; tag < first.size(); ++tag) first[tag] += first[tag - 1];
   return first;
 }
@@ -207,7 +221,8 @@ Expected<ImageView> read_image(std::span<const std::byte> bytes) {
 
   if (auto checked = check_segments(image); !checked) return std::unexpected(checked.error());
   if (auto checked = check_identities(image); !checked) return std::unexpected(checked.error());
-  if (auto checked = check_pairs(image, header.selector_count); !checked) return std::unexpected(checked.error());
+  if (auto checked = check_pairs(image, header.selector_count); !checked)
+    return std::unexpected(checked.error());
   if (auto checked = check_programs(image); !checked) return std::unexpected(checked.error());
   if (auto checked = check_rules(image); !checked) return std::unexpected(checked.error());
   if (auto checked = check_entries(image); !checked) return std::unexpected(checked.error());

@@ -126,6 +126,7 @@ def connect_veth(one, one_device, other, other_device, one_mac, other_mac):
         namespace.run("ethtool", "-K", device, "tx", "off", "tso", "off", "gso", "off", "gro", "off")
         namespace.set_sysctl(f"ipv6.conf.{device}.accept_dad", 0)
         namespace.set_sysctl(f"ipv6.conf.{device}.router_solicitations", 0)
+        namespace.set_sysctl(f"ipv6.conf.{device}.mldv2_unsolicited_report_interval", 1)  # ms: soon quiet
         namespace.run("ip", "link", "set", device, "up")
 
 

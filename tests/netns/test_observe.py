@@ -82,9 +82,18 @@ class Observe(EndToEnd):
                        "--service", "tcp/7001", "--expect", "allow", check=False)
         self.assertEqual(done.returncode, 1)
 
-    def test_the_guard_is_shown_and_counts_what_the_kernel_did_not_get(self):
-        gateway = self.gateway(self.place, POLICY)
-        self.assertEqual([g["port"] for g in gateway.ask("drops")["guards"]], ["web", "db"])
+    def test_the_guard_counts_what_it_keeps_from_the_kernel(self):
+        """On an af_packet port the kernel is offered every frame too."""
+        place = self.site("wire", "af_packet")
+        gateway = self.gateway(place, POLICY)
+
+        def kept():
+            return {g["port"]: g["dropped"] for g in gateway.ask("drops")["guards"]}
+
+        before = kept()
+        self.assertEqual(list(before), ["web", "db"])
+        send_udp(place.web, DB.address, 7009, [new_mark()] * 10)
+        self.assert_within(3, lambda: kept()["web"] >= before["web"] + 10, "not counted")
 
     def test_a_binding_to_another_port_makes_its_packets_spoofed(self):
         gateway = self.gateway(self.place, POLICY)

@@ -235,6 +235,18 @@ uint32_t Rig::flow_count() const {
   return sum;
 }
 
+std::vector<FlowRecord> Rig::flows() const {
+  std::vector<FlowRecord> all;
+  for (const auto& pipeline : pipelines_) {
+    for (uint32_t cursor = 0; cursor != UINT32_MAX;) {
+      FlowRecord page[64];
+      size_t count = pipeline->list_flows(cursor, 1024, page, snapshot());
+      all.insert(all.end(), page, page + count);
+    }
+  }
+  return all;
+}
+
 uint64_t Rig::drops(DropReason reason) const {
   return total([reason](const WorkerCounters& c) -> const Counter& { return c.drops[static_cast<size_t>(reason)]; });
 }

@@ -60,6 +60,8 @@ class Rig {
   const Snapshot* snapshot() const { return published_.current.load(); }
   const PortView& port(PortId id) const { return views_[id.value]; }
   uint32_t flow_count() const;
+  /// Every live flow.
+  std::vector<FlowRecord> flows() const;
   /// A counter's sum over the workers.
   template <class Member>
   uint64_t total(Member member) const {

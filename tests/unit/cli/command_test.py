@@ -423,5 +423,59 @@ class Replay(unittest.TestCase):
         self.assertEqual(len(done.stdout.splitlines()), 2)
 
 
+ROUTER = """
+gateway: {name: edge-1}
+dataplane:
+  mode: route
+  ports:
+    - {name: left, link: attached, sources: [10.1.0.0/24], addresses: [10.1.0.254/24]}
+    - {name: right, link: attached, sources: [10.2.0.0/24], addresses: [10.2.0.254/24]}
+policy: policy/
+"""
+
+
+def arp_reply(mac, address, to_mac, to_address):
+    header = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 2)
+    return to_mac + mac + b"\x08\x06" + header + mac + socket.inet_aton(address) + to_mac + socket.inet_aton(to_address)
+
+
+class ReplayOfHeldPackets(unittest.TestCase):
+    """In route mode a packet is held while its next hop is looked for."""
+
+    START = Replay.START
+    LEFT_MAC, RIGHT_MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")  # what ports without `mac:` get
+    DB_MAC = bytes.fromhex("020000000099")
+
+    def setUp(self):
+        self.place = Place(self, gateway=ROUTER)
+        self.asked = self.LEFT_MAC + udp("10.1.0.5", "10.2.0.9", 40000, 53)[6:]
+
+    def replay(self, left, right=()):
+        arguments = ["replay", "--config", self.place.gateway, "--out", self.place.path / "out", "--json"]
+        for name, frames in (("left", left), ("right", right)):
+            write_pcap(self.place.path / f"{name}.pcap", frames)
+            arguments += ["--in", f"{name}={self.place.path / name}.pcap"]
+        done = run(*arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def test_next_hop_is_asked_for_and_the_packet_is_held_to_the_end(self):
+        [line] = self.replay([(self.START, self.asked)])
+        self.assertEqual((line["verdict"], line["out"]), ("hold", None))
+        [(time, request)] = read_pcap(self.place.path / "out/right.pcap")
+        self.assertEqual((time, request[12:14]), (self.START, b"\x08\x06"))
+
+    def test_answer_lets_it_go_and_lines_stay_in_order(self):
+        answer = arp_reply(self.DB_MAC, "10.2.0.9", self.RIGHT_MAC, "10.2.0.254")
+        lines = self.replay([(self.START, self.asked)], [(self.START + 5_000_000, answer)])
+        self.assertEqual([(l["packet"], l["verdict"], l["out"]) for l in lines], [(1, "forward", "right"), (2, "consume", None)])
+        time, frame = read_pcap(self.place.path / "out/right.pcap")[-1]
+        self.assertEqual((time, frame[:12]), (self.START + 5_000_000, self.DB_MAC + self.RIGHT_MAC))
+
+    def test_silence_drops_it(self):
+        lines = self.replay([(self.START, self.asked), (self.START + 30 * 10**9, self.asked)])
+        self.assertEqual((lines[0]["verdict"], lines[0]["reason"]), ("drop", "neighbour_unresolved"))
+
+
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0], *sys.argv[1:]])

@@ -42,9 +42,9 @@ TEST(FlowsText, NumbersAreHumanised_Ipv6PortsStandApart) {
             "1 of 17 live flows\n");
 }
 
-TEST(FlowsText, NarrowScreen_NoLineIsWider) {
-  std::istringstream in(flows_text(one_flow(), Screen{110, false}, kNow));
-  for (std::string line; std::getline(in, line);) EXPECT_LE(display_width(line), 110u) << line;
+TEST(FlowsText, EightyColumns_NoLineIsWider) {
+  std::istringstream in(flows_text(one_flow(), Screen{80, false}, kNow));
+  for (std::string line; std::getline(in, line);) EXPECT_LE(display_width(line), 80u) << line;
 }
 
 TEST(FlowsText, NoFlows_SaysHowManyThereAreInAll) {

@@ -40,6 +40,14 @@ TEST(Table, ColumnThatMayNotShrink_IsNeverCut) {
   EXPECT_NE(table.render(3).find("123456789"), std::string::npos);
 }
 
+TEST(Table, SpareColumns_AreLeftOutBeforeAnythingGetsTooNarrow_TheHighestFirst) {
+  Table table({{"NAME", Align::kLeft, 4}, {"AGE", Align::kRight, 0, false, 1}, {"IDLE", Align::kRight, 0, false, 2}, {"N"}});
+  table.add({"segment", "1m 0s", "250 ms", "7"});
+  EXPECT_EQ(lines_of(table.render(30))[0], "NAME       AGE    IDLE  N");
+  EXPECT_EQ(lines_of(table.render(18))[0], "NAME       AGE  N");
+  EXPECT_EQ(lines_of(table.render(8))[1], "segm…  7");
+}
+
 TEST(Table, ControlCharactersInCells_AreEscaped) {
   Table table({{"NAME"}});
   table.add({"a\033[2Jb"});

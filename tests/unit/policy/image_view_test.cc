@@ -25,7 +25,7 @@ class ReadImage : public testing::Test {
 };
 
 #define EXPECT_REFUSED(what, damage) \
-  EXPECT_EQ(refusal_after([](ImageBlock& image) damage), std::string("policy image refused: ") + what)
+  EXPECT_EQ(refusal_after([](ImageBlock & image) damage), std::string("policy image refused: ") + what)
 
 TEST_F(ReadImage, TheSampleItself_IsAccepted) {
   EXPECT_EQ(refusal_after([](ImageBlock&) {}), "accepted");
