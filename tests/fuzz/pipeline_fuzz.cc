@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "config/gateway.h"
 #include "config/policy.h"
+#include "dataplane/fastpath/parse.h"
 #include "dataplane/fastpath/replay.h"
 #include "rig.h"
 
@@ -44,7 +45,8 @@ std::unique_ptr<test::Rig> make_rig(const char* gateway) {
   BULKHEAD_CHECK(loaded.config && policy.policy);
   auto compiled = compile(*policy.policy, target_of(loaded.config->dataplane), wall_as_boot);
   BULKHEAD_CHECK(compiled.has_value());
-  auto rig = std::make_unique<test::Rig>(loaded.config->dataplane, 1, BootTime{1'000'000'000'000}, std::chrono::hours(1));
+  auto rig = std::make_unique<test::Rig>(loaded.config->dataplane, 1, BootTime{1'000'000'000'000}, std::chrono::hours(1),
+                                         kSkipIpChecksum | kSkipL4Checksum);
   rig->publish(*compiled);
   return rig;
 }

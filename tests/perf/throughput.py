@@ -37,6 +37,18 @@ def policy_text(rules: int) -> str:
     return "".join(lines)
 
 
+def reserve_hugepages(mib: int) -> None:
+    """Raises what is reserved, for both programs in turn; never lowers it."""
+    path = "/proc/sys/vm/nr_hugepages"
+    with open(path) as pages:
+        reserved = int(pages.read())
+    with open("/proc/meminfo") as info:
+        free = int(re.search(r"HugePages_Free:\s+(\d+)", info.read()).group(1))
+    if free < mib // 2:
+        with open(path, "w") as pages:
+            pages.write(str(reserved + mib // 2 - free))
+
+
 def devices(left: str, right: str) -> tuple:
     return f"net_pcap0,rx_pcap={left},infinite_rx=1", f"net_pcap1,rx_pcap={right},infinite_rx=1"
 
@@ -70,7 +82,7 @@ class Bulkhead:
     def __init__(self, build: str, directory: str, left: str, right: str, rules: int, memory: int, max_flows: int):
         first, second = devices(left, right)
         self.build = build
-        self.socket = os.path.join(directory, "control.sock")
+        self.socket = os.path.join(directory, "run", "control.sock")
         os.makedirs(os.path.join(directory, "policy"), exist_ok=True)
         os.chmod(directory, 0o755)
         with open(os.path.join(directory, "policy", "policy.yaml"), "w") as out:
@@ -157,6 +169,7 @@ def main() -> int:
     parser.add_argument("--memory", type=int, default=1024, help="memory_mib")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    reserve_hugepages(arguments.memory + 64)
     for flows in arguments.flows:
         for share in arguments.tcp:
             r = measure(arguments, flows, share)

@@ -46,7 +46,8 @@ Fd sealed(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-Rig::Rig(const DataplaneSettings& settings, unsigned workers, BootTime start, Nanoseconds uptime) : settings_(settings), now_(start) {
+Rig::Rig(const DataplaneSettings& settings, unsigned workers, BootTime start, Nanoseconds uptime, uint8_t parse_flags)
+    : settings_(settings), parse_flags_(parse_flags), now_(start) {
   for (size_t i = 0; i < settings_.ports.size(); ++i)
     if (settings_.ports[i].mac.is_zero()) settings_.ports[i].mac = MacAddress{{0x02, 0xff, 0, 0, 0, static_cast<uint8_t>(i + 1)}};
   views_ = make_port_views(settings_, std::vector<MacAddress>(settings_.ports.size()));
@@ -97,6 +98,7 @@ void Rig::create_pipelines(BootTime epoch) {
     parts.hash_seed[0] = 0x7363656e6172696f;
     parts.hash_seed[1] = 0x0123456789abcdef;
     parts.epoch = epoch;
+    parts.parse_flags = parse_flags_;
     parts.keep_verdicts = true;
     pipelines_.push_back(Pipeline::create(parts));
     if (pipelines_.back() == nullptr) throw std::runtime_error("no memory for a pipeline");
@@ -135,7 +137,7 @@ unsigned Rig::wrong_worker_for(PortId port, std::span<const uint8_t> frame) cons
   if (workers() == 1) return 0;
   PacketMeta meta;
   PacketKey key;
-  parse_frame(frame, views_[port.value], settings_.mode == Mode::kRoute, 0, meta, key);
+  parse_frame(frame, views_[port.value], settings_.mode == Mode::kRoute, parse_flags_, meta, key);
   if (meta.family == 0 || meta.reason != DropReason::kNone) return 0;
   uint32_t rss = meta.family == 4 ? rss_hash(key.v4) : rss_hash(key.v6);
   return (owner_of(rss, workers()) + 1) % workers();

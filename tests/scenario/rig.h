@@ -35,7 +35,8 @@ struct Outcome {
 class Rig {
  public:
   /// Errors: throws std::runtime_error with what couldn't be had. `start`: the clock's first instant; `uptime` has passed since the pipelines' epoch then.
-  Rig(const DataplaneSettings& settings, unsigned workers, BootTime start, Nanoseconds uptime);
+  /// `parse_flags`: checks that are left out (ParseFlag), so that a fuzzer needn't guess checksums.
+  Rig(const DataplaneSettings& settings, unsigned workers, BootTime start, Nanoseconds uptime, uint8_t parse_flags = 0);
   ~Rig();
 
   /// Publishes a compiled policy, endpoints replaced, as a generation of its own. Errors: throws.
@@ -90,6 +91,7 @@ class Rig {
   void collect(unsigned worker);
 
   DataplaneSettings settings_;
+  uint8_t parse_flags_;
   std::vector<PortView> views_;
   std::vector<uint8_t> port_of_device_;
   std::vector<std::unique_ptr<WorkerCounters>> counters_;
