@@ -1,4 +1,5 @@
-// A gateway's configuration as network engineers write it, typed and checked. The format's rules: docs/configuration.md.
+// A gateway's configuration as network engineers write it, typed and checked. The format's rules:
+// docs/configuration.md.
 #pragma once
 
 #include <optional>
@@ -10,7 +11,7 @@
 namespace bulkhead {
 
 struct FlowLogConfig {
-  std::string path;              ///< empty: no flow log
+  std::string path;  ///< empty: no flow log
   uint32_t rotate_mib = 256;
   uint32_t keep = 8;
 };
@@ -19,16 +20,16 @@ struct ControlplaneConfig {
   std::string user = "bulkhead";
   std::string socket = "/run/bulkhead/control.sock";
   std::string socket_group = "bulkhead-operators";
-  std::string metrics = "127.0.0.1:9464";   ///< HOST:PORT; empty: off
+  std::string metrics = "127.0.0.1:9464";  ///< HOST:PORT; empty: off
   FlowLogConfig flow_log;
   std::string state = "/var/lib/bulkhead";
 };
 
 struct GatewayConfig {
-  std::string file;              ///< that it was read from
+  std::string file;  ///< that it was read from
   std::string trust_domain;
-  DataplaneSettings dataplane;   ///< `name` and `file_prefix` included
-  std::string policy;            ///< directory, resolved against the file's own; empty: none
+  DataplaneSettings dataplane;  ///< `name` and `file_prefix` included
+  std::string policy;           ///< directory, resolved against the file's own; empty: none
   ControlplaneConfig controlplane;
   /// The socket between the planes: beside the control socket, named after it ("control.sock.dataplane").
   std::string contract_socket() const { return controlplane.socket + ".dataplane"; }
@@ -38,7 +39,8 @@ struct LoadedGateway {
   std::optional<GatewayConfig> config;
   Diagnostics diagnostics;
 };
-/// Output: the configuration where no diagnostic is an error; else nothing. `for_replay`: `device:` and `controlplane:` may be missing.
+/// Output: the configuration where no diagnostic is an error; else nothing. `for_replay`: `device:` and
+/// `controlplane:` may be missing.
 LoadedGateway load_gateway(const std::string& path, bool for_replay = false);
 LoadedGateway load_gateway_text(const std::string& file, const std::string& text, bool for_replay = false);
 

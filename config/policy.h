@@ -18,8 +18,8 @@ namespace bulkhead {
 /// A binding of an address or prefix to a segment.
 struct Member {
   Prefix prefix;
-  std::string port;               ///< "GATEWAY/PORT"; empty: any
-  std::optional<uint16_t> vlan;   ///< 0-4094; 0: untagged only
+  std::string port;              ///< "GATEWAY/PORT"; empty: any
+  std::optional<uint16_t> vlan;  ///< 0-4094; 0: untagged only
   std::optional<MacAddress> mac;
   std::string spiffe;             ///< the workload's SPIFFE ID, a mere name in this version; empty: none
   std::string workload;           ///< its name; empty: none
@@ -38,8 +38,8 @@ struct Segment {
 /// Who: segments by name, or by label, or every one.
 struct Selector {
   enum class Kind : uint8_t { kAny, kNames, kLabels } kind = Kind::kAny;
-  std::vector<std::string> names;              ///< kNames: sorted, unique; may hold `unknown` and `gateway`
-  std::map<std::string, std::string> labels;   ///< kLabels: all must match
+  std::vector<std::string> names;             ///< kNames: sorted, unique; may hold `unknown` and `gateway`
+  std::map<std::string, std::string> labels;  ///< kLabels: all must match
 };
 
 /// Services first..last on the service axis, of one protocol.
@@ -51,13 +51,13 @@ struct ServiceRange {
 
 struct Rule {
   std::string name;
-  Tier tier = Tier::kSegment;   ///< never kContainment or kDefault
+  Tier tier = Tier::kSegment;  ///< never kContainment or kDefault
   Action action = Action::kDeny;
   Selector from, to;
   std::vector<ServiceRange> services;  ///< as written, `any` taken apart into its five protocols
   MtlsMode mtls = MtlsMode::kNone;
   std::optional<WallTime> after, until;
-  bool reject = false;          ///< on_deny: reject
+  bool reject = false;  ///< on_deny: reject
   bool log = false;
   bool audit = false;
   Location where;
@@ -65,12 +65,12 @@ struct Rule {
 
 /// A line of `tests:`.
 struct PolicyTest {
-  std::string from, to;          ///< an address, or a segment's name
+  std::string from, to;  ///< an address, or a segment's name
   ServiceKey service;
-  std::optional<WallTime> at;    ///< else: now
+  std::optional<WallTime> at;  ///< else: now
   Action expect = Action::kDeny;
   MtlsMode mtls = MtlsMode::kNone;
-  bool has_mtls = false;         ///< `mtls:` was written, and is checked
+  bool has_mtls = false;  ///< `mtls:` was written, and is checked
   Location where;
 };
 
@@ -88,28 +88,32 @@ inline constexpr uint16_t kTunnelUdpPorts[] = {3544, 4789, 6080, 6081};  // Tere
 /// Whether the rule's services hold `service`, the tunnel ports' exception included.
 bool covers(const Rule& rule, ServiceKey service);
 /// Whether the selector holds the segment; `segment` may be `unknown` or `gateway` (then `labels` is empty).
-bool selects(const Selector& selector, std::string_view segment, const std::map<std::string, std::string>& labels);
+bool selects(const Selector& selector, std::string_view segment,
+             const std::map<std::string, std::string>& labels);
 
 /// "tcp/5432", "icmp/echo", "any", ... as one or more ranges. Errors say what to write instead.
 Expected<std::vector<ServiceRange>> parse_service(std::string_view text);
-/// A service that names exactly one key, as `explain --service` and `tests:` want it ("tcp/443", "icmp/echo", "proto/47").
+/// A service that names exactly one key, as `explain --service` and `tests:` want it ("tcp/443", "icmp/echo",
+/// "proto/47").
 Expected<ServiceKey> parse_exact_service(std::string_view text);
 /// RFC 3339 with a zone; fractions to the nanosecond.
 Expected<WallTime> parse_time(std::string_view text);
-std::string to_string(WallTime time);   ///< RFC 3339, UTC, "Z", no more fraction digits than needed
+std::string to_string(WallTime time);  ///< RFC 3339, UTC, "Z", no more fraction digits than needed
 /// "250ms", "30s", "15m", "2h".
 Expected<Nanoseconds> parse_duration(std::string_view text);
 /// [a-z0-9][a-z0-9._-]{0,62}
 bool is_name(std::string_view text);
 
 /// Loads every *.yaml of a directory (or the one file), in order of name, and checks the whole.
-/// Output: the policy where no diagnostic is an error; else nothing. Warnings (a deadline in the past, ...) come either way.
+/// Output: the policy where no diagnostic is an error; else nothing. Warnings (a deadline in the past, ...)
+/// come either way.
 struct LoadedPolicy {
   std::optional<Policy> policy;
   Diagnostics diagnostics;
 };
 LoadedPolicy load_policy(const std::string& path, WallTime now);
-/// The same from text, for tests and fuzzing: (file name, content) in any order. `members_file` is read from disk relative to the file name.
+/// The same from text, for tests and fuzzing: (file name, content) in any order. `members_file` is read from
+/// disk relative to the file name.
 LoadedPolicy load_policy_text(const std::vector<std::pair<std::string, std::string>>& files, WallTime now);
 
 }  // namespace bulkhead

@@ -20,8 +20,8 @@ namespace {
 
 struct Options {
   std::string config;
-  std::string dataplane_socket;   ///< empty: the configuration's
-  std::string user;               ///< empty: the configuration's
+  std::string dataplane_socket;  ///< empty: the configuration's
+  std::string user;              ///< empty: the configuration's
 };
 
 /// The engine that signals are for.
@@ -30,13 +30,15 @@ std::atomic<Engine*> signalled{nullptr};
 void on_signal(int signal) {
   Engine* engine = signalled.load();
   if (engine == nullptr) return;
-  if (signal == SIGHUP) engine->reread();
-  else engine->stop();
+  if (signal == SIGHUP)
+    engine->reread();
+  else
+    engine->stop();
 }
 
 void heed_signals(Engine* engine) {
   signalled = engine;
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
   for (int signal : {SIGTERM, SIGINT, SIGHUP}) ::sigaction(signal, &action, nullptr);
@@ -66,7 +68,8 @@ Expected<Deadlines> open_deadlines(const std::string& directory) {
   if (!clocks) return std::unexpected(clocks.error());
   auto deadlines = Deadlines::open(directory, std::move(*clocks));
   if (!deadlines)
-    return with_context(deadlines.error(), "deadlines are kept in controlplane.state, and without them no policy is enforced");
+    return with_context(deadlines.error(),
+                        "deadlines are kept in controlplane.state, and without them no policy is enforced");
   return deadlines;
 }
 
@@ -74,8 +77,10 @@ Expected<Deadlines> open_deadlines(const std::string& directory) {
 Expected<void> run(const GatewayConfig& config, const Options& options) {
   const ControlplaneConfig& control = config.controlplane;
   if (config.policy.empty())
-    return fail(ErrorCode::kInvalid, config.file + ": `policy:` is missing: name the directory of the policy to enforce");
-  if (auto done = become_unprivileged(config, options.user.empty() ? control.user : options.user); !done) return done;
+    return fail(ErrorCode::kInvalid,
+                config.file + ": `policy:` is missing: name the directory of the policy to enforce");
+  if (auto done = become_unprivileged(config, options.user.empty() ? control.user : options.user); !done)
+    return done;
   StateBoard board;
   BusyMeter busy;
   RetiredHits retired;
@@ -99,11 +104,14 @@ Expected<void> run(const GatewayConfig& config, const Options& options) {
   }
   FlowLog* log = flow_log ? &*flow_log : nullptr;
 
-  std::string contract_socket = options.dataplane_socket.empty() ? config.contract_socket() : options.dataplane_socket;
-  auto engine = Engine::create({config.dataplane, contract_socket, std::move(*feed), std::move(*deadlines), board, *names, retired});
+  std::string contract_socket =
+      options.dataplane_socket.empty() ? config.contract_socket() : options.dataplane_socket;
+  auto engine = Engine::create(
+      {config.dataplane, contract_socket, std::move(*feed), std::move(*deadlines), board, *names, retired});
   if (!engine) return std::unexpected(engine.error());
 
-  MetricsSources sources{board, busy, retired, [log] { return log != nullptr ? log->lost() : 0; }, ports, BULKHEAD_VERSION};
+  MetricsSources sources{
+      board, busy, retired, [log] { return log != nullptr ? log->lost() : 0; }, ports, BULKHEAD_VERSION};
   std::unique_ptr<MetricsServer> metrics;
   if (!control.metrics.empty()) {
     auto started = MetricsServer::start(control.metrics, [&sources](MetricsFormat format) {
@@ -114,8 +122,8 @@ Expected<void> run(const GatewayConfig& config, const Options& options) {
   }
   EventDrain drain(board, log, busy);
 
-  spdlog::info("gateway {}: policy {}, operators at {}, metrics at {}", config.dataplane.name, config.policy, control.socket,
-               control.metrics.empty() ? "nowhere" : control.metrics);
+  spdlog::info("gateway {}: policy {}, operators at {}, metrics at {}", config.dataplane.name, config.policy,
+               control.socket, control.metrics.empty() ? "nowhere" : control.metrics);
   heed_signals(engine->get());
   (*engine)->run();
   signalled = nullptr;
@@ -129,10 +137,12 @@ Expected<void> run(const GatewayConfig& config, const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace bulkhead;
-  CLI::App app{"Bulkhead's control plane: compiles policy and publishes it to the dataplane.", "bulkhead-controlplane"};
+  CLI::App app{"Bulkhead's control plane: compiles policy and publishes it to the dataplane.",
+               "bulkhead-controlplane"};
   Options options;
   app.add_option("--config", options.config, "The gateway's configuration")->required();
-  app.add_option("--dataplane-socket", options.dataplane_socket, "Where the dataplane listens, if not beside controlplane.socket");
+  app.add_option("--dataplane-socket", options.dataplane_socket,
+                 "Where the dataplane listens, if not beside controlplane.socket");
   app.add_option("--user", options.user, "Run as this user, if not as controlplane.user");
   app.set_version_flag("--version", BULKHEAD_VERSION);
   try {

@@ -23,10 +23,13 @@ struct User {
 Expected<User> find_user(const std::string& name) {
   const passwd* entry = ::getpwnam(name.c_str());
   if (entry == nullptr)
-    return fail(ErrorCode::kNotFound, "user '" + name + "' doesn't exist: make it with `useradd --system --no-create-home "
-                                          "--shell /usr/sbin/nologin " + name + "`, or name another in controlplane.user or with --user");
+    return fail(ErrorCode::kNotFound, "user '" + name +
+                                          "' doesn't exist: make it with `useradd --system --no-create-home "
+                                          "--shell /usr/sbin/nologin " +
+                                          name + "`, or name another in controlplane.user or with --user");
   if (entry->pw_uid == 0)
-    return fail(ErrorCode::kInvalid, "user '" + name + "' is root, which the control plane never runs as: name another in "
+    return fail(ErrorCode::kInvalid, "user '" + name +
+                                         "' is root, which the control plane never runs as: name another in "
                                          "controlplane.user or with --user");
   return User{name, entry->pw_uid, entry->pw_gid};
 }
@@ -39,26 +42,29 @@ bool is_ours_alone(const fs::path& directory, const GatewayConfig& config) {
   return !error;
 }
 
-/// Makes a directory for `user`, parents included. One that is there already is given to the user only where it is root's and
-/// nobody else can have put anything there.
-Expected<void> make_directory(const fs::path& directory, mode_t mode, const User& user, const GatewayConfig& config) {
+/// Makes a directory for `user`, parents included. One that is there already is given to the user only where
+/// it is root's and nobody else can have put anything there.
+Expected<void> make_directory(const fs::path& directory, mode_t mode, const User& user,
+                              const GatewayConfig& config) {
   if (directory.empty()) return {};
   std::error_code error;
   fs::create_directories(directory.parent_path(), error);
   if (error) return fail_errno(error.value(), directory.string() + ": make its parents");
   bool made = ::mkdir(directory.c_str(), mode) == 0;
   if (!made && errno != EEXIST) return fail_errno(errno, directory.string() + ": make the directory");
-  struct stat status {};
+  struct stat status{};
   if (::lstat(directory.c_str(), &status) != 0) return fail_errno(errno, directory.string());
   if (!S_ISDIR(status.st_mode) || status.st_uid != 0) return {};
   if (!made && ((status.st_mode & S_IWOTH) != 0 || !is_ours_alone(directory, config))) return {};
-  if (::chown(directory.c_str(), user.uid, user.gid) != 0) return fail_errno(errno, directory.string() + ": chown");
+  if (::chown(directory.c_str(), user.uid, user.gid) != 0)
+    return fail_errno(errno, directory.string() + ": chown");
   return {};
 }
 
 Expected<void> make_directories(const GatewayConfig& config, const User& user) {
   const ControlplaneConfig& control = config.controlplane;
-  if (auto made = make_directory(fs::path(control.socket).parent_path(), 0755, user, config); !made) return made;
+  if (auto made = make_directory(fs::path(control.socket).parent_path(), 0755, user, config); !made)
+    return made;
   if (auto made = make_directory(fs::path(control.state), 0700, user, config); !made) return made;
   if (control.flow_log.path.empty()) return {};
   return make_directory(fs::path(control.flow_log.path).parent_path(), 0750, user, config);
@@ -67,15 +73,18 @@ Expected<void> make_directories(const GatewayConfig& config, const User& user) {
 /// Root until here, never again after.
 Expected<void> drop_root(const User& user, const std::string& socket_group) {
   std::vector<gid_t> groups{user.gid};
-  const group* operators = ::getgrnam(socket_group.c_str());  // it takes a member to give the socket to a group
+  const group* operators =
+      ::getgrnam(socket_group.c_str());  // it takes a member to give the socket to a group
   if (operators != nullptr && operators->gr_gid != 0) groups.push_back(operators->gr_gid);
   int parent_death_signal = 0;  // the kernel forgets it where the user changes (prctl(2))
   if (::prctl(PR_GET_PDEATHSIG, &parent_death_signal) != 0) return fail_errno(errno, "PR_GET_PDEATHSIG");
   if (::setgroups(groups.size(), groups.data()) != 0) return fail_errno(errno, "setgroups");
-  if (::setresgid(user.gid, user.gid, user.gid) != 0) return fail_errno(errno, "setgid to that of " + user.name);
+  if (::setresgid(user.gid, user.gid, user.gid) != 0)
+    return fail_errno(errno, "setgid to that of " + user.name);
   if (::setresuid(user.uid, user.uid, user.uid) != 0) return fail_errno(errno, "setuid to " + user.name);
   if (::prctl(PR_SET_PDEATHSIG, parent_death_signal) != 0) return fail_errno(errno, "PR_SET_PDEATHSIG");
-  if (::setuid(0) == 0) return fail(ErrorCode::kPermission, "root could be regained: is this kernel's setuid restricted?");
+  if (::setuid(0) == 0)
+    return fail(ErrorCode::kPermission, "root could be regained: is this kernel's setuid restricted?");
   return {};
 }
 

@@ -1,8 +1,8 @@
 // Root is only what the control plane may be started with, never what it runs as.
 #pragma once
 
-#include <string>
 #include <sys/types.h>
+#include <string>
 #include <vector>
 
 #include "base/error.h"
@@ -10,9 +10,10 @@
 
 namespace bulkhead {
 
-/// Started as root: makes the directories that the configuration names, gives them to `user`, and becomes that user for good.
-/// Started as anyone else: stays that. Either way no privilege can be gained afterwards.
-/// Errors: kNotFound for a user that doesn't exist, kInvalid for one that is root; directories that can't be made.
+/// Started as root: makes the directories that the configuration names, gives them to `user`, and becomes
+/// that user for good. Started as anyone else: stays that. Either way no privilege can be gained afterwards.
+/// Errors: kNotFound for a user that doesn't exist, kInvalid for one that is root; directories that can't be
+/// made.
 Expected<void> become_unprivileged(const GatewayConfig& config, const std::string& user);
 
 }  // namespace bulkhead

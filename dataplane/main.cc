@@ -1,4 +1,5 @@
-// bulkhead-dataplane: the gateway's packet processing. Started by `bulkhead run` or systemd; speaks with its control plane only.
+// bulkhead-dataplane: the gateway's packet processing. Started by `bulkhead run` or systemd; speaks with its
+// control plane only.
 #include <getopt.h>
 
 #include <atomic>
@@ -30,7 +31,9 @@ constexpr char kUsage[] =
 
 std::atomic<bool> stop_requested{false};
 
-void request_stop(int) { stop_requested.store(true); }
+void request_stop(int) {
+  stop_requested.store(true);
+}
 
 struct Options {
   std::string settings;
@@ -41,14 +44,16 @@ struct Options {
 Expected<uid_t> parse_uid(const char* text) {
   uid_t uid = 0;
   auto [end, error] = std::from_chars(text, text + std::strlen(text), uid);
-  if (error != std::errc{} || *end != '\0') return fail(ErrorCode::kInvalid, std::string("--peer-uid: '") + text + "' is not a user's number");
+  if (error != std::errc{} || *end != '\0')
+    return fail(ErrorCode::kInvalid, std::string("--peer-uid: '") + text + "' is not a user's number");
   return uid;
 }
 
 Expected<Options> parse_options(int argc, char** argv) {
-  static const option known[] = {{"settings", required_argument, nullptr, 's'}, {"socket", required_argument, nullptr, 'c'},
-                                 {"peer-uid", required_argument, nullptr, 'u'}, {"version", no_argument, nullptr, 'V'},
-                                 {"help", no_argument, nullptr, 'h'},           {nullptr, 0, nullptr, 0}};
+  static const option known[] = {
+      {"settings", required_argument, nullptr, 's'}, {"socket", required_argument, nullptr, 'c'},
+      {"peer-uid", required_argument, nullptr, 'u'}, {"version", no_argument, nullptr, 'V'},
+      {"help", no_argument, nullptr, 'h'},           {nullptr, 0, nullptr, 0}};
   Options options;
   for (int chosen; (chosen = getopt_long(argc, argv, "", known, nullptr)) != -1;) {
     switch (chosen) {
@@ -92,7 +97,7 @@ Expected<DataplaneSettings> read_settings(const std::string& path) {
 }
 
 void stop_on_signals() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = request_stop;
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
@@ -107,12 +112,16 @@ Expected<> run(int argc, char** argv) {
   stop_on_signals();
   if (auto forbidden = forbid_new_privileges(); !forbidden) return forbidden;
   if (auto started = start_eal(*settings); !started) return started;
-  ControlOptions control{.socket = options->socket, .control_plane = options->peer, .gateway = settings->name, .max_flows = settings->max_flows};
+  ControlOptions control{.socket = options->socket,
+                         .control_plane = options->peer,
+                         .gateway = settings->name,
+                         .max_flows = settings->max_flows};
   auto gateway = Gateway::create(*settings, std::move(control));
   if (!gateway) return std::unexpected(gateway.error());
   if (auto dropped = drop_privileges((*gateway)->may_reopen()); !dropped) return dropped;
   if (auto started = (*gateway)->start(); !started) return started;
-  log_line("running: " + std::to_string(settings->ports.size()) + " ports, " + std::to_string(settings->cores.size()) + " workers");
+  log_line("running: " + std::to_string(settings->ports.size()) + " ports, " +
+           std::to_string(settings->cores.size()) + " workers");
   (*gateway)->serve(stop_requested);
   (*gateway)->stop();
   log_line("stopped");

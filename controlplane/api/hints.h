@@ -9,7 +9,8 @@
 
 namespace bulkhead {
 
-/// Hints for these counters, the likeliest cause first; none where nothing stands out. `up`: since the dataplane's start.
+/// Hints for these counters, the likeliest cause first; none where nothing stands out. `up`: since the
+/// dataplane's start.
 std::vector<std::string> hints_for(const Readings& readings, Nanoseconds up);
 
 }  // namespace bulkhead

@@ -28,22 +28,27 @@ Expected<void> make_room_at(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path)
-    return fail(ErrorCode::kInvalid, path + ": a Unix socket's path has at most 107 characters; set a shorter controlplane.socket");
+    return fail(
+        ErrorCode::kInvalid,
+        path + ": a Unix socket's path has at most 107 characters; set a shorter controlplane.socket");
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  struct stat status {};
+  struct stat status{};
   if (::lstat(path.c_str(), &status) != 0) {
     if (errno == ENOENT) return {};
     return fail_errno(errno, path);
   }
   if (!S_ISSOCK(status.st_mode))
-    return fail(ErrorCode::kExists, path + " is there and is no socket: move it away, or set another controlplane.socket");
+    return fail(ErrorCode::kExists,
+                path + " is there and is no socket: move it away, or set another controlplane.socket");
   Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!probe) return fail_errno(errno, path + ": socket");
   int connected = ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   if (connected == 0)
-    return fail(ErrorCode::kExists, "a gateway is running at " + path +
-                                        " already: stop it first, or give this one another controlplane.socket");
-  if (errno != ECONNREFUSED) return fail_errno(errno, path + ": connect, to see whether a gateway is running there");
+    return fail(ErrorCode::kExists,
+                "a gateway is running at " + path +
+                    " already: stop it first, or give this one another controlplane.socket");
+  if (errno != ECONNREFUSED)
+    return fail_errno(errno, path + ": connect, to see whether a gateway is running there");
   if (::unlink(path.c_str()) != 0) return fail_errno(errno, path + ": remove what a dead gateway left");
   return {};
 }
@@ -53,18 +58,21 @@ void give_to_group(const std::string& path, const std::string& group) {
   if (group.empty()) return;
   struct group* entry = ::getgrnam(group.c_str());
   if (entry == nullptr) {
-    spdlog::info("group {} doesn't exist: only root and the control plane's own user may use {}", group, path);
+    spdlog::info("group {} doesn't exist: only root and the control plane's own user may use {}", group,
+                 path);
     return;
   }
-  if (entry->gr_gid == 0 && ::geteuid() != 0) return;  // root may use it anyway, and the control plane is no member of its group
+  if (entry->gr_gid == 0 && ::geteuid() != 0)
+    return;  // root may use it anyway, and the control plane is no member of its group
   if (::chown(path.c_str(), static_cast<uid_t>(-1), entry->gr_gid) != 0)
-    spdlog::warn("{} can't be given to group {}: {}; only root and the control plane's own user may use it", path, group,
-                 std::strerror(errno));
+    spdlog::warn("{} can't be given to group {}: {}; only root and the control plane's own user may use it",
+                 path, group, std::strerror(errno));
 }
 
 }  // namespace
 
-Expected<std::unique_ptr<OperatorServer>> OperatorServer::start(const std::string& path, const std::string& group,
+Expected<std::unique_ptr<OperatorServer>> OperatorServer::start(const std::string& path,
+                                                                const std::string& group,
                                                                 OperatorSources sources) {
   if (auto room = make_room_at(path); !room) return std::unexpected(room.error());
   std::unique_ptr<OperatorServer> server(new OperatorServer(path, std::move(sources)));

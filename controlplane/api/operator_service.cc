@@ -12,14 +12,18 @@ grpc::Status not_attached() {
   return {StatusCode::UNAVAILABLE, "no dataplane is attached: see the control plane's log for why"};
 }
 grpc::Status no_policy_yet() {
-  return {StatusCode::FAILED_PRECONDITION, "no policy is in force yet: `bulkhead status` says what is wrong with it"};
+  return {StatusCode::FAILED_PRECONDITION,
+          "no policy is in force yet: `bulkhead status` says what is wrong with it"};
 }
 
 std::string_view standing_name(FeedState::Standing standing) {
   switch (standing) {
-    case FeedState::Standing::kWaiting: return "waiting for the dataplane";
-    case FeedState::Standing::kInForce: return "in force";
-    case FeedState::Standing::kRefused: return "refused";
+    case FeedState::Standing::kWaiting:
+      return "waiting for the dataplane";
+    case FeedState::Standing::kInForce:
+      return "in force";
+    case FeedState::Standing::kRefused:
+      return "refused";
   }
   return "unknown";
 }
@@ -164,7 +168,8 @@ grpc::Status OperatorService::GetStatus(grpc::ServerContext*, const v1::StatusRe
   return grpc::Status::OK;
 }
 
-grpc::Status OperatorService::ListFlows(grpc::ServerContext*, const v1::FlowsRequest* request, v1::FlowList* answer) {
+grpc::Status OperatorService::ListFlows(grpc::ServerContext*, const v1::FlowsRequest* request,
+                                        v1::FlowList* answer) {
   FlowFilter filter{std::nullopt, request->segment()};
   if (!request->address().empty()) {
     auto address = parse_address(request->address());
@@ -207,11 +212,13 @@ grpc::Status OperatorService::ListDrops(grpc::ServerContext*, const v1::DropsReq
     guard.set_missed(readings.ports[p].missed);
   }
   BootTime started{static_cast<int64_t>(state.welcome.started_boot_ns)};
-  for (const std::string& hint : hints_for(readings, Nanoseconds{boot_now().ns - started.ns})) answer->add_hints(hint);
+  for (const std::string& hint : hints_for(readings, Nanoseconds{boot_now().ns - started.ns}))
+    answer->add_hints(hint);
   return grpc::Status::OK;
 }
 
-grpc::Status OperatorService::ListSegments(grpc::ServerContext*, const v1::SegmentsRequest*, v1::SegmentList* answer) {
+grpc::Status OperatorService::ListSegments(grpc::ServerContext*, const v1::SegmentsRequest*,
+                                           v1::SegmentList* answer) {
   ControlState state = sources_.board.read();
   if (!state.policy) return no_policy_yet();
   for (const Segment& segment : state.policy->policy.segments) {
@@ -224,7 +231,8 @@ grpc::Status OperatorService::ListSegments(grpc::ServerContext*, const v1::Segme
   return grpc::Status::OK;
 }
 
-grpc::Status OperatorService::Explain(grpc::ServerContext*, const v1::ExplainRequest* request, v1::Explanation* answer) {
+grpc::Status OperatorService::Explain(grpc::ServerContext*, const v1::ExplainRequest* request,
+                                      v1::Explanation* answer) {
   auto from = parse_address(request->from());
   if (!from) return {StatusCode::INVALID_ARGUMENT, "from: " + from.error().message};
   auto to = parse_address(request->to());

@@ -26,15 +26,18 @@ struct OperatorSources {
 class OperatorService final : public v1::Operator::Service {
  public:
   static constexpr uint32_t kDefaultFlows = 1000;
-  static constexpr uint32_t kMostFlows = 10'000;   ///< in one answer: under gRPC's 4 MiB for a message
+  static constexpr uint32_t kMostFlows = 10'000;  ///< in one answer: under gRPC's 4 MiB for a message
 
   explicit OperatorService(OperatorSources sources) : sources_(std::move(sources)) {}
 
   grpc::Status GetStatus(grpc::ServerContext*, const v1::StatusRequest*, v1::Status* answer) override;
-  grpc::Status ListFlows(grpc::ServerContext*, const v1::FlowsRequest* request, v1::FlowList* answer) override;
+  grpc::Status ListFlows(grpc::ServerContext*, const v1::FlowsRequest* request,
+                         v1::FlowList* answer) override;
   grpc::Status ListDrops(grpc::ServerContext*, const v1::DropsRequest*, v1::DropList* answer) override;
-  grpc::Status ListSegments(grpc::ServerContext*, const v1::SegmentsRequest*, v1::SegmentList* answer) override;
-  grpc::Status Explain(grpc::ServerContext*, const v1::ExplainRequest* request, v1::Explanation* answer) override;
+  grpc::Status ListSegments(grpc::ServerContext*, const v1::SegmentsRequest*,
+                            v1::SegmentList* answer) override;
+  grpc::Status Explain(grpc::ServerContext*, const v1::ExplainRequest* request,
+                       v1::Explanation* answer) override;
 
  private:
   OperatorSources sources_;

@@ -60,7 +60,7 @@ void add_rules(const Policy& policy, ImageParts& parts) {
 /// For each segment, the selectors of one side (Coverage's source or destination) that hold it, ascending.
 std::vector<std::vector<uint32_t>> selectors_by_place(const SegmentOrder& order, const Selectors& selectors,
                                                       const std::vector<PairProgram>& pairs,
-                                                      uint32_t PairProgram::*side) {
+                                                      uint32_t PairProgram::* side) {
   std::vector<bool> in_use(selectors.count());
   for (const PairProgram& pair : pairs) in_use[pair.*side] = true;
   std::vector<std::vector<uint32_t>> by_place(order.size());

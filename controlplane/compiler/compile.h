@@ -16,15 +16,17 @@
 
 namespace bulkhead {
 
-/// The gateway that it is compiled for: bindings `GATEWAY/PORT` hold on that gateway only, and its own addresses become segment `gateway`.
+/// The gateway that it is compiled for: bindings `GATEWAY/PORT` hold on that gateway only, and its own
+/// addresses become segment `gateway`.
 struct CompileTarget {
   std::string gateway;
-  std::vector<std::string> port_names;     ///< by PortId
+  std::vector<std::string> port_names;  ///< by PortId
   std::vector<IpAddress> own_addresses;
 };
 CompileTarget target_of(const DataplaneSettings& settings);
 
-/// Turns a rule's deadline into BootTime. The control plane's keeps first conversions across reloads and restarts; replay's is the identity.
+/// Turns a rule's deadline into BootTime. The control plane's keeps first conversions across reloads and
+/// restarts; replay's is the identity.
 enum class DeadlineKind : uint8_t { kAfter, kUntil };
 using DeadlineClock = std::function<BootTime(std::string_view rule, DeadlineKind kind, WallTime time)>;
 /// UTC taken as boot time as it is: for replay, explain and tests, whose `now` is UTC too.
@@ -41,15 +43,16 @@ struct ImageBuffer {
 
 struct CompiledPolicy {
   ImageBuffer image;
-  std::vector<Endpoint> endpoints;         ///< sorted by (address, bits)
-  std::vector<std::string> workloads;      ///< by Endpoint::workload; [0] is empty
+  std::vector<Endpoint> endpoints;     ///< sorted by (address, bits)
+  std::vector<std::string> workloads;  ///< by Endpoint::workload; [0] is empty
 };
 
 /// Compiles. The same policy and target give the same bytes.
-/// Errors: kInvalid where allows of one (pair, service, tier) ask for both end_to_end and relay, naming both, for a member's
-/// port that the gateway doesn't have, a prefix that stands twice, a member that is the gateway's own address; kExhausted over
-/// the format's limits, saying which.
-/// Cost: O(n log n) in rules and members; no product of segments is ever formed, but of lists up to 64 pairs a rule.
-Expected<CompiledPolicy> compile(const Policy& policy, const CompileTarget& target, const DeadlineClock& deadlines);
+/// Errors: kInvalid where allows of one (pair, service, tier) ask for both end_to_end and relay, naming both,
+/// for a member's port that the gateway doesn't have, a prefix that stands twice, a member that is the
+/// gateway's own address; kExhausted over the format's limits, saying which. Cost: O(n log n) in rules and
+/// members; no product of segments is ever formed, but of lists up to 64 pairs a rule.
+Expected<CompiledPolicy> compile(const Policy& policy, const CompileTarget& target,
+                                 const DeadlineClock& deadlines);
 
 }  // namespace bulkhead

@@ -134,7 +134,7 @@ Expected<ExplainedEnd> segment_end(const ExplainablePolicy& policy, std::string_
 
 /// What is asked, as the rules' selectors see it.
 struct Question {
-  const Segment* source;        ///< nullptr: `unknown` or `gateway`
+  const Segment* source;  ///< nullptr: `unknown` or `gateway`
   const Segment* destination;
   std::string_view source_name, destination_name;
   ServiceKey service;
@@ -154,7 +154,8 @@ static bool names(const Rule& rule, const Question& q) {
 }
 
 /// Why a rule that names the pair and the service isn't the one reported.
-static std::string why_lost(const Rule& rule, const Validity& validity, const Decision& decision, BootTime now) {
+static std::string why_lost(const Rule& rule, const Validity& validity, const Decision& decision,
+                            BootTime now) {
   if (rule.audit) return "audit only";
   if (now < validity.after) return "holds from " + (rule.after ? to_string(*rule.after) : "later");
   if (now >= validity.until) return "ran out at " + (rule.until ? to_string(*rule.until) : "an earlier time");
@@ -165,9 +166,10 @@ static std::string why_lost(const Rule& rule, const Validity& validity, const De
   return "another rule stands first";
 }
 
-/// The allow's end as its rule writes it; where the clock of the image isn't UTC, so that rounding doesn't show.
-static WallTime wall_end(const ExplainablePolicy& policy, const Question& question, BootTime until, BootTime now,
-                         WallTime wall_now) {
+/// The allow's end as its rule writes it; where the clock of the image isn't UTC, so that rounding doesn't
+/// show.
+static WallTime wall_end(const ExplainablePolicy& policy, const Question& question, BootTime until,
+                         BootTime now, WallTime wall_now) {
   for (size_t i = 0; i < policy.policy.rules.size(); ++i) {
     const Rule& rule = policy.policy.rules[i];
     if (policy.validity[i].until == until && rule.until && names(rule, question)) return *rule.until;
@@ -175,22 +177,23 @@ static WallTime wall_end(const ExplainablePolicy& policy, const Question& questi
   return WallTime{wall_now.ns + (until.ns - now.ns)};
 }
 
-Decision decide(const ExplainablePolicy& policy, const ExplainedEnd& from, const ExplainedEnd& to, ServiceKey service,
-                BootTime now) {
+Decision decide(const ExplainablePolicy& policy, const ExplainedEnd& from, const ExplainedEnd& to,
+                ServiceKey service, BootTime now) {
   const ImageView& view = policy.view;
   return judge(view, view.identity_index(from.identity), view.identity_index(to.identity),
                from.contained || to.contained, service, now);
 }
 
-Explanation explain(const ExplainablePolicy& policy, ExplainedEnd from, ExplainedEnd to, ServiceKey service, BootTime now,
-                    WallTime wall_now) {
+Explanation explain(const ExplainablePolicy& policy, ExplainedEnd from, ExplainedEnd to, ServiceKey service,
+                    BootTime now, WallTime wall_now) {
   Explanation e;
   e.decision = decide(policy, from, to, service, now);
   e.service = service;
   e.source = std::move(from);
   e.destination = std::move(to);
-  Question question{find_segment(policy.policy, e.source.segment), find_segment(policy.policy, e.destination.segment),
-                    e.source.segment, e.destination.segment, service};
+  Question question{find_segment(policy.policy, e.source.segment),
+                    find_segment(policy.policy, e.destination.segment), e.source.segment,
+                    e.destination.segment, service};
   if (e.decision.rule != kRuleNone) {
     e.rule = policy.view.rule_name(e.decision.rule);
     e.rule_where = policy.policy.rules[e.decision.rule.value].where;
@@ -205,8 +208,8 @@ Explanation explain(const ExplainablePolicy& policy, ExplainedEnd from, Explaine
   return e;
 }
 
-Explanation explain(const ExplainablePolicy& policy, const IpAddress& from, const IpAddress& to, ServiceKey service,
-                    BootTime now, WallTime wall_now) {
+Explanation explain(const ExplainablePolicy& policy, const IpAddress& from, const IpAddress& to,
+                    ServiceKey service, BootTime now, WallTime wall_now) {
   return explain(policy, source_end(policy, from), destination_end(policy, to), service, now, wall_now);
 }
 

@@ -1,4 +1,5 @@
-// Why a verdict is what it is, in a form that tables and JSON are made from. The verdict itself is evaluate()'s.
+// Why a verdict is what it is, in a form that tables and JSON are made from. The verdict itself is
+// evaluate()'s.
 #pragma once
 
 #include <memory>
@@ -14,12 +15,12 @@
 namespace bulkhead {
 
 struct ExplainedEnd {
-  std::string address;     ///< empty: any member of the segment
+  std::string address;  ///< empty: any member of the segment
   std::string segment;
   SegmentTag tag;
   IdentitySource source = IdentitySource::kNone;
-  std::string binding;     ///< the prefix that gave the identity; empty: none
-  std::string workload;    ///< its name or SPIFFE ID, where known
+  std::string binding;   ///< the prefix that gave the identity; empty: none
+  std::string workload;  ///< its name or SPIFFE ID, where known
   IdentityId identity = kIdentityUnknown;
   bool contained = false;
 };
@@ -27,17 +28,18 @@ struct ExplainedEnd {
 struct LostRule {
   std::string rule;
   Tier tier;
-  std::string why;         ///< "a higher tier decided", "deny beats allow", "ran out at …", "holds from …", "audit only", "another rule stands first", "an end is in quarantine"
+  std::string why;  ///< "a higher tier decided", "deny beats allow", "ran out at …", "holds from …", "audit
+                    ///< only", "another rule stands first", "an end is in quarantine"
 };
 
 struct Explanation {
   Decision decision;
   ExplainedEnd source, destination;
   ServiceKey service;
-  std::string rule;        ///< empty: the implicit deny
+  std::string rule;  ///< empty: the implicit deny
   Location rule_where;
-  std::optional<WallTime> until;   ///< of the decision
-  std::vector<LostRule> lost;      ///< every other rule that names this pair and service, in order
+  std::optional<WallTime> until;  ///< of the decision
+  std::vector<LostRule> lost;     ///< every other rule that names this pair and service, in order
 };
 
 /// When a rule holds, on the clock that it was compiled for.
@@ -50,27 +52,29 @@ struct Validity {
 struct ExplainablePolicy {
   Policy policy;
   CompiledPolicy compiled;
-  ImageView view;          ///< of compiled.image
+  ImageView view;  ///< of compiled.image
   EndpointTable endpoints;
   std::vector<Validity> validity;  ///< by RuleIndex
 };
-Expected<std::unique_ptr<ExplainablePolicy>> make_explainable(Policy policy, const CompileTarget& target, const DeadlineClock& deadlines);
+Expected<std::unique_ptr<ExplainablePolicy>> make_explainable(Policy policy, const CompileTarget& target,
+                                                              const DeadlineClock& deadlines);
 
-/// The ends of a question: an address as a source or as a destination, or any member of a segment (`unknown` and `gateway` too).
-/// Errors: kNotFound for a segment that the policy doesn't have.
+/// The ends of a question: an address as a source or as a destination, or any member of a segment (`unknown`
+/// and `gateway` too). Errors: kNotFound for a segment that the policy doesn't have.
 ExplainedEnd source_end(const ExplainablePolicy& policy, const IpAddress& address);
 ExplainedEnd destination_end(const ExplainablePolicy& policy, const IpAddress& address);
 Expected<ExplainedEnd> segment_end(const ExplainablePolicy& policy, std::string_view segment);
 
 /// The decision alone: what explain() explains.
-Decision decide(const ExplainablePolicy& policy, const ExplainedEnd& from, const ExplainedEnd& to, ServiceKey service,
-                BootTime now);
+Decision decide(const ExplainablePolicy& policy, const ExplainedEnd& from, const ExplainedEnd& to,
+                ServiceKey service, BootTime now);
 
-/// `now` is on the clock that the deadlines were compiled for; `wall_now` is the same instant in UTC, for the texts.
-Explanation explain(const ExplainablePolicy& policy, const IpAddress& from, const IpAddress& to, ServiceKey service, BootTime now,
-                    WallTime wall_now);
-Explanation explain(const ExplainablePolicy& policy, ExplainedEnd from, ExplainedEnd to, ServiceKey service, BootTime now,
-                    WallTime wall_now);
+/// `now` is on the clock that the deadlines were compiled for; `wall_now` is the same instant in UTC, for the
+/// texts.
+Explanation explain(const ExplainablePolicy& policy, const IpAddress& from, const IpAddress& to,
+                    ServiceKey service, BootTime now, WallTime wall_now);
+Explanation explain(const ExplainablePolicy& policy, ExplainedEnd from, ExplainedEnd to, ServiceKey service,
+                    BootTime now, WallTime wall_now);
 
 /// The words for an explanation's parts, the same in every tool: "allow", "guardrail", "relay", "binding".
 std::string_view name_of(Verdict verdict);

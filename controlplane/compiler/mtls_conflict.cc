@@ -60,7 +60,7 @@ Conflict overlap(const std::vector<Coverage>& a, const std::vector<Coverage>& b)
 /// one.
 class Side {
  public:
-  Side(const Selectors& selectors, const std::vector<Demand>& demands, Selector32 Demand::*side)
+  Side(const Selectors& selectors, const std::vector<Demand>& demands, Selector32 Demand::* side)
       : selectors_(selectors) {
     for (uint32_t i = 0; i < demands.size(); ++i) demands_by_selector_[demands[i].*side].push_back(i);
     for (const auto& [selector, indexes] : demands_by_selector_)

@@ -3,7 +3,8 @@
 namespace bulkhead {
 
 /// A test's end: an address, or any member of a segment.
-static Expected<ExplainedEnd> end_named(const ExplainablePolicy& policy, const std::string& text, bool source) {
+static Expected<ExplainedEnd> end_named(const ExplainablePolicy& policy, const std::string& text,
+                                        bool source) {
   auto member = segment_end(policy, text);
   auto address = parse_address(text);
   if (member || !address) return member;
@@ -22,7 +23,8 @@ static std::string mismatch(const PolicyTest& test, const Decision& decision) {
   if (static_cast<uint8_t>(decision.verdict) != static_cast<uint8_t>(test.expect))
     return "expected " + std::string(name_of(test.expect)) + ", got " + verdict_text(decision);
   if (test.has_mtls && decision.verdict == Verdict::kAllow && decision.mtls != test.mtls)
-    return "expected mtls " + std::string(name_of(test.mtls)) + ", got " + std::string(name_of(decision.mtls));
+    return "expected mtls " + std::string(name_of(test.mtls)) + ", got " +
+           std::string(name_of(decision.mtls));
   return {};
 }
 
@@ -38,8 +40,9 @@ std::vector<TestFailure> failing_policy_tests(const ExplainablePolicy& policy, W
     WallTime at = test.at.value_or(now);
     std::string wrong = mismatch(test, decide(policy, *from, *to, test.service, BootTime{at.ns}));
     if (wrong.empty()) continue;
-    failures.push_back({test, std::move(wrong), true,
-                        explain(policy, std::move(*from), std::move(*to), test.service, BootTime{at.ns}, at)});
+    failures.push_back(
+        {test, std::move(wrong), true,
+         explain(policy, std::move(*from), std::move(*to), test.service, BootTime{at.ns}, at)});
   }
   return failures;
 }

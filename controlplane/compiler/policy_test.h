@@ -11,9 +11,9 @@ namespace bulkhead {
 /// A test whose expectation the policy doesn't meet.
 struct TestFailure {
   PolicyTest test;
-  std::string message;       ///< "expected allow, got deny (policy_denied)"
-  bool judged = true;        ///< false: an end couldn't be found, `explanation` is empty
-  Explanation explanation;   ///< why the verdict is what it is
+  std::string message;      ///< "expected allow, got deny (policy_denied)"
+  bool judged = true;       ///< false: an end couldn't be found, `explanation` is empty
+  Explanation explanation;  ///< why the verdict is what it is
 };
 
 /// Judges every test as the dataplane would, at its `at:`, or at `now`.

@@ -18,7 +18,8 @@ bool depends_on_time(const Policy& policy) {
 
 Diagnostics failures_of(const ExplainablePolicy& policy, WallTime now) {
   Diagnostics failures;
-  for (const TestFailure& failure : failing_policy_tests(policy, now)) failures.push_back(diagnostic_of(failure));
+  for (const TestFailure& failure : failing_policy_tests(policy, now))
+    failures.push_back(diagnostic_of(failure));
   return failures;
 }
 
@@ -35,7 +36,8 @@ Diagnostics run_tests(const ExplainablePolicy& policy, const CompileTarget& targ
 
 }  // namespace
 
-AcceptedPolicy accept_policy(LoadedPolicy loaded, const CompileTarget& target, Deadlines& deadlines, WallTime now) {
+AcceptedPolicy accept_policy(LoadedPolicy loaded, const CompileTarget& target, Deadlines& deadlines,
+                             WallTime now) {
   AcceptedPolicy result{nullptr, std::move(loaded.diagnostics)};
   if (!loaded.policy) return result;
 
@@ -50,7 +52,8 @@ AcceptedPolicy accept_policy(LoadedPolicy loaded, const CompileTarget& target, D
     add_error(result.diagnostics, for_messages, compiled.error());
     return result;
   }
-  for (Diagnostic& failure : run_tests(**compiled, target, now)) result.diagnostics.push_back(std::move(failure));
+  for (Diagnostic& failure : run_tests(**compiled, target, now))
+    result.diagnostics.push_back(std::move(failure));
   if (has_errors(result.diagnostics)) return result;
   if (auto kept = deadlines.keep(); !kept) {
     add_error(result.diagnostics, for_messages,

@@ -17,6 +17,7 @@ struct AcceptedPolicy {
 
 /// Compiles it, runs its `tests:`, and keeps its deadlines: all of it, or nothing.
 /// Input:  `now`: UTC, for tests without `at:`.
-AcceptedPolicy accept_policy(LoadedPolicy loaded, const CompileTarget& target, Deadlines& deadlines, WallTime now);
+AcceptedPolicy accept_policy(LoadedPolicy loaded, const CompileTarget& target, Deadlines& deadlines,
+                             WallTime now);
 
 }  // namespace bulkhead

@@ -62,7 +62,8 @@ Expected<void> replace_file(const std::string& path, std::string_view text) {
   if (::fsync(fd.get()) != 0) return fail_errno(errno, fresh + ": fsync");
   if (::rename(fresh.c_str(), path.c_str()) != 0) return fail_errno(errno, path + ": rename");
   Fd directory(::open(std::filesystem::path(path).parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory || ::fsync(directory.get()) != 0) return fail_errno(errno, path + ": fsync of its directory");
+  if (!directory || ::fsync(directory.get()) != 0)
+    return fail_errno(errno, path + ": fsync of its directory");
   return {};
 }
 
@@ -71,7 +72,8 @@ Expected<void> replace_file(const std::string& path, std::string_view text) {
 Expected<Clocks> system_clocks() {
   std::ifstream in("/proc/sys/kernel/random/boot_id");
   std::string id;
-  if (!(in >> id)) return fail(ErrorCode::kSystem, "/proc/sys/kernel/random/boot_id can't be read: mount /proc");
+  if (!(in >> id))
+    return fail(ErrorCode::kSystem, "/proc/sys/kernel/random/boot_id can't be read: mount /proc");
   return Clocks{boot_now, wall_now, id};
 }
 
@@ -80,8 +82,10 @@ Expected<Deadlines> Deadlines::open(const std::string& directory, Clocks clocks)
   deadlines.lock_ = Fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!deadlines.lock_) return fail_errno(errno, "controlplane.state: " + directory + ": open");
   if (::flock(deadlines.lock_.get(), LOCK_EX | LOCK_NB) != 0)
-    return fail(ErrorCode::kExists, "controlplane.state: " + directory +
-                                        " is in use by another gateway's control plane; give each gateway a directory of its own");
+    return fail(
+        ErrorCode::kExists,
+        "controlplane.state: " + directory +
+            " is in use by another gateway's control plane; give each gateway a directory of its own");
   if (auto done = deadlines.read(); !done) return std::unexpected(done.error());
   if (auto done = deadlines.store_mark(); !done) return std::unexpected(done.error());
   return deadlines;
@@ -96,7 +100,8 @@ Expected<void> Deadlines::read() {
   if (!in || !(text << in.rdbuf())) return fail_errno(errno, file_ + ": read");
   try {
     auto json = nlohmann::json::parse(text.str());
-    if (json.at("format") != kFormat) return fail(ErrorCode::kInvalid, file_ + ": written by another version");
+    if (json.at("format") != kFormat)
+      return fail(ErrorCode::kInvalid, file_ + ": written by another version");
     mark_wall_ = WallTime{json.at("mark_wall_ns")};
     if (json.at("boot_id") != clocks_.boot_id) return {};  // another boot: its conversions mean nothing now
     mark_boot_ = BootTime{json.at("mark_boot_ns")};
@@ -128,7 +133,9 @@ Expected<void> Deadlines::write(const Conversions& conversions) {
   return replace_file(file_, json.dump(1));
 }
 
-void Deadlines::begin() { pending_.clear(); }
+void Deadlines::begin() {
+  pending_.clear();
+}
 
 BootTime Deadlines::convert(std::string_view rule, DeadlineKind kind, WallTime time) {
   Key key{std::string(rule), kind, time.ns};
@@ -145,7 +152,9 @@ Expected<void> Deadlines::keep() {
   return {};
 }
 
-Expected<void> Deadlines::store_mark() { return write(kept_); }
+Expected<void> Deadlines::store_mark() {
+  return write(kept_);
+}
 
 WallTime Deadlines::mark_at(BootTime boot) const {
   return WallTime{saturating_sum(mark_wall_.ns, boot.ns - mark_boot_.ns)};
@@ -159,7 +168,8 @@ WallTime Deadlines::trusted_now() {
 }
 
 Nanoseconds Deadlines::behind() const {
-  return Nanoseconds{std::max<int64_t>(0, saturating_difference(mark_at(clocks_.boot()).ns, clocks_.wall().ns))};
+  return Nanoseconds{
+      std::max<int64_t>(0, saturating_difference(mark_at(clocks_.boot()).ns, clocks_.wall().ns))};
 }
 
 }  // namespace bulkhead

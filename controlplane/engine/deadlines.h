@@ -1,10 +1,10 @@
 // When a rule's `after` and `until` are, on a clock that nobody can step.
 //
-// An absolute time is converted to CLOCK_BOOTTIME once and kept, with the boot's id, in a file. An unchanged (rule, kind,
-// time) keeps its first conversion across reloads and restarts. What is converted anew counts from the later of the wall
-// clock and the high-water mark: the latest time ever seen, moved on by CLOCK_BOOTTIME and stored across boots. So no
-// step of the wall clock makes a grant live longer, or opens one earlier; a clock that is behind the mark only ends
-// grants early, and is warned of.
+// An absolute time is converted to CLOCK_BOOTTIME once and kept, with the boot's id, in a file. An unchanged
+// (rule, kind, time) keeps its first conversion across reloads and restarts. What is converted anew counts
+// from the later of the wall clock and the high-water mark: the latest time ever seen, moved on by
+// CLOCK_BOOTTIME and stored across boots. So no step of the wall clock makes a grant live longer, or opens
+// one earlier; a clock that is behind the mark only ends grants early, and is warned of.
 #pragma once
 
 #include <functional>
@@ -31,9 +31,9 @@ Expected<Clocks> system_clocks();
 /// The conversions in force, and those of the policy that is being compiled. Thread: one.
 class Deadlines {
  public:
-  /// Reads `directory`/deadlines.json, and writes it to see that it can be. A file that isn't there is a first start.
-  /// Errors: kExists while another control plane has the directory; kInvalid for a file that is damaged or of another format;
-  /// else why it can't be read or written.
+  /// Reads `directory`/deadlines.json, and writes it to see that it can be. A file that isn't there is a
+  /// first start. Errors: kExists while another control plane has the directory; kInvalid for a file that is
+  /// damaged or of another format; else why it can't be read or written.
   static Expected<Deadlines> open(const std::string& directory, Clocks clocks);
 
   /// Starts on another policy: forgets conversions that were made and not kept.
@@ -63,7 +63,7 @@ class Deadlines {
 
   std::string file_;
   Clocks clocks_;
-  Fd lock_;   ///< the directory, held by flock(2)
+  Fd lock_;  ///< the directory, held by flock(2)
   Conversions kept_;
   Conversions pending_;
   WallTime mark_wall_{INT64_MIN};  ///< the latest UTC that was seen ...

@@ -21,8 +21,12 @@ constexpr Nanoseconds kLongestAttachPause = 200ms;
 constexpr Nanoseconds kMarkEvery = 30s;
 constexpr Nanoseconds kAnswerIsLate = 5s;
 
-BootTime after(BootTime time, Nanoseconds by) { return BootTime{time.ns + by.count()}; }
-double milliseconds(int64_t ns) { return static_cast<double>(ns) / 1e6; }
+BootTime after(BootTime time, Nanoseconds by) {
+  return BootTime{time.ns + by.count()};
+}
+double milliseconds(int64_t ns) {
+  return static_cast<double>(ns) / 1e6;
+}
 
 void log_diagnostics(const Diagnostics& diagnostics) {
   for (const Diagnostic& diagnostic : diagnostics)
@@ -103,8 +107,10 @@ void Engine::attach_if_due() {
   if (dataplane_ || boot_now() < next_attach_) return;
   auto client = DataplaneClient::attach(parts_.contract_socket);
   std::optional<std::string> trouble;
-  if (!client) trouble = client.error().message;
-  else trouble = stranger((*client)->welcome());
+  if (!client)
+    trouble = client.error().message;
+  else
+    trouble = stranger((*client)->welcome());
   if (!trouble) return attached(std::move(*client));
 
   if (*trouble != attach_trouble_) spdlog::warn("waiting for the dataplane: {}", *trouble);
@@ -116,8 +122,8 @@ void Engine::attach_if_due() {
 /// Why this isn't the dataplane that the configuration describes, if it isn't.
 std::optional<std::string> Engine::stranger(const Welcome& welcome) const {
   if (parts_.settings.name != welcome.gateway)
-    return "at " + parts_.contract_socket + " is gateway '" + welcome.gateway + "', not '" + parts_.settings.name +
-           "': start both with the same configuration";
+    return "at " + parts_.contract_socket + " is gateway '" + welcome.gateway + "', not '" +
+           parts_.settings.name + "': start both with the same configuration";
   if (parts_.settings.ports.size() != welcome.port_count)
     return "the dataplane has " + std::to_string(welcome.port_count) + " ports, the configuration " +
            std::to_string(parts_.settings.ports.size()) + ": restart it with this configuration";
@@ -126,9 +132,10 @@ std::optional<std::string> Engine::stranger(const Welcome& welcome) const {
 
 void Engine::attached(std::unique_ptr<DataplaneClient> client) {
   const Welcome welcome = client->welcome();
-  spdlog::info("attached to the dataplane (pid {}, {} workers, {} ports), which enforces {}", welcome.pid,
-               welcome.worker_count, welcome.port_count,
-               welcome.generation == 0 ? "no policy yet" : "generation " + std::to_string(welcome.generation));
+  spdlog::info(
+      "attached to the dataplane (pid {}, {} workers, {} ports), which enforces {}", welcome.pid,
+      welcome.worker_count, welcome.port_count,
+      welcome.generation == 0 ? "no policy yet" : "generation " + std::to_string(welcome.generation));
   last_generation_ = std::max(last_generation_, welcome.generation);
   attach_pause_ = kFirstAttachPause;
   attach_trouble_.clear();
@@ -150,7 +157,8 @@ void Engine::hear_from_dataplane() {
     if (auto heard = client.handle_readable(); !heard) gone = heard.error();
     while (auto result = client.next_result()) take_result(*result, hits_before);
     while (auto event = client.next_port_event())
-      spdlog::warn("port {} is {}", event->port < target_.port_names.size() ? target_.port_names[event->port] : "?",
+      spdlog::warn("port {} is {}",
+                   event->port < target_.port_names.size() ? target_.port_names[event->port] : "?",
                    event->up ? "up" : "down");
   });
   if (gone) lost(*gone);
@@ -163,7 +171,8 @@ void Engine::lost(const Error& error) {
       if (state.policy) parts_.retired.add(state.policy->view, read_rule_hits(client), state.policy->view);
       state.dataplane.reset();
       state.enforced = {};
-      if (state.feed.standing == FeedState::Standing::kInForce) state.feed.standing = FeedState::Standing::kWaiting;
+      if (state.feed.standing == FeedState::Standing::kInForce)
+        state.feed.standing = FeedState::Standing::kWaiting;
     });
   });
   dataplane_.reset();
@@ -191,8 +200,11 @@ void Engine::read_policy_if_due() {
     return;
   }
   if (parts_.deadlines.behind() > 1s)
-    spdlog::warn("the wall clock is {:.1f} s behind the latest time seen: deadlines count from that. If it was wrong then, "
-                 "stop the control plane and remove {}", milliseconds(parts_.deadlines.behind().count()) / 1e3, parts_.deadlines.file());
+    spdlog::warn(
+        "the wall clock is {:.1f} s behind the latest time seen: deadlines count from that. If it was wrong "
+        "then, "
+        "stop the control plane and remove {}",
+        milliseconds(parts_.deadlines.behind().count()) / 1e3, parts_.deadlines.file());
   if (!dataplane_)
     spdlog::info("policy read: {} segments, {} rules; it is enforced as soon as a dataplane is there",
                  accepted.policy->policy.segments.size(), accepted.policy->policy.rules.size());
@@ -224,7 +236,8 @@ void Engine::publish(bool whole) {
   request.base_image_generation = with_image ? 0 : enforced_as_.image_generation;
   request.changes = changes;
   request.replace_endpoints = whole;
-  parts_.names.add(request.generation, with_image ? request.generation : enforced_as_.image_generation, policy);
+  parts_.names.add(request.generation, with_image ? request.generation : enforced_as_.image_generation,
+                   policy);
   auto sent = dataplane_->with([&](DataplaneClient& client) { return client.publish(request); });
   if (sent) {
     in_flight_ = InFlight{*wanted_, request.generation, with_image, whole, boot_now()};
@@ -237,8 +250,10 @@ void Engine::publish(bool whole) {
 
 void Engine::take_result(const PublishResult& result, const RuleHitCounts& hits_before) {
   if (!in_flight_ || in_flight_->generation != result.generation) return;
-  if (result.refused) refused(result);
-  else accepted(result, hits_before);
+  if (result.refused)
+    refused(result);
+  else
+    accepted(result, hits_before);
   in_flight_.reset();
 }
 
@@ -252,11 +267,13 @@ void Engine::accepted(const PublishResult& result, const RuleHitCounts& hits_bef
     if (!done.candidate.timed) state.enforcement.add(seconds);
   });
   const ExplainablePolicy& policy = *done.candidate.policy;
-  spdlog::info("policy accepted: {} segments, {} rules, {} endpoints, generation {} enforced in {:.1f} ms "
-               "(read and compiled in {:.1f} ms, checked in {:.1f} ms, by every worker {:.1f} ms after it was sent)",
-               policy.policy.segments.size(), policy.policy.rules.size(), policy.compiled.endpoints.size(), result.generation,
-               seconds * 1e3, done.candidate.read_seconds * 1e3, milliseconds(static_cast<int64_t>(result.checked_ns)),
-               milliseconds(static_cast<int64_t>(result.enforced_ns)));
+  spdlog::info(
+      "policy accepted: {} segments, {} rules, {} endpoints, generation {} enforced in {:.1f} ms "
+      "(read and compiled in {:.1f} ms, checked in {:.1f} ms, by every worker {:.1f} ms after it was sent)",
+      policy.policy.segments.size(), policy.policy.rules.size(), policy.compiled.endpoints.size(),
+      result.generation, seconds * 1e3, done.candidate.read_seconds * 1e3,
+      milliseconds(static_cast<int64_t>(result.checked_ns)),
+      milliseconds(static_cast<int64_t>(result.enforced_ns)));
   done.candidate.timed = true;
   in_force(done.candidate);
 }
@@ -265,11 +282,13 @@ void Engine::accepted(const PublishResult& result, const RuleHitCounts& hits_bef
 void Engine::refused(const PublishResult& result) {
   const std::string& why = result.refused->message;
   if (in_flight_ && !in_flight_->whole) {  // it may hold another state than we think
-    spdlog::warn("the dataplane refused generation {}: {}. It is sent the whole state", result.generation, why);
+    spdlog::warn("the dataplane refused generation {}: {}. It is sent the whole state", result.generation,
+                 why);
     whole_next_ = true;
     return;
   }
-  spdlog::error("the dataplane refused generation {}: {}. What it enforced, it enforces still", result.generation, why);
+  spdlog::error("the dataplane refused generation {}: {}. What it enforced, it enforces still",
+                result.generation, why);
   refused_here_ = wanted_->policy;
   if (last_good_) wanted_ = last_good_;
   parts_.board.change([&](ControlState& state) {
@@ -288,7 +307,8 @@ void Engine::in_force(const Candidate& candidate) {
     state.enforced = enforced_as_;
     state.feed.changed = candidate.read;
     state.feed.changed_boot = candidate.seen;
-    if (wanted_ && wanted_->policy == candidate.policy && state.feed.standing == FeedState::Standing::kWaiting)
+    if (wanted_ && wanted_->policy == candidate.policy &&
+        state.feed.standing == FeedState::Standing::kWaiting)
       state.feed.standing = FeedState::Standing::kInForce;
   });
 }
@@ -298,7 +318,8 @@ void Engine::keep_watch() {
   BootTime now = boot_now();
   if (in_flight_ && !in_flight_->told_late && now >= after(in_flight_->sent, kAnswerIsLate)) {
     in_flight_->told_late = true;
-    spdlog::warn("the dataplane has not answered generation {} for {} s: is a worker stuck?", in_flight_->generation,
+    spdlog::warn("the dataplane has not answered generation {} for {} s: is a worker stuck?",
+                 in_flight_->generation,
                  std::chrono::duration_cast<std::chrono::seconds>(kAnswerIsLate).count());
   }
   if (now < next_mark_) return;

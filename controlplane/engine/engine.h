@@ -1,10 +1,11 @@
 // The control loop: what the policy directory says becomes what the dataplane enforces.
 //
-//   directory changed -> read, checked, compiled, its tests run -> published (image, endpoints, or the difference)
+//   directory changed -> read, checked, compiled, its tests run -> published (image, endpoints, or the
+//   difference)
 //   -> acknowledged by every worker, or refused -> told to everyone who shows it
 //
-// One publish is in flight at a time; what changes meanwhile is published together afterwards. A dataplane that restarts
-// is attached to again and given the whole state.
+// One publish is in flight at a time; what changes meanwhile is published together afterwards. A dataplane
+// that restarts is attached to again and given the whole state.
 #pragma once
 
 #include <atomic>
@@ -41,7 +42,8 @@ class Engine {
   /// Errors: no eventfd to be had.
   static Expected<std::unique_ptr<Engine>> create(EngineParts parts);
 
-  /// Runs until stop(). Thread: one, which is the only one to call anything else here than stop() and reread().
+  /// Runs until stop(). Thread: one, which is the only one to call anything else here than stop() and
+  /// reread().
   void run();
   /// Ends run(). Thread: any; safe in a signal handler.
   void stop() { ask(kStop); }
@@ -60,7 +62,7 @@ class Engine {
   struct InFlight {
     Candidate candidate;
     uint64_t generation;
-    bool with_image, whole;   ///< whole: nothing of what is there stays
+    bool with_image, whole;  ///< whole: nothing of what is there stays
     BootTime sent;
     bool told_late = false;
   };
@@ -95,15 +97,16 @@ class Engine {
   std::shared_ptr<Attachment> dataplane_;
   BootTime next_attach_{};
   Nanoseconds attach_pause_;
-  std::string attach_trouble_;   ///< the last that was told, so that it is told once
+  std::string attach_trouble_;  ///< the last that was told, so that it is told once
 
   std::optional<Candidate> wanted_;     ///< the last that was accepted
   std::optional<Candidate> enforced_;   ///< by the dataplane that is attached; nothing: not known
   std::optional<Candidate> last_good_;  ///< the last that any dataplane enforced
-  std::shared_ptr<const ExplainablePolicy> refused_here_;  ///< by the dataplane that is attached: not sent to it again
+  std::shared_ptr<const ExplainablePolicy>
+      refused_here_;  ///< by the dataplane that is attached: not sent to it again
   Enforced enforced_as_;
   std::optional<InFlight> in_flight_;
-  bool whole_next_ = false;             ///< an incremental publish was refused
+  bool whole_next_ = false;  ///< an incremental publish was refused
   uint64_t last_generation_ = 0;
   BootTime next_mark_{};
 };

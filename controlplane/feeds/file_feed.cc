@@ -13,10 +13,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint32_t kEvents = IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE |
-                             IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+constexpr uint32_t kEvents = IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_MOVED_TO |
+                             IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
 
-BootTime later(BootTime time, Nanoseconds by) { return BootTime{time.ns + by.count()}; }
+BootTime later(BootTime time, Nanoseconds by) {
+  return BootTime{time.ns + by.count()};
+}
 
 /// `path` with every symbolic link followed; itself where that fails.
 std::string resolved(const std::string& path) {
@@ -120,11 +122,13 @@ void FileFeed::watch_everything_named() {
 
   std::map<int, std::string> watched;
   for (const auto& [directory, watch] : wanted) {
-    int wd = ::inotify_add_watch(inotify_.get(), directory.c_str(), kEvents);  // the same wd where it is watched already
+    int wd = ::inotify_add_watch(inotify_.get(), directory.c_str(),
+                                 kEvents);  // the same wd where it is watched already
     if (wd >= 0) watched[wd] = directory;
   }
   for (const auto& [wd, directory] : directory_of_watch_)
-    if (!watched.contains(wd)) ::inotify_rm_watch(inotify_.get(), wd);  // a directory that was replaced or isn't named any more
+    if (!watched.contains(wd))
+      ::inotify_rm_watch(inotify_.get(), wd);  // a directory that was replaced or isn't named any more
   directory_of_watch_ = std::move(watched);
   watches_ = std::move(wanted);
 }
@@ -132,9 +136,12 @@ void FileFeed::watch_everything_named() {
 FileFeed::Traces FileFeed::traces() const {
   Traces all;
   auto trace = [&](const std::string& path) {
-    struct stat status {};
+    struct stat status{};
     if (::stat(path.c_str(), &status) != 0) return;
-    all[path] = {resolved(path), status.st_dev, status.st_ino, status.st_size,
+    all[path] = {resolved(path),
+                 status.st_dev,
+                 status.st_ino,
+                 status.st_size,
                  status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec,
                  status.st_ctim.tv_sec * 1'000'000'000 + status.st_ctim.tv_nsec};
   };

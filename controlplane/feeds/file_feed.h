@@ -20,11 +20,13 @@ struct PolicyReading {
   LoadedPolicy loaded;
 };
 
-/// Watches a policy directory (or single file): files created, renamed, edited in place or deleted, the directory itself
-/// replaced, symbolic links in it or to it switched (as Kubernetes does), and files outside it that it names
-/// (`members_file`). What inotify can't see (network file systems, a parent's parent replaced) a look every two seconds finds.
-/// A change is read once it has been quiet for kQuiet, and no later than kLatest after it was first seen.
-/// Thread: one. Use: poll fd() for reading and wake up at next_wake(); call read_if_due() after either.
+/// Watches a policy directory (or single file): files created, renamed, edited in place or deleted, the
+/// directory itself replaced, symbolic links in it or to it switched (as Kubernetes does), and files outside
+/// it that it names
+/// (`members_file`). What inotify can't see (network file systems, a parent's parent replaced) a look every
+/// two seconds finds. A change is read once it has been quiet for kQuiet, and no later than kLatest after it
+/// was first seen. Thread: one. Use: poll fd() for reading and wake up at next_wake(); call read_if_due()
+/// after either.
 class FileFeed {
  public:
   static constexpr Nanoseconds kQuiet{20'000'000};
@@ -50,7 +52,7 @@ class FileFeed {
     bool every_name = false;
     std::set<std::string> names;
   };
-  using Watches = std::map<std::string, Watch>;   ///< by directory
+  using Watches = std::map<std::string, Watch>;  ///< by directory
   /// What a file was when looked at: enough to see that it isn't the same any more.
   struct Trace {
     std::string target;
@@ -71,8 +73,8 @@ class FileFeed {
   Fd inotify_;
   std::map<int, std::string> directory_of_watch_;
   Watches watches_;
-  std::vector<std::string> files_;   ///< that the last policy was read from
-  Traces traces_;                    ///< as they were before the last reading
+  std::vector<std::string> files_;  ///< that the last policy was read from
+  Traces traces_;                   ///< as they were before the last reading
   std::optional<BootTime> first_change_, last_change_;
   BootTime next_look_{};
 };

@@ -35,12 +35,13 @@ void EventDrain::drain_all() {
 /// Takes and writes one batch. True: there is more.
 bool EventDrain::drain_once() {
   batch_.clear();
-  if (dataplane_ != nullptr) dataplane_->with([&](DataplaneClient& client) {
-    client.drain_events([&](const FlowRecord& record) { batch_.push_back(record); }, kBatch);
-    if (boot_now() < next_sample_) return;
-    next_sample_ = BootTime{boot_now().ns + kSampleEveryNs};
-    busy_.sample(read_counters(client).workers);
-  });
+  if (dataplane_ != nullptr)
+    dataplane_->with([&](DataplaneClient& client) {
+      client.drain_events([&](const FlowRecord& record) { batch_.push_back(record); }, kBatch);
+      if (boot_now() < next_sample_) return;
+      next_sample_ = BootTime{boot_now().ns + kSampleEveryNs};
+      busy_.sample(read_counters(client).workers);
+    });
   if (log_ != nullptr) log_->write(batch_, boot_now(), wall_now());
   return batch_.size() == kBatch;
 }

@@ -1,4 +1,5 @@
-// The thread that takes flow events from the dataplane to the flow log, so that a slow disk never delays enforcement.
+// The thread that takes flow events from the dataplane to the flow log, so that a slow disk never delays
+// enforcement.
 #pragma once
 
 #include <memory>

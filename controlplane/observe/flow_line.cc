@@ -12,30 +12,45 @@ using Json = nlohmann::ordered_json;
 
 std::string_view event_name(EventKind kind) {
   switch (kind) {
-    case EventKind::kOpen: return "open";
-    case EventKind::kDeny: return "deny";
-    case EventKind::kRevoke: return "revoke";
-    case EventKind::kClose: return "close";
-    case EventKind::kAudit: return "audit";
-    case EventKind::kViolation: return "violation";
+    case EventKind::kOpen:
+      return "open";
+    case EventKind::kDeny:
+      return "deny";
+    case EventKind::kRevoke:
+      return "revoke";
+    case EventKind::kClose:
+      return "close";
+    case EventKind::kAudit:
+      return "audit";
+    case EventKind::kViolation:
+      return "violation";
   }
   return "unknown";
 }
 
 std::string_view end_name(EndCause end) {
   switch (end) {
-    case EndCause::kNone: return "none";
-    case EndCause::kFin: return "fin";
-    case EndCause::kRst: return "rst";
-    case EndCause::kIdle: return "idle";
-    case EndCause::kRevoked: return "revoked";
-    case EndCause::kShutdown: return "shutdown";
-    case EndCause::kEvicted: return "evicted";
+    case EndCause::kNone:
+      return "none";
+    case EndCause::kFin:
+      return "fin";
+    case EndCause::kRst:
+      return "rst";
+    case EndCause::kIdle:
+      return "idle";
+    case EndCause::kRevoked:
+      return "revoked";
+    case EndCause::kShutdown:
+      return "shutdown";
+    case EndCause::kEvicted:
+      return "evicted";
   }
   return "unknown";
 }
 
-Json text_or_null(std::string_view text) { return text.empty() ? Json(nullptr) : Json(text); }
+Json text_or_null(std::string_view text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
 
 void add_five_tuple(Json& line, const FlowRecord& record) {
   line["proto"] = proto_name(record.proto);
@@ -48,17 +63,21 @@ void add_five_tuple(Json& line, const FlowRecord& record) {
   line["service"] = to_string(ServiceKey{record.service});
 }
 
-void add_end(Json& line, const std::string& prefix, uint32_t identity, uint32_t workload, const LineContext& context) {
+void add_end(Json& line, const std::string& prefix, uint32_t identity, uint32_t workload,
+             const LineContext& context) {
   line[prefix + "_segment"] = text_or_null(segment_of(identity, context));
   line[prefix + "_identity"] = identity;
   std::string_view name = context.names != nullptr ? context.names->workload(workload) : std::string_view{};
-  if (name.starts_with("spiffe://")) line[prefix + "_spiffe"] = name;
-  else if (!name.empty()) line[prefix + "_workload"] = name;
+  if (name.starts_with("spiffe://"))
+    line[prefix + "_spiffe"] = name;
+  else if (!name.empty())
+    line[prefix + "_workload"] = name;
 }
 
 void add_decision(Json& line, const FlowRecord& record, const LineContext& context) {
   line["verdict"] = name_of(static_cast<Verdict>(record.verdict));
-  line["rule"] = text_or_null(context.names != nullptr ? context.names->rule(record.rule) : std::string_view{});
+  line["rule"] =
+      text_or_null(context.names != nullptr ? context.names->rule(record.rule) : std::string_view{});
   line["tier"] = name_of(static_cast<Tier>(record.tier));
   line["reason"] = record.reason == DropReason::kNone ? std::string_view("allowed") : name_of(record.reason);
   line["generation"] = record.generation;
@@ -80,7 +99,8 @@ void add_traffic(Json& line, const FlowRecord& record, const LineContext& contex
 
 std::string flow_line(const FlowRecord& record, const LineContext& context, const Repetition& repetition) {
   Json line;
-  line["time"] = to_string(context.wall(repetition.count > 0 ? repetition.last_boot_ns : record.time_boot_ns));
+  line["time"] =
+      to_string(context.wall(repetition.count > 0 ? repetition.last_boot_ns : record.time_boot_ns));
   line["event"] = event_name(record.kind);
   if (record.flow_id != 0) line["flow"] = record.flow_id;
   add_five_tuple(line, record);
@@ -91,7 +111,8 @@ std::string flow_line(const FlowRecord& record, const LineContext& context, cons
   line["src_source"] = name_of(static_cast<IdentitySource>(record.source_from));
   add_end(line, "dst", record.destination_identity, record.destination_workload, context);
   add_decision(line, record, context);
-  if (record.kind == EventKind::kClose || record.kind == EventKind::kRevoke) add_traffic(line, record, context);
+  if (record.kind == EventKind::kClose || record.kind == EventKind::kRevoke)
+    add_traffic(line, record, context);
   if (repetition.count > 0) {
     line["count"] = repetition.count;
     line["first"] = to_string(context.wall(repetition.first_boot_ns));
@@ -101,23 +122,33 @@ std::string flow_line(const FlowRecord& record, const LineContext& context, cons
 
 std::string proto_name(uint8_t proto) {
   switch (static_cast<IpProto>(proto)) {
-    case IpProto::kTcp: return "tcp";
-    case IpProto::kUdp: return "udp";
-    case IpProto::kIcmp: return "icmp";
-    case IpProto::kIcmpv6: return "icmp6";
-    case IpProto::kSctp: return "sctp";
-    default: return "proto/" + std::to_string(proto);
+    case IpProto::kTcp:
+      return "tcp";
+    case IpProto::kUdp:
+      return "udp";
+    case IpProto::kIcmp:
+      return "icmp";
+    case IpProto::kIcmpv6:
+      return "icmp6";
+    case IpProto::kSctp:
+      return "sctp";
+    default:
+      return "proto/" + std::to_string(proto);
   }
 }
 
 std::string_view state_name(uint8_t state) {
   switch (static_cast<FlowState>(state)) {
-    case FlowState::kOpening: return "opening";
-    case FlowState::kEstablished: return "established";
-    case FlowState::kClosing: return "closing";
+    case FlowState::kOpening:
+      return "opening";
+    case FlowState::kEstablished:
+      return "established";
+    case FlowState::kClosing:
+      return "closing";
     case FlowState::kUdp:
     case FlowState::kIcmp:
-    case FlowState::kOther: return "open";
+    case FlowState::kOther:
+      return "open";
   }
   return {};
 }

@@ -23,8 +23,8 @@ class WallOfBoot {
 
 /// What stands around a record in its line.
 struct LineContext {
-  const PolicyNames* names = nullptr;    ///< of the record's own policy; nullptr: not known
-  const PolicyNames* newest = nullptr;   ///< for segments of records without; nullptr: none
+  const PolicyNames* names = nullptr;               ///< of the record's own policy; nullptr: not known
+  const PolicyNames* newest = nullptr;              ///< for segments of records without; nullptr: none
   const std::vector<std::string>* ports = nullptr;  ///< names by PortId
   WallOfBoot wall{BootTime{}, WallTime{}};
 };
@@ -36,8 +36,10 @@ struct Repetition {
   int64_t last_boot_ns = 0;
 };
 
-/// The line, newline included. Whatever names hold, it is one valid JSON object. `repetition` of count 0: the event itself.
-std::string flow_line(const FlowRecord& record, const LineContext& context, const Repetition& repetition = {});
+/// The line, newline included. Whatever names hold, it is one valid JSON object. `repetition` of count 0: the
+/// event itself.
+std::string flow_line(const FlowRecord& record, const LineContext& context,
+                      const Repetition& repetition = {});
 
 /// "tcp", "udp", "icmp", "icmp6", "sctp", "proto/N".
 std::string proto_name(uint8_t proto);

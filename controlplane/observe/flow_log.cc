@@ -14,8 +14,11 @@ constexpr int64_t kWarnEvery = 60 * kSecond;
 constexpr size_t kMaxBatchBytes = size_t{1} << 20;  ///< one write: what is lost at most when it fails
 
 std::string unlisted_line(const RepeatedDenies::Unlisted& denies, WallTime wall) {
-  nlohmann::ordered_json line{{"time", to_string(wall)}, {"event", "deny"}, {"reason", name_of(denies.reason)},
-                              {"count", denies.count}, {"aggregated", "more kinds of denies than are listed one by one"}};
+  nlohmann::ordered_json line{{"time", to_string(wall)},
+                              {"event", "deny"},
+                              {"reason", name_of(denies.reason)},
+                              {"count", denies.count},
+                              {"aggregated", "more kinds of denies than are listed one by one"}};
   return line.dump() + "\n";
 }
 
@@ -32,7 +35,9 @@ void FlowLog::write(std::span<const FlowRecord> events, BootTime now, WallTime w
   write_batch(events, now, wall, false);
 }
 
-void FlowLog::finish(BootTime now, WallTime wall) { write_batch({}, now, wall, true); }
+void FlowLog::finish(BootTime now, WallTime wall) {
+  write_batch({}, now, wall, true);
+}
 
 void FlowLog::write_batch(std::span<const FlowRecord> events, BootTime now, WallTime wall, bool all) {
   std::string lines;
@@ -61,7 +66,8 @@ void FlowLog::write_batch(std::span<const FlowRecord> events, BootTime now, Wall
 void FlowLog::append(const std::string& lines, uint64_t count, BootTime now) {
   auto written = file_.append(lines);
   if (written) {
-    if (lost_in_a_row_ > 0) spdlog::warn("flow log {}: writing again; {} lines were lost", file_.path(), lost_in_a_row_);
+    if (lost_in_a_row_ > 0)
+      spdlog::warn("flow log {}: writing again; {} lines were lost", file_.path(), lost_in_a_row_);
     lost_in_a_row_ = 0, warned_.reset();
     return;
   }
@@ -69,8 +75,8 @@ void FlowLog::append(const std::string& lines, uint64_t count, BootTime now) {
   lost_in_a_row_ += count;
   if (warned_ && now.ns - warned_->ns < kWarnEvery) return;
   warned_ = now;
-  spdlog::error("flow log: {}: {} lines lost so far; enforcement goes on without. Make room, or fix the path", written.error().message,
-                lost_in_a_row_);
+  spdlog::error("flow log: {}: {} lines lost so far; enforcement goes on without. Make room, or fix the path",
+                written.error().message, lost_in_a_row_);
 }
 
 }  // namespace bulkhead

@@ -18,8 +18,8 @@
 
 namespace bulkhead {
 
-/// Writes events as lines. A write that fails loses its lines, which are counted and warned of once a minute, and delays
-/// nothing but the log. Thread: one, but for lost().
+/// Writes events as lines. A write that fails loses its lines, which are counted and warned of once a minute,
+/// and delays nothing but the log. Thread: one, but for lost().
 class FlowLog {
  public:
   /// Errors: the file can't be opened or its directory made.
@@ -44,9 +44,9 @@ class FlowLog {
   std::shared_ptr<const NameHistory> names_;
   RepeatedDenies denies_;
   std::unique_ptr<std::atomic<uint64_t>> lost_ = std::make_unique<std::atomic<uint64_t>>(0);
-  uint64_t lost_in_a_row_ = 0;   ///< since writing last succeeded
+  uint64_t lost_in_a_row_ = 0;  ///< since writing last succeeded
   std::optional<BootTime> warned_;
-  BootTime next_due_{};          ///< when repetitions are looked through again
+  BootTime next_due_{};  ///< when repetitions are looked through again
 };
 
 }  // namespace bulkhead

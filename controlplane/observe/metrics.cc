@@ -15,13 +15,15 @@ void add_control(MetricsText& out, const MetricsInput& in) {
   out.sample(state.enforced.generation);
   out.family("bulkhead_policy_readings_refused", kCounter, "Changes of the policy that were refused whole.");
   out.sample(state.feed.readings_refused);
-  out.family("bulkhead_policy_current", kGauge, "1 while what the policy directory holds is what is in force.");
+  out.family("bulkhead_policy_current", kGauge,
+             "1 while what the policy directory holds is what is in force.");
   out.sample(uint64_t{state.feed.standing == FeedState::Standing::kInForce});
   out.family("bulkhead_decision_to_enforcement_seconds", kHistogram,
              "From a policy change being seen until every worker enforced it.", "seconds");
   out.histogram(EnforcementTimes::kBounds, state.enforcement.counts, state.enforcement.sum_seconds);
   if (state.feed.changed) {
-    out.family("bulkhead_feed_age_seconds", kGauge, "Since what is in force from this feed was read.", "seconds");
+    out.family("bulkhead_feed_age_seconds", kGauge, "Since what is in force from this feed was read.",
+               "seconds");
     out.sample(static_cast<double>(in.now.ns - state.feed.changed_boot.ns) / 1e9, {{"feed", "file"}});
   }
   out.family("bulkhead_flow_log_lost", kCounter, "Flow log lines that could not be written.");
@@ -92,8 +94,10 @@ void add_flows(MetricsText& out, const MetricsInput& in) {
   out.sample(r.endpoints);
   out.family("bulkhead_events_lost", kCounter, "Flow events that found their ring full.");
   out.sample(r.events_lost);
-  out.family("bulkhead_worker_busy_ratio", kGauge, "Share of its time that a worker spent on packets, over the last second.", "ratio");
-  for (size_t w = 0; w < in.busy_ratios.size(); ++w) out.sample(in.busy_ratios[w], {{"worker", std::to_string(w)}});
+  out.family("bulkhead_worker_busy_ratio", kGauge,
+             "Share of its time that a worker spent on packets, over the last second.", "ratio");
+  for (size_t w = 0; w < in.busy_ratios.size(); ++w)
+    out.sample(in.busy_ratios[w], {{"worker", std::to_string(w)}});
 }
 
 void add_rules(MetricsText& out, const MetricsInput& in) {
@@ -104,7 +108,8 @@ void add_rules(MetricsText& out, const MetricsInput& in) {
       const RuleRecord& rule = image.rules[i];
       uint64_t hits = count(in.rule_hits[i]);
       if (((rule.flags & kRuleAudit) != 0) != audit || (hits == 0 && !zeroes)) continue;
-      out.sample(hits, {{"rule", image.text(rule.name)}, {"verdict", name_of(static_cast<Action>(rule.action))}});
+      out.sample(hits,
+                 {{"rule", image.text(rule.name)}, {"verdict", name_of(static_cast<Action>(rule.action))}});
     }
   };
   out.family("bulkhead_rule_hits", kCounter, "Flow decisions by rule.");
@@ -148,8 +153,10 @@ MetricsInput read_metrics(const MetricsSources& sources, BootTime now) {
     if (in.state.policy != nullptr) add_retired(in.rule_hits, in.state.policy->view, sources.retired);
   };
   // Under the dataplane's lock, so that hits, retired hits and policy belong together.
-  if (dataplane != nullptr) dataplane->with([&](DataplaneClient& client) { read_all(&client); });
-  else read_all(nullptr);
+  if (dataplane != nullptr)
+    dataplane->with([&](DataplaneClient& client) { read_all(&client); });
+  else
+    read_all(nullptr);
   in.busy_ratios = sources.busy.ratios();
   in.port_names = sources.port_names;
   in.flow_log_lost = sources.flow_log_lost();

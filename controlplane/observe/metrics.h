@@ -15,10 +15,10 @@ namespace bulkhead {
 /// What one reading of the metrics is made of.
 struct MetricsInput {
   ControlState state;
-  std::optional<Readings> readings;      ///< nothing while no dataplane is attached
-  std::vector<double> busy_ratios;       ///< by worker
-  RuleHitCounts rule_hits;               ///< of the image of `state.policy`, by RuleIndex; retired ones added
-  std::vector<std::string> port_names;   ///< by PortId
+  std::optional<Readings> readings;     ///< nothing while no dataplane is attached
+  std::vector<double> busy_ratios;      ///< by worker
+  RuleHitCounts rule_hits;              ///< of the image of `state.policy`, by RuleIndex; retired ones added
+  std::vector<std::string> port_names;  ///< by PortId
   uint64_t flow_log_lost = 0;
   std::string version;
   BootTime now;

@@ -1,7 +1,7 @@
 #include "controlplane/observe/metrics_server.h"
 
-#include <charconv>
 #include <httplib.h>
+#include <charconv>
 
 #include <atomic>
 #include <chrono>
@@ -27,7 +27,8 @@ Expected<HostPort> parse_host_port(const std::string& text) {
     if (error != std::errc{} || end != text.data() + text.size()) port = -1;
   }
   if (port < 0 || port > 65535 || colon == 0)
-    return fail(ErrorCode::kInvalid, "controlplane.metrics: '" + text + "' is not HOST:PORT; write for example 127.0.0.1:9464");
+    return fail(ErrorCode::kInvalid,
+                "controlplane.metrics: '" + text + "' is not HOST:PORT; write for example 127.0.0.1:9464");
   std::string host = text.substr(0, colon);
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
   return HostPort{host, port};
@@ -48,8 +49,8 @@ MetricsServer::~MetricsServer() {
   if (running_->thread.joinable()) running_->thread.join();
 }
 
-Expected<std::unique_ptr<MetricsServer>> MetricsServer::start(const std::string& listen,
-                                                              std::function<std::string(MetricsFormat)> render) {
+Expected<std::unique_ptr<MetricsServer>> MetricsServer::start(
+    const std::string& listen, std::function<std::string(MetricsFormat)> render) {
   auto where = parse_host_port(listen);
   if (!where) return std::unexpected(where.error());
   auto running = std::make_unique<Running>();
@@ -59,17 +60,20 @@ Expected<std::unique_ptr<MetricsServer>> MetricsServer::start(const std::string&
   server.set_read_timeout(kTimeoutSeconds);
   server.set_write_timeout(kTimeoutSeconds);
   server.set_keep_alive_timeout(kTimeoutSeconds);
-  server.set_socket_options([](socket_t socket) {  // never SO_REUSEPORT: a second gateway is to be told, not to share
-    int yes = 1;
-    ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-  });
-  server.Get("/metrics", [render = std::move(render)](const httplib::Request& request, httplib::Response& response) {
-    MetricsFormat format = format_accepted(request.get_header_value("Accept"));
-    response.set_content(render(format), std::string(content_type_of(format)));
-  });
+  server.set_socket_options(
+      [](socket_t socket) {  // never SO_REUSEPORT: a second gateway is to be told, not to share
+        int yes = 1;
+        ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+      });
+  server.Get("/metrics",
+             [render = std::move(render)](const httplib::Request& request, httplib::Response& response) {
+               MetricsFormat format = format_accepted(request.get_header_value("Accept"));
+               response.set_content(render(format), std::string(content_type_of(format)));
+             });
   if (!server.bind_to_port(where->host, where->port))
-    return fail(ErrorCode::kExists, "metrics can't listen on " + listen +
-                                        ": is another gateway using it? Set controlplane.metrics to a free HOST:PORT");
+    return fail(ErrorCode::kExists,
+                "metrics can't listen on " + listen +
+                    ": is another gateway using it? Set controlplane.metrics to a free HOST:PORT");
   running->thread = std::thread([&running = *running] {
     running.server.listen_after_bind();
     running.ended = true;

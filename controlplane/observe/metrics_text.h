@@ -20,7 +20,8 @@ class MetricsText {
  public:
   explicit MetricsText(MetricsFormat format) : format_(format) {}
 
-  /// Begins a family. `name` without the suffix `_total` of a counter; `unit`: its last word, where it is one.
+  /// Begins a family. `name` without the suffix `_total` of a counter; `unit`: its last word, where it is
+  /// one.
   void family(std::string_view name, MetricType type, std::string_view help, std::string_view unit = {});
   void sample(uint64_t value, Labels labels = {});
   void sample(double value, Labels labels = {});
@@ -33,8 +34,8 @@ class MetricsText {
   void line(std::string_view name, Labels labels, std::string_view value);
 
   MetricsFormat format_;
-  std::string family_;   ///< the current one's name
-  std::string sample_;   ///< the name of its samples
+  std::string family_;  ///< the current one's name
+  std::string sample_;  ///< the name of its samples
   std::string text_;
 };
 

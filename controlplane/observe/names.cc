@@ -27,7 +27,8 @@ void NameHistory::add(uint64_t generation, uint64_t image_generation, const Expl
     for (const std::string& name : *list) names->memory_bytes += sizeof name + name.capacity();
 
   std::lock_guard lock(mutex_);
-  while (!policies_.empty() && policies_.back()->generation >= generation) {  // a publish that was refused, or another dataplane
+  while (!policies_.empty() &&
+         policies_.back()->generation >= generation) {  // a publish that was refused, or another dataplane
     bytes_ -= policies_.back()->memory_bytes;
     policies_.pop_back();
   }

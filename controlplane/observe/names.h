@@ -17,20 +17,20 @@ namespace bulkhead {
 
 /// The names of one published policy. Immutable.
 struct PolicyNames {
-  uint64_t generation = 0;         ///< that published it
-  uint32_t image_generation = 0;   ///< low 32 bits, as flow records have it
-  std::vector<std::string> rules;  ///< by RuleIndex
-  std::unordered_map<uint16_t, std::string> segments;   ///< by tag
-  std::vector<std::string> workloads;                   ///< by Endpoint::workload
-  size_t memory_bytes = 0;         ///< about
+  uint64_t generation = 0;                             ///< that published it
+  uint32_t image_generation = 0;                       ///< low 32 bits, as flow records have it
+  std::vector<std::string> rules;                      ///< by RuleIndex
+  std::unordered_map<uint16_t, std::string> segments;  ///< by tag
+  std::vector<std::string> workloads;                  ///< by Endpoint::workload
+  size_t memory_bytes = 0;                             ///< about
 
   std::string_view rule(uint32_t index) const;
   std::string_view segment(uint32_t identity) const;
   std::string_view workload(uint32_t number) const;
 };
 
-/// The last policies' names: a flow may outlive several. Bounded in count and memory, but never fewer than the last two.
-/// Thread: any.
+/// The last policies' names: a flow may outlive several. Bounded in count and memory, but never fewer than
+/// the last two. Thread: any.
 class NameHistory {
  public:
   static constexpr size_t kMaxPolicies = 64;

@@ -55,7 +55,8 @@ void BusyMeter::sample(const std::vector<WorkerCycles>& now) {
   ratios_.assign(now.size(), 0.0);
   for (size_t w = 0; w < now.size() && w < last_.size(); ++w) {
     uint64_t total = now[w].total - last_[w].total, busy = now[w].busy - last_[w].busy;
-    if (now[w].total > last_[w].total && busy <= total) ratios_[w] = static_cast<double>(busy) / static_cast<double>(total);
+    if (now[w].total > last_[w].total && busy <= total)
+      ratios_[w] = static_cast<double>(busy) / static_cast<double>(total);
   }
   last_ = now;
 }

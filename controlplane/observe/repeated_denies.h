@@ -1,5 +1,5 @@
-// Keeps repeated denies from flooding the flow log: the first of its kind is written at once, then one line stands for
-// all that follow within a window. Nothing is left out of the counts.
+// Keeps repeated denies from flooding the flow log: the first of its kind is written at once, then one line
+// stands for all that follow within a window. Nothing is left out of the counts.
 #pragma once
 
 #include <array>
@@ -18,13 +18,13 @@ namespace bulkhead {
 class RepeatedDenies {
  public:
   static constexpr Nanoseconds kWindow{10'000'000'000};
-  static constexpr size_t kMaxKinds = 16384;       ///< kinds that are remembered at a time
+  static constexpr size_t kMaxKinds = 16384;            ///< kinds that are remembered at a time
   static constexpr uint64_t kMaxLinesPerSecond = 1000;  ///< of first denies
 
   /// A line to be written: a deny, and how many it stands for.
   struct Line {
     FlowRecord record;
-    Repetition repetition;   ///< count 0: the record itself, just now
+    Repetition repetition;  ///< count 0: the record itself, just now
   };
   /// Denies that had no line of their own: too many kinds at once.
   struct Unlisted {
@@ -36,7 +36,8 @@ class RepeatedDenies {
   bool note(const FlowRecord& deny, BootTime now);
   /// The lines that are due: repetitions of windows that have ended; with `all`, of those still open too.
   std::vector<Line> take_due(BootTime now, bool all = false);
-  /// Counts of denies without a line, since the last call; at most one call a window gives something, unless `all`.
+  /// Counts of denies without a line, since the last call; at most one call a window gives something, unless
+  /// `all`.
   std::vector<Unlisted> take_unlisted(BootTime now, bool all = false);
   size_t kinds() const { return kinds_.size(); }
 
@@ -59,7 +60,7 @@ class RepeatedDenies {
   std::unordered_map<Kind, Window, KindHash> kinds_;
   std::array<uint64_t, kDropReasonCount> unlisted_{};
   int64_t unlisted_due_ns_ = 0;
-  int64_t second_ = 0;            ///< the one that `lines_` counts for
+  int64_t second_ = 0;  ///< the one that `lines_` counts for
   uint64_t lines_ = 0;
 };
 

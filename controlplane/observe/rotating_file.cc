@@ -10,7 +10,9 @@
 namespace bulkhead {
 namespace {
 
-std::string numbered(const std::string& path, uint32_t number) { return path + "." + std::to_string(number); }
+std::string numbered(const std::string& path, uint32_t number) {
+  return path + "." + std::to_string(number);
+}
 
 /// Writes all of it, or says how much of it was written and why not more.
 std::pair<size_t, int> write_all(int fd, std::string_view text) {
@@ -39,7 +41,7 @@ Expected<RotatingFile> RotatingFile::open(std::string path, uint64_t limit_bytes
 Expected<void> RotatingFile::reopen() {
   Fd fd(::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640));
   if (!fd) return fail_errno(errno, path_ + ": open for appending");
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd.get(), &status) != 0) return fail_errno(errno, path_ + ": stat");
   fd_ = std::move(fd);
   size_ = S_ISREG(status.st_mode) ? static_cast<uint64_t>(status.st_size) : 0;

@@ -1,4 +1,5 @@
-// A file of lines that starts anew when it has grown to its limit: PATH, then PATH.1 (the last one), PATH.2, ...
+// A file of lines that starts anew when it has grown to its limit: PATH, then PATH.1 (the last one), PATH.2,
+// ...
 #pragma once
 
 #include <cstdint>
@@ -10,8 +11,8 @@
 
 namespace bulkhead {
 
-/// Appends whole lines, never torn ones. A failed write loses its lines and nothing else; the next may succeed again.
-/// Thread: one.
+/// Appends whole lines, never torn ones. A failed write loses its lines and nothing else; the next may
+/// succeed again. Thread: one.
 class RotatingFile {
  public:
   /// Opens for appending, mode 0640. Makes the directory where it is missing.
@@ -34,7 +35,7 @@ class RotatingFile {
   uint32_t keep_;
   Fd fd_;
   uint64_t size_ = 0;
-  bool torn_ = false;   ///< the last line is incomplete and couldn't be taken back
+  bool torn_ = false;  ///< the last line is incomplete and couldn't be taken back
 };
 
 }  // namespace bulkhead

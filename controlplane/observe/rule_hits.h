@@ -1,4 +1,5 @@
-// How often each rule decided, over the life of the control plane: every new image starts its counters at 0, these don't.
+// How often each rule decided, over the life of the control plane: every new image starts its counters at 0,
+// these don't.
 #pragma once
 
 #include <mutex>
@@ -20,7 +21,8 @@ RuleHitCounts read_rule_hits(const DataplaneClient& client);
 /// What images that are no longer in force have counted, by rule's name and action. Thread: any.
 class RetiredHits {
  public:
-  /// Adds the last counts of the image that was in force, and forgets rules that `next` doesn't have. Once for each image.
+  /// Adds the last counts of the image that was in force, and forgets rules that `next` doesn't have. Once
+  /// for each image.
   void add(const ImageView& image, const RuleHitCounts& counts, const ImageView& next);
   /// What is to be added to the current image's own count.
   DataplaneClient::Hits of(const ImageView& image, RuleIndex rule) const;

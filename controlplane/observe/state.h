@@ -18,8 +18,8 @@
 
 namespace bulkhead {
 
-/// A dataplane that is attached, shared by the control loop and those who read its counters. Every use of the client is
-/// under the lock, which nobody holds while waiting for a disk or an operator.
+/// A dataplane that is attached, shared by the control loop and those who read its counters. Every use of the
+/// client is under the lock, which nobody holds while waiting for a disk or an operator.
 class Attachment {
  public:
   Attachment(std::unique_ptr<DataplaneClient> client, std::function<void()> wake_loop)
@@ -31,17 +31,19 @@ class Attachment {
     std::lock_guard lock(mutex_);
     return use(*client_);
   }
-  /// The same for what may take in the dataplane's answers. use(DataplaneClient&, const RuleHitCounts&) is also given the hits
-  /// that the image in force had before them: a new image's answer replaces its counters.
+  /// The same for what may take in the dataplane's answers. use(DataplaneClient&, const RuleHitCounts&) is
+  /// also given the hits that the image in force had before them: a new image's answer replaces its counters.
   template <class Use>
   auto with_answers(Use use) {
     std::lock_guard lock(mutex_);
     if (client_->unanswered() > 0) hits_before_ = read_rule_hits(*client_);
     return use(*client_, hits_before_);
   }
-  /// The live flows. Answers to the control loop that come meanwhile are left for it, and it is woken. Thread: any.
+  /// The live flows. Answers to the control loop that come meanwhile are left for it, and it is woken.
+  /// Thread: any.
   Expected<FlowList> list_flows(uint64_t limit) {
-    auto flows = with_answers([&](DataplaneClient& client, const RuleHitCounts&) { return client.list_flows(limit); });
+    auto flows =
+        with_answers([&](DataplaneClient& client, const RuleHitCounts&) { return client.list_flows(limit); });
     wake_loop_();
     return flows;
   }
@@ -65,25 +67,26 @@ struct EnforcementTimes {
 
 struct FeedState {
   enum class Standing : uint8_t { kWaiting, kInForce, kRefused };
-  std::string source;                ///< the policy directory
-  Standing standing = Standing::kWaiting;   ///< of what it held when it was last read
-  std::vector<std::string> errors;   ///< of the last attempt, as `check` prints them
-  std::optional<WallTime> changed;   ///< when what is in force was read
-  BootTime changed_boot;             ///< the same instant
+  std::string source;                      ///< the policy directory
+  Standing standing = Standing::kWaiting;  ///< of what it held when it was last read
+  std::vector<std::string> errors;         ///< of the last attempt, as `check` prints them
+  std::optional<WallTime> changed;         ///< when what is in force was read
+  BootTime changed_boot;                   ///< the same instant
   uint64_t readings_refused = 0;
 };
 
 /// What was enforced: acknowledged by every worker.
 struct Enforced {
-  uint64_t generation = 0;        ///< 0: nothing yet
+  uint64_t generation = 0;  ///< 0: nothing yet
   uint64_t image_generation = 0;
 };
 
 struct ControlState {
-  std::shared_ptr<Attachment> dataplane;   ///< nullptr: not attached
-  Welcome welcome{};                       ///< of that attachment
+  std::shared_ptr<Attachment> dataplane;  ///< nullptr: not attached
+  Welcome welcome{};                      ///< of that attachment
   Enforced enforced;
-  std::shared_ptr<const ExplainablePolicy> policy;  ///< the last that every worker enforced; nullptr: none yet
+  std::shared_ptr<const ExplainablePolicy>
+      policy;  ///< the last that every worker enforced; nullptr: none yet
   FeedState feed;
   EnforcementTimes enforcement;
 };

@@ -1,8 +1,8 @@
 #include "controlplane/publish/dataplane_client.h"
 
+#include <unistd.h>
 #include <algorithm>
 #include <climits>
-#include <unistd.h>
 #include <utility>
 
 #include "base/clock.h"
@@ -19,7 +19,9 @@ std::unexpected<Error> broken(const std::string& what) {
 class Patience {
  public:
   explicit Patience(int timeout_ms) : end_ns_(boot_now().ns + int64_t{timeout_ms} * 1'000'000) {}
-  int left_ms() const { return static_cast<int>(std::clamp<int64_t>((end_ns_ - boot_now().ns + 999'999) / 1'000'000, 0, INT_MAX)); }
+  int left_ms() const {
+    return static_cast<int>(std::clamp<int64_t>((end_ns_ - boot_now().ns + 999'999) / 1'000'000, 0, INT_MAX));
+  }
 
  private:
   int64_t end_ns_;
@@ -27,7 +29,8 @@ class Patience {
 
 }  // namespace
 
-Expected<std::unique_ptr<DataplaneClient>> DataplaneClient::attach(const std::string& contract_socket, int timeout_ms) {
+Expected<std::unique_ptr<DataplaneClient>> DataplaneClient::attach(const std::string& contract_socket,
+                                                                   int timeout_ms) {
   auto channel = connect_to(contract_socket);
   if (!channel) return std::unexpected(channel.error());
   std::unique_ptr<DataplaneClient> client(new DataplaneClient(std::move(*channel)));
@@ -45,15 +48,18 @@ Expected<std::unique_ptr<DataplaneClient>> DataplaneClient::attach(const std::st
 }
 
 Expected<void> DataplaneClient::take_welcome(Packet packet) {
-  if (auto refused = decode_message<Refused>(packet.bytes, MessageType::kRefused)) return fail(refused->code, refused->reason);
+  if (auto refused = decode_message<Refused>(packet.bytes, MessageType::kRefused))
+    return fail(refused->code, refused->reason);
   auto welcome = decode_message<Welcome>(packet.bytes, MessageType::kWelcome);
   if (!welcome) return std::unexpected(welcome.error());
   welcome_ = *welcome;
   size_t expected_fds = 1 + 2 * size_t{welcome_.worker_count} + (welcome_.rule_hits_count != 0 ? 1 : 0);
-  if (packet.fds.size() != expected_fds) return broken("a Welcome with " + std::to_string(packet.fds.size()) + " descriptors");
+  if (packet.fds.size() != expected_fds)
+    return broken("a Welcome with " + std::to_string(packet.fds.size()) + " descriptors");
   if (auto mapped = map_counters(packet.fds[0]); !mapped) return mapped;
   for (size_t worker = 0; worker < welcome_.worker_count; ++worker)
-    if (auto mapped = map_ring(packet.fds[1 + 2 * worker], packet.fds[2 + 2 * worker]); !mapped) return mapped;
+    if (auto mapped = map_ring(packet.fds[1 + 2 * worker], packet.fds[2 + 2 * worker]); !mapped)
+      return mapped;
   if (welcome_.rule_hits_count == 0) return {};
   return map_rule_hits(packet.fds.back(), welcome_.rule_hits_count);
 }
@@ -63,8 +69,8 @@ Expected<void> DataplaneClient::map_counters(const Fd& fd) {
   if (!counters) return with_context(counters.error(), "counters");
   counters_ = std::move(*counters);
   const CountersHeader& header = this->counters();
-  if (header.magic != kCountersMagic || header.format != kCountersFormat || header.worker_bytes != sizeof(WorkerCounters) ||
-      header.worker_count != welcome_.worker_count)
+  if (header.magic != kCountersMagic || header.format != kCountersFormat ||
+      header.worker_bytes != sizeof(WorkerCounters) || header.worker_count != welcome_.worker_count)
     return broken("counters of another format");
   return {};
 }
@@ -75,7 +81,8 @@ Expected<void> DataplaneClient::map_ring(const Fd& records, const Fd& tail) {
   auto mapped_tail = map_read_write(tail, sizeof(EventRingTail));
   if (!mapped_tail) return with_context(mapped_tail.error(), "event ring");
   const auto* header = mapped_records->as<const EventRingHeader>();
-  if (header->magic != kEventRingMagic || header->slots != kEventRingSlots || header->record_bytes != sizeof(FlowRecord))
+  if (header->magic != kEventRingMagic || header->slots != kEventRingSlots ||
+      header->record_bytes != sizeof(FlowRecord))
     return broken("an event ring of another format");
   EventReader reader(header, mapped_tail->as<EventRingTail>());
   rings_.push_back({std::move(*mapped_records), std::move(*mapped_tail), reader});
@@ -93,9 +100,11 @@ Expected<void> DataplaneClient::map_rule_hits(const Fd& fd, uint64_t count) {
 
 Expected<void> DataplaneClient::publish(const PublishRequest& request) {
   if (request.image.size() > kMaxImageBytes)
-    return fail(ErrorCode::kInvalid, "a policy image of " + std::to_string(request.image.size()) + " bytes, over the limit of 1 GiB");
+    return fail(ErrorCode::kInvalid, "a policy image of " + std::to_string(request.image.size()) +
+                                         " bytes, over the limit of 1 GiB");
   if (request.changes.size() > kMaxBatchCount)
-    return fail(ErrorCode::kInvalid, std::to_string(request.changes.size()) + " endpoint changes, over the limit of " +
+    return fail(ErrorCode::kInvalid, std::to_string(request.changes.size()) +
+                                         " endpoint changes, over the limit of " +
                                          std::to_string(kMaxBatchCount));
   auto message = make_message<Publish>(MessageType::kPublish);
   message.generation = request.generation;
@@ -169,7 +178,8 @@ Expected<void> DataplaneClient::take_accepted(const Packet& packet) {
     rule_hits_ = Mapping();
     rule_count_ = 0;
   }
-  if (packet.fds.size() != (accepted->rule_hits_count != 0 ? 1u : 0u)) return broken("an Accepted with wrong descriptors");
+  if (packet.fds.size() != (accepted->rule_hits_count != 0 ? 1u : 0u))
+    return broken("an Accepted with wrong descriptors");
   if (accepted->rule_hits_count != 0)
     if (auto mapped = map_rule_hits(packet.fds[0], accepted->rule_hits_count); !mapped) return mapped;
   results_.push_back({.generation = accepted->generation,
@@ -184,7 +194,8 @@ Expected<void> DataplaneClient::take_accepted(const Packet& packet) {
 Expected<void> DataplaneClient::take_refused(const Packet& packet) {
   auto refused = decode_message<Refused>(packet.bytes, MessageType::kRefused);
   if (!refused) return std::unexpected(refused.error());
-  if (refused->generation == 0) return fail(refused->code, std::string("the dataplane refuses: ") + refused->reason);
+  if (refused->generation == 0)
+    return fail(refused->code, std::string("the dataplane refuses: ") + refused->reason);
   auto sent = take_sent(refused->generation);
   if (!sent) return std::unexpected(sent.error());
   results_.push_back({.generation = refused->generation,
@@ -215,9 +226,13 @@ static std::optional<Value> take_front(std::deque<Value>& queue) {
   return front;
 }
 
-std::optional<PublishResult> DataplaneClient::next_result() { return take_front(results_); }
+std::optional<PublishResult> DataplaneClient::next_result() {
+  return take_front(results_);
+}
 
-std::optional<PortEvent> DataplaneClient::next_port_event() { return take_front(port_events_); }
+std::optional<PortEvent> DataplaneClient::next_port_event() {
+  return take_front(port_events_);
+}
 
 /// Takes messages in until `enough`.
 template <class Enough>

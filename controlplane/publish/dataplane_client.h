@@ -1,8 +1,9 @@
-// The control plane's end of the contract: attaches to a dataplane, publishes to it, and reads what it shares.
+// The control plane's end of the contract: attaches to a dataplane, publishes to it, and reads what it
+// shares.
 //
-// For a single-threaded poll loop: watch fd() for reading; when it is readable call handle_readable(), then take results
-// with next_result() and port events with next_port_event(). An error from any call that says kUnavailable means that the
-// dataplane is gone: destroy the client and attach again later.
+// For a single-threaded poll loop: watch fd() for reading; when it is readable call handle_readable(), then
+// take results with next_result() and port events with next_port_event(). An error from any call that says
+// kUnavailable means that the dataplane is gone: destroy the client and attach again later.
 #pragma once
 
 #include <cstdint>
@@ -26,11 +27,11 @@ namespace bulkhead {
 
 /// What is to be enforced next. Everything is copied before publish() returns.
 struct PublishRequest {
-  uint64_t generation = 0;               ///< greater than any before: from welcome().generation on
-  std::span<const std::byte> image;      ///< empty: the image stays
-  uint64_t base_image_generation = 0;    ///< without an image: the image that `changes` are made for
+  uint64_t generation = 0;             ///< greater than any before: from welcome().generation on
+  std::span<const std::byte> image;    ///< empty: the image stays
+  uint64_t base_image_generation = 0;  ///< without an image: the image that `changes` are made for
   std::span<const EndpointChange> changes;
-  bool replace_endpoints = false;        ///< the table is emptied first; `changes` (all kPut) is all of it
+  bool replace_endpoints = false;  ///< the table is emptied first; `changes` (all kPut) is all of it
 };
 
 /// How a publish ended.
@@ -53,9 +54,11 @@ struct FlowList {
 class DataplaneClient {
  public:
   /// Connects, says Hello and takes the Welcome.
-  /// Errors: kUnavailable where no dataplane listens or it doesn't answer in time (try again later), kExists where another control
-  /// plane is attached, kPermission where this process may not, kInvalid where the dataplane is of another version.
-  static Expected<std::unique_ptr<DataplaneClient>> attach(const std::string& contract_socket, int timeout_ms = 2000);
+  /// Errors: kUnavailable where no dataplane listens or it doesn't answer in time (try again later), kExists
+  /// where another control plane is attached, kPermission where this process may not, kInvalid where the
+  /// dataplane is of another version.
+  static Expected<std::unique_ptr<DataplaneClient>> attach(const std::string& contract_socket,
+                                                           int timeout_ms = 2000);
 
   /// The dataplane as it was when this client attached.
   const Welcome& welcome() const { return welcome_; }
@@ -76,12 +79,14 @@ class DataplaneClient {
   /// Blocks until a result is there: for tools and tests. Errors: kUnavailable after `timeout_ms`, too.
   Expected<PublishResult> wait_result(int timeout_ms);
 
-  /// Asks for at most `limit` live flows and waits for the answer; results and events that come meanwhile are kept.
+  /// Asks for at most `limit` live flows and waits for the answer; results and events that come meanwhile are
+  /// kept.
   Expected<FlowList> list_flows(uint64_t limit, int timeout_ms = 2000);
   /// Tells the dataplane to end.
   Expected<void> shut_down();
 
-  /// Calls `take` for at most `limit` flow events that workers have written; returns how many. Ask again soon where it is `limit`.
+  /// Calls `take` for at most `limit` flow events that workers have written; returns how many. Ask again soon
+  /// where it is `limit`.
   size_t drain_events(const std::function<void(const FlowRecord&)>& take, size_t limit = 65536);
   /// Flow events that found their ring full, since the dataplane started.
   uint64_t events_lost() const;
@@ -127,11 +132,11 @@ class DataplaneClient {
   Channel channel_;
   Welcome welcome_{};
   Mapping counters_;
-  std::vector<Ring> rings_;   ///< by worker
-  size_t first_ring_ = 0;     ///< read first next time: none starves behind a busy one
-  Mapping rule_hits_;         ///< of the image in force: worker after worker
+  std::vector<Ring> rings_;  ///< by worker
+  size_t first_ring_ = 0;    ///< read first next time: none starves behind a busy one
+  Mapping rule_hits_;        ///< of the image in force: worker after worker
   uint64_t rule_count_ = 0;
-  std::deque<Sent> sent_;     ///< publishes without an answer yet
+  std::deque<Sent> sent_;  ///< publishes without an answer yet
   std::deque<PublishResult> results_;
   std::deque<PortEvent> port_events_;
   uint64_t list_request_ = 0;

@@ -7,11 +7,17 @@ namespace bulkhead {
 
 namespace {
 
-auto key_of(const Endpoint& endpoint) { return std::tie(endpoint.address, endpoint.bits); }
+auto key_of(const Endpoint& endpoint) {
+  return std::tie(endpoint.address, endpoint.bits);
+}
 
-bool same(const Endpoint& a, const Endpoint& b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+bool same(const Endpoint& a, const Endpoint& b) {
+  return std::memcmp(&a, &b, sizeof a) == 0;
+}
 
-EndpointChange change(ChangeKind kind, const Endpoint& endpoint) { return {endpoint, kind, {}}; }
+EndpointChange change(ChangeKind kind, const Endpoint& endpoint) {
+  return {endpoint, kind, {}};
+}
 
 }  // namespace
 

@@ -16,7 +16,8 @@ namespace {
 /// Which way an answer goes: to the packet's sender, or on to its receiver.
 enum class Toward : uint8_t { kSender, kReceiver };
 
-/// A new packet with the link header of `p` (VLAN tag included), turned round or not; `ip_bytes` of room behind it, zeroed.
+/// A new packet with the link header of `p` (VLAN tag included), turned round or not; `ip_bytes` of room
+/// behind it, zeroed.
 rte_mbuf* make_frame(PipelineState& s, const PacketRef& p, Toward toward, size_t ip_bytes) noexcept {
   rte_mbuf* mbuf = rte_pktmbuf_alloc(s.parts.pool);
   if (mbuf == nullptr) return nullptr;
@@ -37,7 +38,8 @@ rte_mbuf* make_frame(PipelineState& s, const PacketRef& p, Toward toward, size_t
 }
 
 /// Fills an IPv4 or IPv6 header in front of `l4_bytes`.
-void write_ip(uint8_t* at, const IpAddress& from, const IpAddress& to, IpProto proto, size_t l4_bytes) noexcept {
+void write_ip(uint8_t* at, const IpAddress& from, const IpAddress& to, IpProto proto,
+              size_t l4_bytes) noexcept {
   if (from.is_v4()) {
     Ipv4Header ip{};
     ip.version_ihl = 0x45;
@@ -64,20 +66,23 @@ void write_ip(uint8_t* at, const IpAddress& from, const IpAddress& to, IpProto p
 uint64_t address_sum(const IpAddress& a) noexcept {
   return a.is_v4() ? checksum_sum(a.bytes.data() + 12, 4) : checksum_sum(a.bytes.data(), 16);
 }
-constexpr size_t ip_header_bytes(bool v4) { return v4 ? sizeof(Ipv4Header) : sizeof(Ipv6Header); }
+constexpr size_t ip_header_bytes(bool v4) {
+  return v4 ? sizeof(Ipv4Header) : sizeof(Ipv6Header);
+}
 
 struct Ends {
   IpAddress source, destination;
 };
 Ends ends_of(const PacketRef& p) noexcept {
   const uint8_t* ip = frame_of(p.mbuf) + p.meta->l3;
-  if (p.meta->family == 4) return {IpAddress::v4(load<Be32>(ip + 12).host()), IpAddress::v4(load<Be32>(ip + 16).host())};
+  if (p.meta->family == 4)
+    return {IpAddress::v4(load<Be32>(ip + 12).host()), IpAddress::v4(load<Be32>(ip + 16).host())};
   return {IpAddress::v6(ip + 8), IpAddress::v6(ip + 24)};
 }
 
 struct Reset {
   IpAddress from, to;
-  uint16_t from_port, to_port;    ///< host order
+  uint16_t from_port, to_port;  ///< host order
   uint32_t sequence, acknowledgement;
   uint8_t flags;
 };
@@ -95,7 +100,8 @@ rte_mbuf* make_reset(PipelineState& s, const PacketRef& p, Toward toward, const 
   tcp.acknowledgement.set(r.acknowledgement);
   tcp.data_offset = 5 << 4;
   tcp.flags = r.flags;
-  uint64_t sum = address_sum(r.from) + address_sum(r.to) + pseudo_header_sum(static_cast<uint8_t>(IpProto::kTcp), sizeof tcp) +
+  uint64_t sum = address_sum(r.from) + address_sum(r.to) +
+                 pseudo_header_sum(static_cast<uint8_t>(IpProto::kTcp), sizeof tcp) +
                  checksum_sum(&tcp, sizeof tcp);
   tcp.checksum = std::bit_cast<Be16>(checksum_finish(sum));
   store(ip + ip_bytes, tcp);
@@ -107,17 +113,21 @@ bool is_group(const IpAddress& a) noexcept {
 }
 
 /// Whether the packet went to more than one station, by its IP or its link address.
-bool is_to_group(const PacketRef& p, const Ends& ends) noexcept { return is_group(ends.destination) || (frame_of(p.mbuf)[0] & 1) != 0; }
+bool is_to_group(const PacketRef& p, const Ends& ends) noexcept {
+  return is_group(ends.destination) || (frame_of(p.mbuf)[0] & 1) != 0;
+}
 
-/// The reset that a closed port would send (RFC 9293 §3.10.7.1). A reset is never answered, nor is what went to a group.
+/// The reset that a closed port would send (RFC 9293 §3.10.7.1). A reset is never answered, nor is what went
+/// to a group.
 rte_mbuf* make_refusal(PipelineState& s, const PacketRef& p) noexcept {
   const uint8_t* at = frame_of(p.mbuf) + p.meta->l4;
   auto tcp = load<TcpHeader>(at);
   if ((tcp.flags & kTcpRst) != 0) return nullptr;
   Ends ends = ends_of(p);
   if (is_to_group(p, ends)) return nullptr;
-  uint32_t length = static_cast<uint32_t>(p.meta->l3 + p.meta->ip_bytes - p.meta->l4 - (tcp.data_offset >> 4) * 4) +
-                    ((tcp.flags & kTcpSyn) != 0) + ((tcp.flags & kTcpFin) != 0);
+  uint32_t length =
+      static_cast<uint32_t>(p.meta->l3 + p.meta->ip_bytes - p.meta->l4 - (tcp.data_offset >> 4) * 4) +
+      ((tcp.flags & kTcpSyn) != 0) + ((tcp.flags & kTcpFin) != 0);
   Reset r{ends.destination, ends.source, p.meta->destination_port, p.meta->source_port, 0, 0, kTcpRst};
   if ((tcp.flags & kTcpAck) != 0) {
     r.sequence = tcp.acknowledgement.host();
@@ -130,7 +140,8 @@ rte_mbuf* make_refusal(PipelineState& s, const PacketRef& p) noexcept {
 
 }  // namespace
 
-rte_mbuf* make_icmp_error(PipelineState& s, const PacketRef& p, const IpAddress& from, IcmpError error) noexcept {
+rte_mbuf* make_icmp_error(PipelineState& s, const PacketRef& p, const IpAddress& from,
+                          IcmpError error) noexcept {
   Ends ends = ends_of(p);
   const uint8_t* frame = frame_of(p.mbuf);
   bool nameless = ends.source == IpAddress{} || ends.source == IpAddress::v4(0) || is_group(ends.source);
@@ -154,7 +165,8 @@ rte_mbuf* make_icmp_error(PipelineState& s, const PacketRef& p, const IpAddress&
   std::memcpy(icmp + sizeof(IcmpHeader), frame + p.meta->l3, quote);
   uint64_t sum = checksum_sum(icmp, l4_bytes);
   if (!v4)
-    sum += address_sum(from) + address_sum(ends.source) + pseudo_header_sum(static_cast<uint8_t>(proto), static_cast<uint32_t>(l4_bytes));
+    sum += address_sum(from) + address_sum(ends.source) +
+           pseudo_header_sum(static_cast<uint8_t>(proto), static_cast<uint32_t>(l4_bytes));
   store(icmp + 2, checksum_finish(sum));
   return mbuf;
 }
@@ -176,7 +188,8 @@ rte_mbuf* make_echo_reply(PipelineState& s, const PacketRef& p) noexcept {
   store(icmp + 2, uint16_t{0});
   uint64_t sum = checksum_sum(icmp, l4_bytes);
   if (!v4)
-    sum += address_sum(ends.destination) + address_sum(ends.source) + pseudo_header_sum(static_cast<uint8_t>(proto), static_cast<uint32_t>(l4_bytes));
+    sum += address_sum(ends.destination) + address_sum(ends.source) +
+           pseudo_header_sum(static_cast<uint8_t>(proto), static_cast<uint32_t>(l4_bytes));
   store(icmp + 2, checksum_finish(sum));
   return mbuf;
 }
@@ -187,7 +200,8 @@ void answer_reject(PipelineState& s, const PacketRef& p, IdentityId source, cons
   if (p.meta->proto == IpProto::kTcp) {
     answer = make_refusal(s, p);
   } else {
-    IcmpError error = p.meta->family == 4 ? IcmpError{kIcmpUnreachable, kIcmpAdminProhibited} : IcmpError{kIcmpv6Unreachable, kIcmpv6AdminProhibited};
+    IcmpError error = p.meta->family == 4 ? IcmpError{kIcmpUnreachable, kIcmpAdminProhibited}
+                                          : IcmpError{kIcmpv6Unreachable, kIcmpv6AdminProhibited};
     answer = make_icmp_error(s, p, ends_of(p).destination, error);
   }
   originate(s, answer, PortId{p.meta->in_port});
@@ -198,11 +212,14 @@ void answer_revoked(PipelineState& s, const PacketRef& p, const FlowHot& flow, u
   if (t.window[0] == 0 || t.window[1] == 0) return;  // never answered: there is no connection to end
   Ends ends = ends_of(p);
   auto tcp = load<TcpHeader>(frame_of(p.mbuf) + p.meta->l4);
-  // The sender expects next what its own packet acknowledges; the receiver, what follows the last byte that passed.
+  // The sender expects next what its own packet acknowledges; the receiver, what follows the last byte that
+  // passed.
   uint32_t sender_expects = (tcp.flags & kTcpAck) != 0 ? tcp.acknowledgement.host() : t.end[direction ^ 1];
   uint32_t receiver_expects = t.end[direction];
-  Reset back{ends.destination, ends.source, p.meta->destination_port, p.meta->source_port, sender_expects, receiver_expects, kTcpRst | kTcpAck};
-  Reset on{ends.source, ends.destination, p.meta->source_port, p.meta->destination_port, receiver_expects, sender_expects, kTcpRst | kTcpAck};
+  Reset back{ends.destination, ends.source,      p.meta->destination_port, p.meta->source_port,
+             sender_expects,   receiver_expects, kTcpRst | kTcpAck};
+  Reset on{ends.source,      ends.destination, p.meta->source_port, p.meta->destination_port,
+           receiver_expects, sender_expects,   kTcpRst | kTcpAck};
   originate(s, make_reset(s, p, Toward::kSender, back), PortId{flow.ports[direction]});
   originate(s, make_reset(s, p, Toward::kReceiver, on), PortId{flow.ports[direction ^ 1]});
 }

@@ -32,7 +32,8 @@ const char* check_binding(const Endpoint& e, const ImageView& image, unsigned po
   return nullptr;
 }
 
-const char* check_change(const EndpointChange& change, const ImageView& image, unsigned port_count, bool replaces) {
+const char* check_change(const EndpointChange& change, const ImageView& image, unsigned port_count,
+                         bool replaces) {
   bool put = change.kind == ChangeKind::kPut;
   if (!put && change.kind != ChangeKind::kRemove) return "an unknown kind of change";
   if (!put && replaces) return "a removal in a batch that replaces everything";
@@ -43,13 +44,14 @@ const char* check_change(const EndpointChange& change, const ImageView& image, u
 
 }  // namespace
 
-Expected<void> check_changes(std::span<const EndpointChange> changes, const ImageView& image, unsigned port_count,
-                             bool replaces) {
+Expected<void> check_changes(std::span<const EndpointChange> changes, const ImageView& image,
+                             unsigned port_count, bool replaces) {
   for (size_t i = 0; i < changes.size(); ++i) {
     if (const char* wrong = check_change(changes[i], image, port_count, replaces)) {
       const Endpoint& e = changes[i].endpoint;
-      return fail(ErrorCode::kInvalid, "endpoint change " + std::to_string(i) + " (" + to_string(e.address) + "/" +
-                                           std::to_string(Prefix{e.address, e.bits}.length()) + "): " + wrong);
+      return fail(ErrorCode::kInvalid, "endpoint change " + std::to_string(i) + " (" + to_string(e.address) +
+                                           "/" + std::to_string(Prefix{e.address, e.bits}.length()) +
+                                           "): " + wrong);
     }
   }
   return {};
@@ -61,8 +63,9 @@ Expected<void> check_identities(const EndpointTable& endpoints, const ImageView&
     if (!image.knows(IdentityId{e.identity})) stranger = &e;
   });
   if (!stranger) return {};
-  return fail(ErrorCode::kInvalid, "endpoint " + to_string(Prefix{stranger->address, stranger->bits}) + " has identity " +
-                                       std::to_string(stranger->identity) + ", which the policy image doesn't know");
+  return fail(ErrorCode::kInvalid, "endpoint " + to_string(Prefix{stranger->address, stranger->bits}) +
+                                       " has identity " + std::to_string(stranger->identity) +
+                                       ", which the policy image doesn't know");
 }
 
 }  // namespace bulkhead

@@ -7,9 +7,9 @@
 
 namespace bulkhead {
 
-/// Turns TSC readings into BootTime. The anchor is taken anew every millisecond of TSC time, so that a clock that was slewed and a
-/// machine that slept are noticed within one; in between time is a multiplication. Never goes back.
-/// Thread: its owner.
+/// Turns TSC readings into BootTime. The anchor is taken anew every millisecond of TSC time, so that a clock
+/// that was slewed and a machine that slept are noticed within one; in between time is a multiplication.
+/// Never goes back. Thread: its owner.
 class BootClock {
  public:
   using Source = BootTime (*)();
@@ -37,8 +37,8 @@ class BootClock {
   }
 
   Source source_;
-  uint64_t period_;             ///< TSC ticks between anchors
-  uint64_t scale_;              ///< nanoseconds in a tick, times 2^32; less than a period of ticks times it fits 64 bits
+  uint64_t period_;  ///< TSC ticks between anchors
+  uint64_t scale_;   ///< nanoseconds in a tick, times 2^32; less than a period of ticks times it fits 64 bits
   BootTime anchor_{};
   uint64_t anchor_tsc_ = 0;
   BootTime last_{};

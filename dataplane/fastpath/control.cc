@@ -1,12 +1,12 @@
 #include "dataplane/fastpath/control.h"
 
+#include <poll.h>
+#include <time.h>
+#include <unistd.h>
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <poll.h>
 #include <span>
-#include <time.h>
-#include <unistd.h>
 
 namespace bulkhead {
 
@@ -17,12 +17,14 @@ using std::chrono::microseconds, std::chrono::milliseconds, std::chrono::seconds
 constexpr size_t kMaxGuests = 8;
 constexpr Nanoseconds kHelloPatience = seconds(2);
 constexpr Nanoseconds kListingPatience = seconds(1);
-constexpr Nanoseconds kGracePatience = milliseconds(2);   ///< in one step
-constexpr Nanoseconds kGraceNap = microseconds(20);       ///< a burst takes about as long
+constexpr Nanoseconds kGracePatience = milliseconds(2);  ///< in one step
+constexpr Nanoseconds kGraceNap = microseconds(20);      ///< a burst takes about as long
 constexpr int kSendTimeoutMs = 100;
 constexpr int kMessagesPerStep = 16;
 
-BootTime after(Nanoseconds time) { return BootTime{boot_now().ns + time.count()}; }
+BootTime after(Nanoseconds time) {
+  return BootTime{boot_now().ns + time.count()};
+}
 
 void nap(Nanoseconds time) {
   timespec wanted{0, static_cast<long>(time.count())};
@@ -40,7 +42,8 @@ Expected<std::unique_ptr<ControlServer>> ControlServer::listen(ControlOptions op
                                                                Telemetry& telemetry, FlowLister& flows) {
   auto listener = listen_at(options.socket);
   if (!listener) return std::unexpected(listener.error());
-  if (options.control_plane && lchown(options.socket.c_str(), *options.control_plane, static_cast<gid_t>(-1)) != 0)
+  if (options.control_plane &&
+      lchown(options.socket.c_str(), *options.control_plane, static_cast<gid_t>(-1)) != 0)
     return fail_errno(errno, options.socket + ": give it to user " + std::to_string(*options.control_plane));
   return std::unique_ptr<ControlServer>(
       new ControlServer(std::move(options), std::move(*listener), publisher, telemetry, flows));
@@ -82,7 +85,8 @@ void ControlServer::admit_guests() {
     auto peer = channel.peer();
     if (!peer) continue;
     if (peer->uid != 0 && peer->uid != options_.control_plane) {
-      refuse(channel, 0, {ErrorCode::kPermission, "user " + std::to_string(peer->uid) + " may not control this gateway"});
+      refuse(channel, 0,
+             {ErrorCode::kPermission, "user " + std::to_string(peer->uid) + " may not control this gateway"});
     } else if (guests_.size() == kMaxGuests) {
       refuse(channel, 0, {ErrorCode::kUnavailable, "too many connections that never said Hello; try again"});
     } else {
@@ -108,8 +112,9 @@ bool ControlServer::greet(Guest& guest, const Packet& packet) {
   if (auto hello = decode_message<Hello>(packet.bytes, MessageType::kHello); !hello) {
     refuse(guest.channel, 0, hello.error());
   } else if (plane_) {
-    refuse(guest.channel, 0,
-           {ErrorCode::kExists, "a control plane, pid " + std::to_string(plane_->peer.pid) + ", is attached"});
+    refuse(
+        guest.channel, 0,
+        {ErrorCode::kExists, "a control plane, pid " + std::to_string(plane_->peer.pid) + ", is attached"});
   } else {
     attach(guest);
   }
@@ -148,13 +153,15 @@ void ControlServer::serve_plane() {
     auto packet = plane_->channel.receive(0);
     if (packet && packet->bytes.empty()) return;
     Expected<void> served = packet ? serve(std::move(*packet)) : std::unexpected(packet.error());
-    if (!served && served.error().code == ErrorCode::kInvalid && plane_) refuse(plane_->channel, 0, served.error());
+    if (!served && served.error().code == ErrorCode::kInvalid && plane_)
+      refuse(plane_->channel, 0, served.error());
     keep_if(served);
     finish_publish();
   }
 }
 
-/// Errors: kInvalid for a message that this side can't make sense of; kUnavailable where an answer can't be sent. Either ends the connection.
+/// Errors: kInvalid for a message that this side can't make sense of; kUnavailable where an answer can't be
+/// sent. Either ends the connection.
 Expected<void> ControlServer::serve(Packet packet) {
   auto header = decode_header(packet.bytes);
   if (!header) return std::unexpected(header.error());
@@ -167,7 +174,8 @@ Expected<void> ControlServer::serve(Packet packet) {
       shutdown_requested_ = true;
       return {};
     default:
-      return fail(ErrorCode::kInvalid, "a message of type " + std::to_string(static_cast<uint32_t>(header->type)) +
+      return fail(ErrorCode::kInvalid, "a message of type " +
+                                           std::to_string(static_cast<uint32_t>(header->type)) +
                                            ", which isn't a control plane's to send once it is attached");
   }
 }
@@ -178,8 +186,8 @@ Expected<void> ControlServer::take_publish(Packet packet) {
   if (!message) return std::unexpected(message.error());
   size_t expected_fds = size_t{message->image_bytes != 0} + size_t{message->batch_count != 0};
   if (packet.fds.size() != expected_fds)
-    return fail(ErrorCode::kInvalid, "a Publish with " + std::to_string(packet.fds.size()) + " descriptors instead of " +
-                                         std::to_string(expected_fds));
+    return fail(ErrorCode::kInvalid, "a Publish with " + std::to_string(packet.fds.size()) +
+                                         " descriptors instead of " + std::to_string(expected_fds));
   Update update{.generation = message->generation,
                 .base_image_generation = message->base_image_generation,
                 .image_bytes = message->image_bytes,
@@ -193,7 +201,8 @@ Expected<void> ControlServer::take_publish(Packet packet) {
   return {};
 }
 
-/// Waits a moment for the workers, and acknowledges once they are all there; if they aren't, the next step goes on.
+/// Waits a moment for the workers, and acknowledges once they are all there; if they aren't, the next step
+/// goes on.
 void ControlServer::finish_publish() {
   BootTime deadline = after(kGracePatience);
   while (publisher_.pending()) {
@@ -242,7 +251,8 @@ void ControlServer::finish_listing() {
     records = std::move(*sealed);
   }
   int fd = records.get();
-  keep_if(plane_->channel.send(std::as_bytes(std::span(&page, 1)), std::span(&fd, page.count != 0 ? 1 : 0), kSendTimeoutMs));
+  keep_if(plane_->channel.send(std::as_bytes(std::span(&page, 1)), std::span(&fd, page.count != 0 ? 1 : 0),
+                               kSendTimeoutMs));
 }
 
 void ControlServer::announce_port(PortId port, bool up) {
@@ -270,7 +280,8 @@ void ControlServer::keep_if(const Expected<void>& sent) {
 void ControlServer::count_state() {
   CountersHeader& header = telemetry_.header();
   header.generation.store(publisher_.generation(), std::memory_order_relaxed);
-  header.image_generation.store(publisher_.image() ? publisher_.image()->generation : 0, std::memory_order_relaxed);
+  header.image_generation.store(publisher_.image() ? publisher_.image()->generation : 0,
+                                std::memory_order_relaxed);
   header.endpoints.store(publisher_.endpoints().size(), std::memory_order_relaxed);
 }
 

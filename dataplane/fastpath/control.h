@@ -1,13 +1,15 @@
-// The dataplane's end of the contract: one control plane at a time may attach, publish, list flows and end the gateway.
+// The dataplane's end of the contract: one control plane at a time may attach, publish, list flows and end
+// the gateway.
 //
-// A dataplane whose control plane is gone keeps enforcing what it has; the next one that attaches is told what that is.
+// A dataplane whose control plane is gone keeps enforcing what it has; the next one that attaches is told
+// what that is.
 #pragma once
 
+#include <sys/types.h>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
-#include <sys/types.h>
 #include <vector>
 
 #include "base/clock.h"
@@ -22,10 +24,10 @@
 namespace bulkhead {
 
 struct ControlOptions {
-  std::string socket;                    ///< path
-  std::optional<uid_t> control_plane;    ///< who may attach beside root; becomes the socket file's owner
-  std::string gateway;                   ///< its name, for the Welcome
-  uint64_t max_flows = 0;                ///< likewise
+  std::string socket;                  ///< path
+  std::optional<uid_t> control_plane;  ///< who may attach beside root; becomes the socket file's owner
+  std::string gateway;                 ///< its name, for the Welcome
+  uint64_t max_flows = 0;              ///< likewise
 };
 
 /// Thread: one, the one that publishes.
@@ -33,11 +35,11 @@ class ControlServer {
  public:
   /// Listens. All references must outlive it.
   /// Errors: kExists where another dataplane listens there, kPermission, kSystem.
-  static Expected<std::unique_ptr<ControlServer>> listen(ControlOptions options, Publisher& publisher, Telemetry& telemetry,
-                                                         FlowLister& flows);
+  static Expected<std::unique_ptr<ControlServer>> listen(ControlOptions options, Publisher& publisher,
+                                                         Telemetry& telemetry, FlowLister& flows);
 
-  /// Waits up to `timeout_ms` for something to do, and does it. Takes a few milliseconds more where a publish waits for the workers,
-  /// and as long as it takes to check an image.
+  /// Waits up to `timeout_ms` for something to do, and does it. Takes a few milliseconds more where a publish
+  /// waits for the workers, and as long as it takes to check an image.
   void step(int timeout_ms);
   /// Tells the attached control plane, if any, that a port came or went.
   void announce_port(PortId port, bool up);
@@ -62,7 +64,8 @@ class ControlServer {
     BootTime deadline;
   };
 
-  ControlServer(ControlOptions options, Fd listener, Publisher& publisher, Telemetry& telemetry, FlowLister& flows);
+  ControlServer(ControlOptions options, Fd listener, Publisher& publisher, Telemetry& telemetry,
+                FlowLister& flows);
   void wait(int timeout_ms);
   void admit_guests();
   void greet_guests();

@@ -12,7 +12,8 @@ void DenyLog::note(uint64_t kind_hash, const FlowRecord& record, Ticks now, Even
   kind_hash |= 1;
   Place& place = places_[kind_hash >> 56];
   if (place.kind == kind_hash && !is_due(place.since + kWindow, now)) {
-    uint64_t packets = place.record.packets[0] + record.packets[0], bytes = place.record.bytes[0] + record.bytes[0];
+    uint64_t packets = place.record.packets[0] + record.packets[0],
+             bytes = place.record.bytes[0] + record.bytes[0];
     place.record = record;
     place.record.packets[0] = packets;
     place.record.bytes[0] = bytes;

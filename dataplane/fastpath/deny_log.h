@@ -1,5 +1,5 @@
-// Denied packets as events: the first of its kind at once, repetitions as one event with their count each second, so
-// that a flood of denied packets is neither a flood of events nor lost.
+// Denied packets as events: the first of its kind at once, repetitions as one event with their count each
+// second, so that a flood of denied packets is neither a flood of events nor lost.
 #pragma once
 
 #include <array>
@@ -22,9 +22,9 @@ class DenyLog {
 
  private:
   struct Place {
-    uint64_t kind = 0;          ///< 0: free
-    Ticks since = 0;            ///< of the last event
-    FlowRecord record;          ///< the repetitions since; packets[0] counts them
+    uint64_t kind = 0;  ///< 0: free
+    Ticks since = 0;    ///< of the last event
+    FlowRecord record;  ///< the repetitions since; packets[0] counts them
   };
   void write(Place& place, Ticks now, EventWriter& events) noexcept;
   std::array<Place, 256> places_{};

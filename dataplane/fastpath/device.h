@@ -24,18 +24,20 @@ enum class DeviceKind : uint8_t {
 /// One `device:` of the configuration.
 struct Device {
   DeviceKind kind;
-  std::string argument;   ///< the PCI address, interface, file or devargs; empty for `null`
+  std::string argument;  ///< the PCI address, interface, file or devargs; empty for `null`
 
   /// Whether the kernel has an interface of that name before we open it, and keeps it afterwards.
   bool is_kernel_interface() const { return kind == DeviceKind::kAfXdp || kind == DeviceKind::kAfPacket; }
   bool operator==(const Device&) const = default;
 };
 
-/// Parses "pci:ADDRESS", "af_xdp:IFNAME", "af_packet:IFNAME", "tap:IFNAME", "pcap:FILE", "null" or "dpdk:DEVARGS".
-/// Errors: kInvalid, saying what a device looks like. Commas, which would end DPDK's own arguments, are errors but in DEVARGS.
+/// Parses "pci:ADDRESS", "af_xdp:IFNAME", "af_packet:IFNAME", "tap:IFNAME", "pcap:FILE", "null" or
+/// "dpdk:DEVARGS". Errors: kInvalid, saying what a device looks like. Commas, which would end DPDK's own
+/// arguments, are errors but in DEVARGS.
 Expected<Device> parse_device(std::string_view text);
 
-/// The `-a` for EAL where the device is on the PCI bus ("0000:03:00.0", or with driver arguments after `dpdk:`); nothing elsewhere.
+/// The `-a` for EAL where the device is on the PCI bus ("0000:03:00.0", or with driver arguments after
+/// `dpdk:`); nothing elsewhere.
 std::optional<std::string> pci_allow(const Device& device);
 
 /// Two ports on one device, by index in `ports`.
@@ -46,10 +48,10 @@ Expected<> check_devices(const std::vector<PortSetting>& ports);
 struct OpenOptions {
   PortId port;
   unsigned queues = 1;
-  uint16_t mtu = 1500;          ///< of the IP packet
-  MacAddress mac;               ///< all zero: the driver's choice
-  std::string xdp_object;       ///< af_xdp: the guard's program
-  bool busy_poll = false;       ///< af_xdp: let the driver poll the NIC from the worker
+  uint16_t mtu = 1500;     ///< of the IP packet
+  MacAddress mac;          ///< all zero: the driver's choice
+  std::string xdp_object;  ///< af_xdp: the guard's program
+  bool busy_poll = false;  ///< af_xdp: let the driver poll the NIC from the worker
 };
 
 /// A device's name in DPDK and all of its devargs, name first.

@@ -44,9 +44,11 @@ uint64_t available_memory_bytes() {
   return 0;
 }
 
-/// Whether that many bytes can be promised in 2 MiB pages now. Asking takes a reservation and gives it back, it touches no page.
+/// Whether that many bytes can be promised in 2 MiB pages now. Asking takes a reservation and gives it back,
+/// it touches no page.
 bool hugepages_hold(size_t bytes) {
-  void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT), -1, 0);
+  void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT), -1, 0);
   if (at == MAP_FAILED) return false;
   munmap(at, bytes);
   return true;
@@ -60,7 +62,8 @@ bool reserve_hugepages(size_t bytes) {
   uint64_t free = read_number(pool + "free_hugepages") - read_number(pool + "resv_hugepages");
   uint64_t wanted = (bytes + kHugepageBytes - 1) / kHugepageBytes;
   uint64_t missing = wanted > free ? wanted - free : 1;
-  // The kernel would take the last page of the machine for it, and then ordinary pages couldn't be had either.
+  // The kernel would take the last page of the machine for it, and then ordinary pages couldn't be had
+  // either.
   if (available_memory_bytes() < 2 * missing * kHugepageBytes) return false;
   std::ofstream(pool + "nr_hugepages") << present + missing << std::flush;
   return hugepages_hold(bytes);
@@ -79,8 +82,8 @@ std::string joined(const std::vector<unsigned>& numbers) {
   return text;
 }
 
-std::mutex log_lock;     // DPDK's own threads log as well
-std::string collected;   // by the DpdkLog that is alive
+std::mutex log_lock;    // DPDK's own threads log as well
+std::string collected;  // by the DpdkLog that is alive
 bool collecting = false;
 
 ssize_t write_log(void*, const char* text, size_t bytes) {
@@ -96,7 +99,8 @@ ssize_t write_log(void*, const char* text, size_t bytes) {
 /// DPDK's log goes through us, and nowhere else (its own default is standard error and syslog both).
 void take_over_log() {
   static FILE* stream = [] {
-    FILE* opened = fopencookie(nullptr, "w", {.read = nullptr, .write = write_log, .seek = nullptr, .close = nullptr});
+    FILE* opened =
+        fopencookie(nullptr, "w", {.read = nullptr, .write = write_log, .seek = nullptr, .close = nullptr});
     if (opened != nullptr) setvbuf(opened, nullptr, _IOLBF, 0);
     return opened;
   }();
@@ -122,7 +126,8 @@ Expected<std::string> lcore_map(const std::vector<unsigned>& cores, const std::v
   std::string workers;
   for (size_t i = 0; i < cores.size(); ++i) {
     if (!std::ranges::count(available, cores[i]))
-      return fail(ErrorCode::kInvalid, "cores: this process can't run on CPU " + std::to_string(cores[i]) + "; it has " + joined(available));
+      return fail(ErrorCode::kInvalid, "cores: this process can't run on CPU " + std::to_string(cores[i]) +
+                                           "; it has " + joined(available));
     workers += "," + std::to_string(i + 1) + "@" + std::to_string(cores[i]);
   }
   std::vector<unsigned> rest;
@@ -131,18 +136,24 @@ Expected<std::string> lcore_map(const std::vector<unsigned>& cores, const std::v
   return "0@(" + joined(rest.empty() ? available : rest) + ")" + workers;
 }
 
-Expected<std::vector<std::string>> eal_arguments(const DataplaneSettings& settings, const std::vector<unsigned>& available,
-                                                 bool hugepages) {
+Expected<std::vector<std::string>> eal_arguments(const DataplaneSettings& settings,
+                                                 const std::vector<unsigned>& available, bool hugepages) {
   auto lcores = lcore_map(settings.cores, available);
   if (!lcores) return std::unexpected(lcores.error());
   std::vector<std::string> arguments{
-      "bulkhead-dataplane", "--lcores=" + *lcores, "--main-lcore=0", "--no-telemetry", "--log-level=*:warning",
+      "bulkhead-dataplane",
+      "--lcores=" + *lcores,
+      "--main-lcore=0",
+      "--no-telemetry",
+      "--log-level=*:warning",
       "--file-prefix=" + (settings.file_prefix.empty() ? settings.name : settings.file_prefix),
-      "-m", std::to_string(settings.memory_mib)};
+      "-m",
+      std::to_string(settings.memory_mib)};
   if (hugepages) {
     arguments.push_back("--in-memory");
   } else {
-    arguments.insert(arguments.end(), {"--no-huge", "--no-shconf"});   // --in-memory and --no-huge exclude each other
+    arguments.insert(arguments.end(),
+                     {"--no-huge", "--no-shconf"});  // --in-memory and --no-huge exclude each other
   }
   std::vector<std::string> pci;
   for (const PortSetting& port : settings.ports) {
@@ -164,7 +175,8 @@ Expected<> start_eal(const DataplaneSettings& settings) {
   bool hugepages = reserve_hugepages(size_t{settings.memory_mib} << 20);
   if (!hugepages)
     log_line("warning: no " + std::to_string(settings.memory_mib) +
-             " MiB of hugepages to be had; using ordinary pages, which is slower (sysctl vm.nr_hugepages, or a smaller memory_mib)");
+             " MiB of hugepages to be had; using ordinary pages, which is slower (sysctl vm.nr_hugepages, or "
+             "a smaller memory_mib)");
   auto arguments = eal_arguments(settings, available_cpus(), hugepages);
   if (!arguments) return std::unexpected(arguments.error());
   std::vector<char*> argv;
@@ -173,9 +185,10 @@ Expected<> start_eal(const DataplaneSettings& settings) {
   if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
     std::string words = log.take_last_line();
     return fail(rte_errno == EACCES || rte_errno == EPERM ? ErrorCode::kPermission : ErrorCode::kSystem,
-                std::string("DPDK didn't start: ") + rte_strerror(rte_errno) + (words.empty() ? "" : " (" + words + ")"));
+                std::string("DPDK didn't start: ") + rte_strerror(rte_errno) +
+                    (words.empty() ? "" : " (" + words + ")"));
   }
-  log.take_last_line();   // what it said on the way isn't news
+  log.take_last_line();  // what it said on the way isn't news
   return {};
 }
 

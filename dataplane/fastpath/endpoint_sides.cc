@@ -7,21 +7,26 @@ namespace bulkhead {
 
 namespace {
 
-Prefix prefix_of(const Endpoint& endpoint) { return {endpoint.address, endpoint.bits}; }
+Prefix prefix_of(const Endpoint& endpoint) {
+  return {endpoint.address, endpoint.bits};
+}
 
 /// False where memory ran out, or the endpoint to remove isn't there; the table is unchanged then.
 bool apply(EndpointTable& table, const EndpointChange& change) noexcept {
   const Endpoint& endpoint = change.endpoint;
-  return change.kind == ChangeKind::kRemove ? table.remove(endpoint.address, endpoint.bits) : table.put(endpoint);
+  return change.kind == ChangeKind::kRemove ? table.remove(endpoint.address, endpoint.bits)
+                                            : table.put(endpoint);
 }
 
 std::unexpected<Error> refused(const EndpointChange& change) {
   if (change.kind == ChangeKind::kPut) return fail(ErrorCode::kExhausted, "no memory for another endpoint");
-  return fail(ErrorCode::kNotFound, "endpoint " + to_string(prefix_of(change.endpoint)) + " is to be removed but isn't there");
+  return fail(ErrorCode::kNotFound,
+              "endpoint " + to_string(prefix_of(change.endpoint)) + " is to be removed but isn't there");
 }
 
 std::unexpected<Error> twice(const Endpoint& endpoint) {
-  return fail(ErrorCode::kInvalid, "endpoint " + to_string(prefix_of(endpoint)) + " occurs twice in one batch");
+  return fail(ErrorCode::kInvalid,
+              "endpoint " + to_string(prefix_of(endpoint)) + " occurs twice in one batch");
 }
 
 /// A batch says one thing of each endpoint, so that it means the same in any order.
@@ -29,7 +34,8 @@ Expected<void> check_no_duplicates(std::span<const EndpointChange> changes) {
   EndpointTable seen(changes.size());
   for (const EndpointChange& change : changes) {
     size_t before = seen.size();
-    if (!seen.put(change.endpoint)) return fail(ErrorCode::kExhausted, "no memory to check a batch of endpoints");
+    if (!seen.put(change.endpoint))
+      return fail(ErrorCode::kExhausted, "no memory to check a batch of endpoints");
     if (seen.size() == before) return twice(change.endpoint);
   }
   return {};
@@ -76,7 +82,8 @@ void EndpointSides::settle() noexcept {
   if (!retired_) return;
   bool follows = !pending_.empty();
   for (const EndpointChange& change : pending_)
-    if (!apply(*retired_, change)) follows = false;  // memory: the side is copied anew when the next batch comes
+    if (!apply(*retired_, change))
+      follows = false;  // memory: the side is copied anew when the next batch comes
   if (follows) idle_ = std::move(retired_);
   retired_.reset();
   pending_ = {};

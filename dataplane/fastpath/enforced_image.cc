@@ -15,7 +15,8 @@ static Expected<SharedMemory> make_hits(size_t count) {
   return hits;
 }
 
-Expected<std::unique_ptr<EnforcedImage>> take_image(const Fd& memfd, size_t bytes, uint64_t generation, unsigned workers) {
+Expected<std::unique_ptr<EnforcedImage>> take_image(const Fd& memfd, size_t bytes, uint64_t generation,
+                                                    unsigned workers) {
   auto image = std::make_unique<EnforcedImage>();
   auto memory = private_copy(memfd, bytes);
   if (!memory) return with_context(memory.error(), "policy image");

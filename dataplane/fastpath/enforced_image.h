@@ -14,10 +14,11 @@ namespace bulkhead {
 /// Immutable but for the hits, which workers write.
 struct EnforcedImage {
   Mapping memory;
-  ImageView view;          ///< of `memory`
+  ImageView view;  ///< of `memory`
   uint64_t checksum = 0;
   uint64_t generation = 0;
-  SharedMemory hits;       ///< RuleHits[worker][rule], sealed against writing by readers; none where there are no rules
+  SharedMemory
+      hits;  ///< RuleHits[worker][rule], sealed against writing by readers; none where there are no rules
 
   /// The rule counters that `worker` writes; nullptr where there are no rules.
   RuleHits* hits_of(unsigned worker) const;
@@ -25,6 +26,7 @@ struct EnforcedImage {
 
 /// Copies and checks the image in `memfd`.
 /// Errors: kInvalid (seals, size, or the first thing wrong with the image); kExhausted.
-Expected<std::unique_ptr<EnforcedImage>> take_image(const Fd& memfd, size_t bytes, uint64_t generation, unsigned workers);
+Expected<std::unique_ptr<EnforcedImage>> take_image(const Fd& memfd, size_t bytes, uint64_t generation,
+                                                    unsigned workers);
 
 }  // namespace bulkhead

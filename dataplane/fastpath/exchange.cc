@@ -58,17 +58,21 @@ Expected<std::unique_ptr<Exchange>> Exchange::create(unsigned workers, size_t po
   auto number = [](size_t n) { return std::to_string(n); };
   for (unsigned from = 0; from < workers; ++from)
     for (unsigned to = 0; to < workers; ++to)
-      if (from != to) exchange->hand_off_[size_t{from} * workers + to] = make_ring("hand_off_" + number(from) + "_" + number(to), kHandOffSlots);
+      if (from != to)
+        exchange->hand_off_[size_t{from} * workers + to] =
+            make_ring("hand_off_" + number(from) + "_" + number(to), kHandOffSlots);
   for (size_t port = 0; port < ports; ++port)
     for (unsigned from = 0; from < workers; ++from)
-      exchange->outgoing_[port * workers + from] = make_ring("outgoing_" + number(port) + "_" + number(from), kOutgoingSlots);
+      exchange->outgoing_[port * workers + from] =
+          make_ring("outgoing_" + number(port) + "_" + number(from), kOutgoingSlots);
 
   for (unsigned from = 0; from < workers; ++from)
     for (unsigned to = 0; to < workers; ++to)
       if (from != to && exchange->hand_off(from, to) == nullptr)
         return fail(ErrorCode::kExhausted, "no memory for the rings between workers; raise memory_mib");
   for (rte_ring* ring : exchange->outgoing_)
-    if (ring == nullptr) return fail(ErrorCode::kExhausted, "no memory for the rings between workers; raise memory_mib");
+    if (ring == nullptr)
+      return fail(ErrorCode::kExhausted, "no memory for the rings between workers; raise memory_mib");
   return exchange;
 }
 

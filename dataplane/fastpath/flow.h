@@ -1,7 +1,7 @@
 // A flow: one entry for both directions. What every packet needs stands in one 64-byte line for IPv4 (two for
 // IPv6); the rest in a cold record of 64 bytes beside it.
-// The cold record is touched by a flow's first packet, when it is judged again, by each packet of TCP (its counters; UDP
-// and others count in the hot line, where TCP keeps its windows), and at its end.
+// The cold record is touched by a flow's first packet, when it is judged again, by each packet of TCP (its
+// counters; UDP and others count in the hot line, where TCP keeps its windows), and at its end.
 #pragma once
 
 #include <cstdint>
@@ -14,17 +14,20 @@ namespace bulkhead {
 
 /// Milliseconds since the pipeline's epoch, modulo 2^32; compared by signed difference.
 using Ticks = uint32_t;
-constexpr bool is_due(Ticks deadline, Ticks now) { return static_cast<int32_t>(now - deadline) >= 0; }
+constexpr bool is_due(Ticks deadline, Ticks now) {
+  return static_cast<int32_t>(now - deadline) >= 0;
+}
 /// The farthest that a deadline may be set ahead: a flow is judged again at least this often (12 days).
 inline constexpr Ticks kFarthest = 1u << 30;
 
-/// Both directions' sequence spaces (RFC 9293 §3.4), as Guido van Rooij's "Real Stateful TCP Packet Filtering in IP Filter"
-/// keeps them. [0] is what the initiator sends. 28 bytes.
+/// Both directions' sequence spaces (RFC 9293 §3.4), as Guido van Rooij's "Real Stateful TCP Packet Filtering
+/// in IP Filter" keeps them. [0] is what the initiator sends. 28 bytes.
 struct TcpTrack {
   uint32_t end[2];      ///< the highest sequence number sent, plus one
   uint32_t max_end[2];  ///< the highest that the other side has allowed
   uint32_t acked[2];    ///< the highest that the other side has acknowledged
-  uint16_t window[2];   ///< the largest window that this side has offered, in units of its scale; 0: nothing seen of it yet
+  uint16_t window[2];   ///< the largest window that this side has offered, in units of its scale; 0: nothing
+                        ///< seen of it yet
 };
 
 /// Packets and bytes since they were last added to the cold record, by direction.
@@ -34,28 +37,28 @@ struct FlowCounts {
 };
 
 enum FlowFlag : uint8_t {
-  kFlowInitiatorHigh = 1,    ///< the initiator is the key's high end
-  kFlowResponderUnchecked = 2, ///< the responder's binding wasn't checked since the flow was last judged
+  kFlowInitiatorHigh = 1,       ///< the initiator is the key's high end
+  kFlowResponderUnchecked = 2,  ///< the responder's binding wasn't checked since the flow was last judged
   kFlowFinInitiator = 4,
   kFlowFinResponder = 8,
-  kFlowMacBound = 16,        ///< an end's binding names a MAC: every packet is checked against it
-  kFlowRevoked = 32,         ///< lost its permission while idle; its next packet is answered and ends it
-  kFlowSynAck = 64,          ///< TCP, opening: the responder has answered
+  kFlowMacBound = 16,  ///< an end's binding names a MAC: every packet is checked against it
+  kFlowRevoked = 32,   ///< lost its permission while idle; its next packet is answered and ends it
+  kFlowSynAck = 64,    ///< TCP, opening: the responder has answered
 };
 
 /// What every packet of a flow reads, key excepted. Owner: the worker.
 struct FlowHot {
-  Ticks last;         ///< of the last packet
-  Ticks deadline;     ///< to be judged again from here on
-  uint32_t checked;   ///< low half of the generation that it was last found good under
+  Ticks last;        ///< of the last packet
+  Ticks deadline;    ///< to be judged again from here on
+  uint32_t checked;  ///< low half of the generation that it was last found good under
   union {
     TcpTrack tcp;
     FlowCounts counts;  ///< all but TCP
   };
   FlowState state;
-  uint8_t flags;        ///< FlowFlag
-  uint8_t scales;       ///< TCP window scales: low nibble the initiator's; 15: not offered
-  uint8_t ports[2];     ///< PortId that each direction's packets arrive on; [1] is where the initiator's leave
+  uint8_t flags;     ///< FlowFlag
+  uint8_t scales;    ///< TCP window scales: low nibble the initiator's; 15: not offered
+  uint8_t ports[2];  ///< PortId that each direction's packets arrive on; [1] is where the initiator's leave
   uint8_t reserved[3];
 };
 static_assert(sizeof(FlowHot) == 48);
@@ -72,15 +75,15 @@ static_assert(sizeof(FlowEntry<FlowKey4>) == 64 && sizeof(FlowEntry<FlowKey6>) =
 struct alignas(64) FlowCold {
   uint64_t packets[2];
   uint64_t bytes[2];
-  uint32_t rule;            ///< RuleIndex in the image of the generation that it was judged under
-  uint32_t source, destination;   ///< IdentityId
-  uint32_t next;            ///< in the free list
+  uint32_t rule;                 ///< RuleIndex in the image of the generation that it was judged under
+  uint32_t source, destination;  ///< IdentityId
+  uint32_t next;                 ///< in the free list
   Ticks opened;
-  uint32_t serial;          ///< flows of this worker are numbered
+  uint32_t serial;  ///< flows of this worker are numbered
   Tier tier;
-  uint8_t source_from;      ///< IdentitySource
-  bool log;                 ///< the rule asks for its log
-  DropReason revoked_for;   ///< with kFlowRevoked: why
+  uint8_t source_from;     ///< IdentitySource
+  bool log;                ///< the rule asks for its log
+  DropReason revoked_for;  ///< with kFlowRevoked: why
 };
 static_assert(sizeof(FlowCold) == 64);
 

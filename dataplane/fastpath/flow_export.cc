@@ -27,7 +27,8 @@ std::optional<FlowListing> FlowExport::collect(bool give_up) {
   for (Request& request : requests_) {
     if (!done(request)) continue;
     size_t take = std::min<size_t>(request.count, limit_ - listing.flows.size());
-    listing.flows.insert(listing.flows.end(), request.records.begin(), request.records.begin() + static_cast<ptrdiff_t>(take));
+    listing.flows.insert(listing.flows.end(), request.records.begin(),
+                         request.records.begin() + static_cast<ptrdiff_t>(take));
     listing.total += request.live;
     std::vector<FlowRecord>().swap(request.records);
     request.state.store(Request::kIdle, std::memory_order_relaxed);

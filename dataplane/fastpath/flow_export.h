@@ -1,5 +1,5 @@
-// A list of live flows, taken without stopping anybody: each worker copies its own between bursts, a bounded piece at a time,
-// into memory that the control thread made for it.
+// A list of live flows, taken without stopping anybody: each worker copies its own between bursts, a bounded
+// piece at a time, into memory that the control thread made for it.
 #pragma once
 
 #include <atomic>
@@ -25,7 +25,8 @@ class FlowLister {
   virtual ~FlowLister() = default;
   /// Asks every worker for at most `limit` flows. False where the request before isn't over.
   virtual bool begin(uint64_t limit) = 0;
-  /// The list once all workers have given theirs. `give_up`: what there is now, without the workers that haven't.
+  /// The list once all workers have given theirs. `give_up`: what there is now, without the workers that
+  /// haven't.
   virtual std::optional<FlowListing> collect(bool give_up) = 0;
 };
 
@@ -38,7 +39,8 @@ class FlowExport final : public FlowLister {
 
   /// Goes on with what was asked of this worker, if anything. True: there is more to copy, call again soon.
   /// `Flows` is a Pipeline, or what lists flows like one.
-  /// Thread: that worker, online, between bursts. Cost: one load when nothing was asked; else bounded by kBudget positions of the flow table.
+  /// Thread: that worker, online, between bursts. Cost: one load when nothing was asked; else bounded by
+  /// kBudget positions of the flow table.
   template <class Flows>
   bool serve(unsigned worker, const Flows& flows, const Snapshot* snapshot) noexcept {
     Request& request = requests_[worker];
@@ -54,13 +56,13 @@ class FlowExport final : public FlowLister {
   static constexpr uint32_t kBudget = 2048;  ///< positions of the flow table looked at in one call
 
  private:
-  /// One worker's part. `state` says whose it is: kIdle and kDone the control thread's, kAsked the worker's. Each stores (release) the state that
-  /// hands it to the other, which loads it (acquire).
+  /// One worker's part. `state` says whose it is: kIdle and kDone the control thread's, kAsked the worker's.
+  /// Each stores (release) the state that hands it to the other, which loads it (acquire).
   struct alignas(64) Request {
     enum State : uint32_t { kIdle, kAsked, kDone };
     std::atomic<uint32_t> state{kIdle};
     uint32_t cursor = 0;
-    std::vector<FlowRecord> records;   ///< sized by the control thread
+    std::vector<FlowRecord> records;  ///< sized by the control thread
     size_t count = 0;
     uint64_t live = 0;
   };

@@ -1,5 +1,5 @@
-// Two hashes of a flow key. One is secret and finds the flow in its table; the other is the one that NICs compute, and
-// names the worker that owns the flow.
+// Two hashes of a flow key. One is secret and finds the flow in its table; the other is the one that NICs
+// compute, and names the worker that owns the flow.
 #pragma once
 
 #include <immintrin.h>
@@ -25,7 +25,9 @@ inline __m128i mix(__m128i state, __m128i seed) noexcept {
   state = _mm_aesenc_si128(state, seed);
   return _mm_aesenc_si128(state, seed);
 }
-inline __m128i seed_of(const HashSeed& seed) noexcept { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(seed.words)); }
+inline __m128i seed_of(const HashSeed& seed) noexcept {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(seed.words));
+}
 }  // namespace hash_detail
 
 /// The table's hash: three AES rounds over the key, keyed by the seed.
@@ -44,12 +46,13 @@ inline uint64_t flow_hash(const FlowKey6& key, const HashSeed& seed) noexcept {
   return static_cast<uint64_t>(_mm_cvtsi128_si64(x));
 }
 
-/// The RSS key under which Toeplitz is symmetric: 16 bits, repeated (Woo and Park 2012, "Scalable TCP session monitoring with symmetric RSS").
+/// The RSS key under which Toeplitz is symmetric: 16 bits, repeated (Woo and Park 2012, "Scalable TCP session
+/// monitoring with symmetric RSS").
 inline constexpr uint16_t kSymmetricRssKey = 0x6d5a;
 
 namespace hash_detail {
-/// Toeplitz of one 16-bit word under that key. Since the key repeats every 16 bits, all words of the input see the same
-/// key bits, so the hash of the whole tuple is that of the exclusive or of its words.
+/// Toeplitz of one 16-bit word under that key. Since the key repeats every 16 bits, all words of the input
+/// see the same key bits, so the hash of the whole tuple is that of the exclusive or of its words.
 constexpr uint32_t toeplitz_word(uint16_t word) {
   uint32_t window = uint32_t{kSymmetricRssKey} << 16 | kSymmetricRssKey, result = 0;
   for (int bit = 15; bit >= 0; --bit) {
@@ -85,16 +88,20 @@ inline uint16_t fold_ports(uint16_t low, uint16_t high, IpProto proto) noexcept 
 /// The 32-bit RSS hash that a NIC with the symmetric key gives the flow's packets, both directions.
 inline uint32_t rss_hash(const FlowKey4& key) noexcept {
   uint16_t words = hash_detail::fold(uint64_t{key.low_address} ^ key.high_address);
-  return hash_detail::toeplitz_of_fold(words ^ hash_detail::fold_ports(key.low_port, key.high_port, key.proto));
+  return hash_detail::toeplitz_of_fold(words ^
+                                       hash_detail::fold_ports(key.low_port, key.high_port, key.proto));
 }
 inline uint32_t rss_hash(const FlowKey6& key) noexcept {
   uint64_t words[4];
   std::memcpy(words, key.low_address, 32);
   uint16_t folded = hash_detail::fold(words[0] ^ words[1] ^ words[2] ^ words[3]);
-  return hash_detail::toeplitz_of_fold(folded ^ hash_detail::fold_ports(key.low_port, key.high_port, key.proto));
+  return hash_detail::toeplitz_of_fold(folded ^
+                                       hash_detail::fold_ports(key.low_port, key.high_port, key.proto));
 }
 
 /// The worker that owns flows of that hash: as a redirection table of 128 entries filled in turn gives it.
-inline unsigned owner_of(uint32_t rss, unsigned workers) noexcept { return (rss & 127) % workers; }
+inline unsigned owner_of(uint32_t rss, unsigned workers) noexcept {
+  return (rss & 127) % workers;
+}
 
 }  // namespace bulkhead

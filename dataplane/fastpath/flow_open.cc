@@ -41,8 +41,8 @@ void show_decision(const PacketRef& p, const Evaluation& e) noexcept {
 }
 
 /// A record of a packet that has no flow.
-FlowRecord packet_record(PipelineState& s, const PacketRef& p, const IpAddress& source, const IpAddress& destination, const Evaluation& e,
-                         const Moment& m) noexcept {
+FlowRecord packet_record(PipelineState& s, const PacketRef& p, const IpAddress& source,
+                         const IpAddress& destination, const Evaluation& e, const Moment& m) noexcept {
   FlowRecord r{};
   r.time_boot_ns = r.opened_boot_ns = m.now.ns;
   r.until_boot_ns = INT64_MAX;
@@ -70,7 +70,8 @@ FlowRecord packet_record(PipelineState& s, const PacketRef& p, const IpAddress& 
   return r;
 }
 
-void note_audit(PipelineState& s, const PacketRef& p, const FlowAddresses& a, const Evaluation& e, const Moment& m) noexcept {
+void note_audit(PipelineState& s, const PacketRef& p, const FlowAddresses& a, const Evaluation& e,
+                const Moment& m) noexcept {
   if (e.decision.audit_rule == kRuleNone) return;
   FlowRecord r = packet_record(s, p, a.initiator, a.responder, e, m);
   r.kind = EventKind::kAudit;
@@ -82,7 +83,8 @@ void note_audit(PipelineState& s, const PacketRef& p, const FlowAddresses& a, co
 }
 
 /// What a judged flow keeps of its evaluation.
-void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const Evaluation& e, const Moment& m) noexcept {
+void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const Evaluation& e,
+                   const Moment& m) noexcept {
   hot.checked = m.generation;
   hot.deadline = deadline_ticks(s, e.decision.next_change, m);
   hot.flags |= kFlowResponderUnchecked;
@@ -100,7 +102,8 @@ void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const E
 DropReason check_room(PipelineState& s, IpProto proto) noexcept {
   if (s.flows4.size() + s.flows6.size() >= s.parts.max_flows) return DropReason::k_flow_table_full;
   uint64_t share = s.parts.settings->half_open_total / s.parts.worker_count;
-  if (proto == IpProto::kTcp && read(s.counters().flows_tcp_opening) >= std::max<uint64_t>(share, 1)) return DropReason::k_half_open_limit;
+  if (proto == IpProto::kTcp && read(s.counters().flows_tcp_opening) >= std::max<uint64_t>(share, 1))
+    return DropReason::k_half_open_limit;
   return DropReason::kNone;
 }
 
@@ -108,7 +111,8 @@ DropReason check_room(PipelineState& s, IpProto proto) noexcept {
 
 DropReason reason_of(const Decision& decision) noexcept {
   if (decision.verdict == Verdict::kDeny) return decision.reason;
-  if (decision.verdict == Verdict::kAsk) return DropReason::k_ask_timeout;  // nobody to ask: no answer ever comes
+  if (decision.verdict == Verdict::kAsk)
+    return DropReason::k_ask_timeout;  // nobody to ask: no answer ever comes
   if (decision.mtls == MtlsMode::kRelay) return DropReason::k_relay_unavailable;
   if (decision.mtls == MtlsMode::kEndToEnd) return DropReason::k_mtls_required;
   return DropReason::kNone;
@@ -117,17 +121,19 @@ DropReason reason_of(const Decision& decision) noexcept {
 Ticks deadline_ticks(const PipelineState& s, BootTime next_change, const Moment& m) noexcept {
   int64_t ahead_ns = next_change.ns - m.now.ns;
   if (ahead_ns >= int64_t{kFarthest} * 1'000'000) return m.ticks + kFarthest;
-  return s.ticks_of(next_change);  // rounded down: within its last millisecond a flow is judged packet by packet
+  return s.ticks_of(
+      next_change);  // rounded down: within its last millisecond a flow is judged packet by packet
 }
 
-void note_denied(PipelineState& s, const PacketRef& p, const IpAddress& source, const IpAddress& destination, const Evaluation& e, DropReason reason,
-                 const Moment& m) noexcept {
+void note_denied(PipelineState& s, const PacketRef& p, const IpAddress& source, const IpAddress& destination,
+                 const Evaluation& e, DropReason reason, const Moment& m) noexcept {
   FlowRecord r = packet_record(s, p, source, destination, e, m);
   r.kind = EventKind::kDeny;
   r.reason = reason;
   r.verdict = static_cast<uint8_t>(e.decision.verdict == Verdict::kAsk ? Verdict::kAsk : Verdict::kDeny);
-  uint64_t kind = (uint64_t{shard_of(source)} << 48 | uint64_t{shard_of(destination)} << 32 | p.meta->service) ^
-                  uint64_t{static_cast<uint8_t>(reason)} << 24;
+  uint64_t kind =
+      (uint64_t{shard_of(source)} << 48 | uint64_t{shard_of(destination)} << 32 | p.meta->service) ^
+      uint64_t { static_cast<uint8_t>(reason) } << 24;
   s.denies.note(kind * 0x9e3779b97f4a7c15, r, m.ticks, s.parts.events);
 }
 
@@ -136,21 +142,25 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
   FlowAddresses a = addresses_of(key, p.meta->source_is_high);
   if (p.verdict != nullptr) p.verdict->flow = FlowRelation::kNone;
   if (p.meta->opening != Opening::kMay) {
-    drop(s, p, p.meta->opening == Opening::kTcpNot ? DropReason::k_tcp_no_state : DropReason::k_icmp_unrelated);
+    drop(s, p,
+         p.meta->opening == Opening::kTcpNot ? DropReason::k_tcp_no_state : DropReason::k_icmp_unrelated);
     return;
   }
   const PortView& port = s.port(p.meta->in_port);
   Origin origin{a.initiator, port.id, p.meta->vlan, {}};
   std::memcpy(origin.mac.bytes.data(), frame_of(p.mbuf) + 6, 6);
-  Evaluation e = evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, a.responder, ServiceKey{p.meta->service}, m.now);
+  Evaluation e = evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, a.responder,
+                          ServiceKey{p.meta->service}, m.now);
   DropReason reason = may_originate(port, a.initiator) ? reason_of(e.decision) : DropReason::k_spoofed_source;
   show_decision(p, e);
   count_hits(s, e.decision, m);
   note_audit(s, p, a, e, m);
   if (reason != DropReason::kNone) {
     note_denied(s, p, a.initiator, a.responder, e, reason, m);
-    bool implicit = e.decision.rule == kRuleNone && reason != DropReason::k_spoofed_source && reason != DropReason::k_contained;
-    bool answers = reason != DropReason::k_spoofed_source && (e.decision.reject || (implicit && s.parts.settings->reject_implicit_deny));
+    bool implicit = e.decision.rule == kRuleNone && reason != DropReason::k_spoofed_source &&
+                    reason != DropReason::k_contained;
+    bool answers = reason != DropReason::k_spoofed_source &&
+                   (e.decision.reject || (implicit && s.parts.settings->reject_implicit_deny));
     if (answers) {
       answer_reject(s, p, e.source.identity, m);
       if (p.verdict != nullptr) p.verdict->fate = Fate::kReject;
@@ -214,7 +224,8 @@ DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, c
   FlowCold& cold = table.cold(slot);
   const EndpointTable& endpoints = *m.snapshot->endpoints;
   const PortView& port = s.port(entry.hot.ports[0]);
-  // There is no packet to read a MAC from: the binding's own stands in, and keep_decision() has every packet checked against it.
+  // There is no packet to read a MAC from: the binding's own stands in, and keep_decision() has every packet
+  // checked against it.
   const Endpoint* binding = endpoints.find(a.initiator);
   uint16_t vlan = s.route_mode() ? uint16_t{0} : static_cast<uint16_t>(entry.key.zone & 0x0fff);
   Origin origin{a.initiator, port.id, vlan, binding != nullptr ? binding->mac : MacAddress{}};
@@ -233,7 +244,9 @@ DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, c
 
 template void open_flow(PipelineState&, const PacketRef&, const FlowKey4&, const Moment&) noexcept;
 template void open_flow(PipelineState&, const PacketRef&, const FlowKey6&, const Moment&) noexcept;
-template DropReason judge_flow<FlowKey4>(PipelineState&, uint32_t, const FlowAddresses&, const Moment&) noexcept;
-template DropReason judge_flow<FlowKey6>(PipelineState&, uint32_t, const FlowAddresses&, const Moment&) noexcept;
+template DropReason judge_flow<FlowKey4>(PipelineState&, uint32_t, const FlowAddresses&,
+                                         const Moment&) noexcept;
+template DropReason judge_flow<FlowKey6>(PipelineState&, uint32_t, const FlowAddresses&,
+                                         const Moment&) noexcept;
 
 }  // namespace bulkhead

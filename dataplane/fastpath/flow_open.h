@@ -5,11 +5,13 @@
 
 namespace bulkhead {
 
-/// A packet without a flow: judged, and either dropped (with an answer, where policy says so) or sent on with a new flow.
+/// A packet without a flow: judged, and either dropped (with an answer, where policy says so) or sent on with
+/// a new flow.
 template <class Key>
 void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept;
 
-/// Judges a live flow anew, endpoints and policy. Updates the flow and returns kNone, or returns why it may not go on.
+/// Judges a live flow anew, endpoints and policy. Updates the flow and returns kNone, or returns why it may
+/// not go on.
 template <class Key>
 DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, const Moment& m) noexcept;
 
@@ -20,7 +22,7 @@ DropReason reason_of(const Decision& decision) noexcept;
 Ticks deadline_ticks(const PipelineState& s, BootTime next_change, const Moment& m) noexcept;
 
 /// A denied packet's event, and its rule's hits.
-void note_denied(PipelineState& s, const PacketRef& p, const IpAddress& source, const IpAddress& destination, const Evaluation& e, DropReason reason,
-                 const Moment& m) noexcept;
+void note_denied(PipelineState& s, const PacketRef& p, const IpAddress& source, const IpAddress& destination,
+                 const Evaluation& e, DropReason reason, const Moment& m) noexcept;
 
 }  // namespace bulkhead

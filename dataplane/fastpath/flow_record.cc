@@ -7,10 +7,16 @@
 namespace bulkhead {
 namespace {
 
-uint16_t host16(uint16_t raw) noexcept { return std::bit_cast<Be16>(raw).host(); }
+uint16_t host16(uint16_t raw) noexcept {
+  return std::bit_cast<Be16>(raw).host();
+}
 
-IpAddress address(uint32_t raw) noexcept { return IpAddress::v4(std::bit_cast<Be32>(raw).host()); }
-IpAddress address(const uint8_t (&raw)[16]) noexcept { return IpAddress::v6(raw); }
+IpAddress address(uint32_t raw) noexcept {
+  return IpAddress::v4(std::bit_cast<Be32>(raw).host());
+}
+IpAddress address(const uint8_t (&raw)[16]) noexcept {
+  return IpAddress::v6(raw);
+}
 
 }  // namespace
 
@@ -23,7 +29,8 @@ FlowAddresses addresses_of(const Key& key, bool initiator_high) noexcept {
     return initiator_high ? FlowAddresses{high, low, id, 0} : FlowAddresses{low, high, id, 0};
   }
   uint16_t low_port = host16(key.low_port), high_port = host16(key.high_port);
-  return initiator_high ? FlowAddresses{high, low, high_port, low_port} : FlowAddresses{low, high, low_port, high_port};
+  return initiator_high ? FlowAddresses{high, low, high_port, low_port}
+                        : FlowAddresses{low, high, low_port, high_port};
 }
 
 Counter& gauge_of(WorkerCounters& c, FlowState state) noexcept {

@@ -29,13 +29,15 @@ void forward(PipelineState& s, const PacketRef& p, uint8_t out, const Moment& m)
 }
 
 template <class Key>
-void count_packet(FlowTable<Key>& table, uint32_t slot, bool tcp, unsigned direction, uint32_t bytes) noexcept {
+void count_packet(FlowTable<Key>& table, uint32_t slot, bool tcp, unsigned direction,
+                  uint32_t bytes) noexcept {
   FlowHot& hot = table.entry(slot).hot;
   FlowCounts& counts = hot.counts;
   if (!tcp) [[likely]] {
     ++counts.packets[direction];
     counts.bytes[direction] += bytes;
-    if (((counts.bytes[direction] | counts.packets[direction]) & 0x80000000) == 0) [[likely]] return;
+    if (((counts.bytes[direction] | counts.packets[direction]) & 0x80000000) == 0) [[likely]]
+      return;
     FlowCold& cold = table.cold(slot);
     cold.packets[direction] += counts.packets[direction];
     cold.bytes[direction] += counts.bytes[direction];
@@ -48,8 +50,10 @@ void count_packet(FlowTable<Key>& table, uint32_t slot, bool tcp, unsigned direc
 }
 
 template <class Key>
-void show_flow(const PacketRef& p, const FlowTable<Key>& table, uint32_t slot, FlowRelation relation) noexcept {
-  if (p.verdict == nullptr) [[likely]] return;
+void show_flow(const PacketRef& p, const FlowTable<Key>& table, uint32_t slot,
+               FlowRelation relation) noexcept {
+  if (p.verdict == nullptr) [[likely]]
+    return;
   const FlowCold& cold = table.cold(slot);
   p.verdict->flow = relation;
   p.verdict->rule = RuleIndex{cold.rule};
@@ -60,7 +64,8 @@ void show_flow(const PacketRef& p, const FlowTable<Key>& table, uint32_t slot, F
 }
 
 /// A packet's source as its binding has it; spoofed where binding or port say otherwise.
-bool is_spoofed(PipelineState& s, const PacketRef& p, const IpAddress& source, const Moment& m, bool& mac_bound) noexcept {
+bool is_spoofed(PipelineState& s, const PacketRef& p, const IpAddress& source, const Moment& m,
+                bool& mac_bound) noexcept {
   const PortView& port = s.port(p.meta->in_port);
   if (!may_originate(port, source)) return true;
   Origin origin{source, port.id, p.meta->vlan, {}};
@@ -70,10 +75,12 @@ bool is_spoofed(PipelineState& s, const PacketRef& p, const IpAddress& source, c
   return end.spoofed;
 }
 
-/// Everything that isn't the common case of a packet of a live flow: idle too long, revoked, stale, its sender not checked yet or
-/// bound to a MAC. kNone: it goes on. `ended`: the flow is gone, and the packet may open another.
+/// Everything that isn't the common case of a packet of a live flow: idle too long, revoked, stale, its
+/// sender not checked yet or bound to a MAC. kNone: it goes on. `ended`: the flow is gone, and the packet may
+/// open another.
 template <class Key>
-DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction, const Moment& m, bool& ended) noexcept {
+DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction, const Moment& m,
+                   bool& ended) noexcept {
   auto& table = s.table<Key>();
   FlowHot& hot = table.entry(slot).hot;
   if (m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)]) {
@@ -89,7 +96,8 @@ DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned
     reason = rejudge<Key>(s, slot, m);
   }
   if (reason != DropReason::kNone) {
-    if (hot.state <= FlowState::kClosing && s.parts.settings->reset_on_revoke) answer_revoked(s, p, hot, direction);
+    if (hot.state <= FlowState::kClosing && s.parts.settings->reset_on_revoke)
+      answer_revoked(s, p, hot, direction);
     if (p.verdict != nullptr) show_flow(p, table, slot, FlowRelation::kEstablished);
     if (revoked)
       forget_flow<Key>(s, slot);
@@ -100,7 +108,8 @@ DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned
   if ((hot.flags & kFlowMacBound) != 0 || (direction == 1 && (hot.flags & kFlowResponderUnchecked) != 0)) {
     FlowAddresses a = addresses_of(table.entry(slot).key, (hot.flags & kFlowInitiatorHigh) != 0);
     bool mac_bound = false;
-    if (is_spoofed(s, p, direction == 0 ? a.initiator : a.responder, m, mac_bound)) return DropReason::k_spoofed_source;
+    if (is_spoofed(s, p, direction == 0 ? a.initiator : a.responder, m, mac_bound))
+      return DropReason::k_spoofed_source;
     if (mac_bound) hot.flags |= kFlowMacBound;
     if (direction == 1) hot.flags &= static_cast<uint8_t>(~kFlowResponderUnchecked);
   }
@@ -109,8 +118,8 @@ DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned
 
 /// What tracking said of a TCP segment beyond "it passes". True: the packet has met its end.
 template <class Key>
-bool settle_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction, FlowState before, TcpResult result,
-                const Moment& m) noexcept {
+bool settle_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,
+                FlowState before, TcpResult result, const Moment& m) noexcept {
   auto& table = s.table<Key>();
   FlowHot& hot = table.entry(slot).hot;
   switch (result.step) {
@@ -155,7 +164,8 @@ void step_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
     drop(s, p, DropReason::k_spoofed_source);
     return;
   }
-  uint8_t slow_flags = direction == 0 ? kFlowMacBound | kFlowRevoked : kFlowMacBound | kFlowRevoked | kFlowResponderUnchecked;
+  uint8_t slow_flags =
+      direction == 0 ? kFlowMacBound | kFlowRevoked : kFlowMacBound | kFlowRevoked | kFlowResponderUnchecked;
   bool slow = hot.checked != m.generation || is_due(hot.deadline, m.ticks) || (hot.flags & slow_flags) != 0 ||
               m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)];
   if (slow) [[unlikely]] {
@@ -277,11 +287,11 @@ bool may_originate(const PortView& port, const IpAddress& source) noexcept {
   return false;
 }
 
-#define BULKHEAD_FOR(Key)                                                                                     \
-  template void step_flow(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept;              \
-  template void step_icmp_error(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept;        \
-  template void end_idle<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                              \
-  template DropReason rejudge<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                         \
+#define BULKHEAD_FOR(Key)                                                                              \
+  template void step_flow(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept;       \
+  template void step_icmp_error(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept; \
+  template void end_idle<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                       \
+  template DropReason rejudge<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                  \
   template void end_flow<Key>(PipelineState&, uint32_t, EndCause, DropReason, const Moment&) noexcept;
 BULKHEAD_FOR(FlowKey4)
 BULKHEAD_FOR(FlowKey6)

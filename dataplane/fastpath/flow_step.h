@@ -14,12 +14,14 @@ void step_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
 template <class Key>
 void step_icmp_error(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept;
 
-/// Whether what a live flow was allowed by still holds: moved generation or deadline, then its endpoints' shards, then policy itself. Brings the flow
-/// up to date, or says why it is no longer allowed (it is still there then). Looks at no packet.
+/// Whether what a live flow was allowed by still holds: moved generation or deadline, then its endpoints'
+/// shards, then policy itself. Brings the flow up to date, or says why it is no longer allowed (it is still
+/// there then). Looks at no packet.
 template <class Key>
 DropReason rejudge(PipelineState& s, uint32_t slot, const Moment& m) noexcept;
 
-/// Takes a flow out, counts it, and writes its event: revoked where `reason` isn't kNone, else closed for `cause`.
+/// Takes a flow out, counts it, and writes its event: revoked where `reason` isn't kNone, else closed for
+/// `cause`.
 template <class Key>
 void end_flow(PipelineState& s, uint32_t slot, EndCause cause, DropReason reason, const Moment& m) noexcept;
 

@@ -1,8 +1,9 @@
 // The flow table of one worker and one address family.
 //
-// Buckets of one cache line hold eight 16-bit tags, compared by one instruction, and the slots of their entries. A key has two
-// buckets; an insert takes the first while that is roomy, else the emptier of the two, and moves nobody, so its cost is bounded. `spilled`
-// says how many keys of a bucket live in their second one: while it is 0, a miss costs one line.
+// Buckets of one cache line hold eight 16-bit tags, compared by one instruction, and the slots of their
+// entries. A key has two buckets; an insert takes the first while that is roomy, else the emptier of the two,
+// and moves nobody, so its cost is bounded. `spilled` says how many keys of a bucket live in their second
+// one: while it is 0, a miss costs one line.
 #pragma once
 
 #include <immintrin.h>
@@ -23,7 +24,7 @@ namespace bulkhead {
 inline constexpr uint32_t kNoSlot = 0xffffffff;
 
 struct alignas(64) FlowBucket {
-  uint16_t tags[8];    ///< 0: free
+  uint16_t tags[8];  ///< 0: free
   uint32_t slots[8];
   uint16_t spilled;
 };
@@ -50,7 +51,8 @@ class FlowTable {
   /// Room for `capacity` flows. False: memory ran out.
   bool create(uint32_t capacity, const HashSeed& seed) {
     uint64_t buckets = 8;
-    while (buckets * 5 < capacity) buckets *= 2;  // at most five eighths full: both buckets of a key are then next to never full
+    while (buckets * 5 < capacity)
+      buckets *= 2;  // at most five eighths full: both buckets of a key are then next to never full
     mask_ = static_cast<uint32_t>(buckets - 1);
     capacity_ = capacity;
     seed_ = seed;
@@ -140,10 +142,12 @@ class FlowTable {
   /// Two bits for each way whose tag is `tag`.
   static uint32_t match_tags(const FlowBucket& bucket, uint16_t tag) noexcept {
     __m128i tags = _mm_load_si128(reinterpret_cast<const __m128i*>(bucket.tags));
-    return static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi16(tags, _mm_set1_epi16(static_cast<int16_t>(tag)))));
+    return static_cast<uint32_t>(
+        _mm_movemask_epi8(_mm_cmpeq_epi16(tags, _mm_set1_epi16(static_cast<int16_t>(tag)))));
   }
   static bool same(const FlowKey4& a, const FlowKey4& b) noexcept {
-    __m128i x = _mm_load_si128(reinterpret_cast<const __m128i*>(&a)), y = _mm_load_si128(reinterpret_cast<const __m128i*>(&b));
+    __m128i x = _mm_load_si128(reinterpret_cast<const __m128i*>(&a)),
+            y = _mm_load_si128(reinterpret_cast<const __m128i*>(&b));
     return _mm_movemask_epi8(_mm_cmpeq_epi8(x, y)) == 0xffff;
   }
   static bool same(const FlowKey6& a, const FlowKey6& b) noexcept { return a == b; }
@@ -178,7 +182,7 @@ class FlowTable {
   RteArray<FlowCold> cold_;
   HashSeed seed_{};
   uint32_t mask_ = 0, capacity_ = 0, size_ = 0;
-  uint32_t free_ = 0;    ///< slot + 1; 0: none
+  uint32_t free_ = 0;  ///< slot + 1; 0: none
   uint32_t fresh_ = 0;
 };
 

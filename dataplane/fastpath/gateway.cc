@@ -18,12 +18,14 @@
 namespace bulkhead {
 namespace {
 
-constexpr unsigned kPoolCache = 256;              // buffers that each worker keeps for itself
+constexpr unsigned kPoolCache = 256;  // buffers that each worker keeps for itself
 constexpr auto kWatchPeriod = std::chrono::milliseconds(100);
 constexpr auto kRetryPeriod = std::chrono::seconds(1);
 constexpr auto kGraceLimit = std::chrono::seconds(1);
 
-BootTime operator+(BootTime t, std::chrono::nanoseconds d) { return BootTime{t.ns + d.count()}; }
+BootTime operator+(BootTime t, std::chrono::nanoseconds d) {
+  return BootTime{t.ns + d.count()};
+}
 
 /// Room for the largest frame behind DPDK's headroom and, on af_xdp ports, the kernel's.
 uint16_t room_for(const DataplaneSettings& settings) {
@@ -37,33 +39,41 @@ uint16_t room_for(const DataplaneSettings& settings) {
 }  // namespace
 
 Expected<BufferPlan> plan_buffers(const DataplaneSettings& settings, uint32_t queues) {
-  // A queue can have its receive and transmit rings full, and with af_xdp a fill and a completion ring of 2,048 each beside them.
+  // A queue can have its receive and transmit rings full, and with af_xdp a fill and a completion ring of
+  // 2,048 each beside them.
   constexpr uint32_t kBesideRings = 4096, kElsewhere = 8192;
   uint16_t room = room_for(settings);
   uint64_t buffer_bytes = room + sizeof(rte_mbuf) + 64;
   uint64_t limit = uint64_t{settings.memory_mib} << 20;
   uint64_t least = 0;
   for (uint16_t descriptors : {2048, 1024, 512}) {
-    uint64_t buffers = uint64_t{queues} * (kBesideRings + 2u * descriptors) + kElsewhere + settings.cores.size() * 2 * kPoolCache;
+    uint64_t buffers = uint64_t{queues} * (kBesideRings + 2u * descriptors) + kElsewhere +
+                       settings.cores.size() * 2 * kPoolCache;
     least = buffers * buffer_bytes * 2;
     if (least <= limit) return BufferPlan{static_cast<uint32_t>(buffers), descriptors, room};
   }
-  return fail(ErrorCode::kExhausted, "memory_mib: " + std::to_string(settings.memory_mib) + " is too little for the " + std::to_string(queues) +
-                                         " queues of these ports; it takes at least " + std::to_string((least >> 20) + 1));
+  return fail(ErrorCode::kExhausted, "memory_mib: " + std::to_string(settings.memory_mib) +
+                                         " is too little for the " + std::to_string(queues) +
+                                         " queues of these ports; it takes at least " +
+                                         std::to_string((least >> 20) + 1));
 }
 
-Expected<std::unique_ptr<Gateway>> Gateway::create(const DataplaneSettings& settings, ControlOptions control) {
+Expected<std::unique_ptr<Gateway>> Gateway::create(const DataplaneSettings& settings,
+                                                   ControlOptions control) {
   std::unique_ptr<Gateway> gateway(new Gateway(settings));
   if (auto made = gateway->make_ports(); !made) return std::unexpected(made.error());
-  auto telemetry = Telemetry::create(gateway->worker_count(), static_cast<unsigned>(settings.ports.size()), rte_get_tsc_hz());
+  auto telemetry = Telemetry::create(gateway->worker_count(), static_cast<unsigned>(settings.ports.size()),
+                                     rte_get_tsc_hz());
   if (!telemetry) return std::unexpected(telemetry.error());
   gateway->telemetry_ = std::move(*telemetry);
   gateway->quiescence_ = Quiescence::create(gateway->worker_count());
   if (!gateway->quiescence_) return fail(ErrorCode::kExhausted, "no memory for the workers' quiescence");
-  gateway->publisher_ = std::make_unique<Publisher>(gateway->published_, *gateway->quiescence_, gateway->worker_count(),
-                                                    static_cast<unsigned>(settings.ports.size()));
+  gateway->publisher_ =
+      std::make_unique<Publisher>(gateway->published_, *gateway->quiescence_, gateway->worker_count(),
+                                  static_cast<unsigned>(settings.ports.size()));
   // Before a port is touched: another gateway on the same socket owns them.
-  auto server = ControlServer::listen(std::move(control), *gateway->publisher_, *gateway->telemetry_, gateway->flow_export_);
+  auto server = ControlServer::listen(std::move(control), *gateway->publisher_, *gateway->telemetry_,
+                                      gateway->flow_export_);
   if (!server) return std::unexpected(server.error());
   gateway->control_ = std::move(*server);
   if (auto opened = gateway->open_ports(); !opened) return std::unexpected(opened.error());
@@ -76,7 +86,8 @@ Expected<> Gateway::make_ports() {
   uint32_t queues = 0;
   for (size_t i = 0; i < settings_.ports.size(); ++i) {
     const PortSetting& setting = settings_.ports[i];
-    ports_.push_back(std::make_unique<Port>(setting, *parse_device(setting.device), PortId{static_cast<uint8_t>(i)}, worker_count()));
+    ports_.push_back(std::make_unique<Port>(setting, *parse_device(setting.device),
+                                            PortId{static_cast<uint8_t>(i)}, worker_count()));
     auto wanted = ports_.back()->wanted_queues();
     if (!wanted) return with_context(wanted.error(), "port '" + setting.name + "' (" + setting.device + ")");
     queues += *wanted;
@@ -89,9 +100,11 @@ Expected<> Gateway::make_ports() {
 }
 
 Expected<> Gateway::open_ports() {
-  pool_ = rte_pktmbuf_pool_create("packets", buffers_.buffers, kPoolCache, 0, buffers_.room_bytes, SOCKET_ID_ANY);
+  pool_ =
+      rte_pktmbuf_pool_create("packets", buffers_.buffers, kPoolCache, 0, buffers_.room_bytes, SOCKET_ID_ANY);
   if (pool_ == nullptr)
-    return fail(ErrorCode::kExhausted, "no memory for " + std::to_string(buffers_.buffers) + " packet buffers; raise memory_mib or vm.nr_hugepages");
+    return fail(ErrorCode::kExhausted, "no memory for " + std::to_string(buffers_.buffers) +
+                                           " packet buffers; raise memory_mib or vm.nr_hugepages");
   std::vector<MacAddress> macs;
   port_of_device_.assign(RTE_MAX_ETHPORTS, kPortNone.value);
   for (const auto& port : ports_) {
@@ -112,16 +125,35 @@ Expected<> Gateway::make_workers() {
   if (getrandom(seed, sizeof seed, 0) != sizeof seed) return fail_errno(errno, "a random seed");
   BootTime epoch = boot_now();
   for (unsigned worker = 0; worker < worker_count(); ++worker) {
-    PipelineParts parts{.settings = &settings_, .ports = views_, .port_of_device = port_of_device_, .worker = worker,
-                        .worker_count = worker_count(), .pool = pool_, .counters = &telemetry_->worker(worker),
-                        .events = telemetry_->events(worker), .neighbours = neighbours_.get(), .hand_off = exchange_->hand_off_from(worker),
-                        .max_flows = std::max(1u, settings_.max_flows / worker_count()), .hash_seed = {seed[0], seed[1]}, .epoch = epoch,
-                        .parse_flags = 0, .keep_verdicts = false};
+    PipelineParts parts{.settings = &settings_,
+                        .ports = views_,
+                        .port_of_device = port_of_device_,
+                        .worker = worker,
+                        .worker_count = worker_count(),
+                        .pool = pool_,
+                        .counters = &telemetry_->worker(worker),
+                        .events = telemetry_->events(worker),
+                        .neighbours = neighbours_.get(),
+                        .hand_off = exchange_->hand_off_from(worker),
+                        .max_flows = std::max(1u, settings_.max_flows / worker_count()),
+                        .hash_seed = {seed[0], seed[1]},
+                        .epoch = epoch,
+                        .parse_flags = 0,
+                        .keep_verdicts = false};
     auto pipeline = Pipeline::create(parts);
-    if (!pipeline) return fail(ErrorCode::kExhausted, "no memory for " + std::to_string(parts.max_flows) + " flows; lower max_flows or raise memory_mib");
-    workers_.push_back(std::make_unique<Worker>(WorkerParts{
-        .number = worker, .ports = ports_, .pipeline = pipeline.get(), .counters = parts.counters, .exchange = exchange_.get(),
-        .published = &published_, .quiescence = quiescence_.get(), .flow_export = &flow_export_, .stop = &stop_workers_, .tsc_hz = rte_get_tsc_hz()}));
+    if (!pipeline)
+      return fail(ErrorCode::kExhausted, "no memory for " + std::to_string(parts.max_flows) +
+                                             " flows; lower max_flows or raise memory_mib");
+    workers_.push_back(std::make_unique<Worker>(WorkerParts{.number = worker,
+                                                            .ports = ports_,
+                                                            .pipeline = pipeline.get(),
+                                                            .counters = parts.counters,
+                                                            .exchange = exchange_.get(),
+                                                            .published = &published_,
+                                                            .quiescence = quiescence_.get(),
+                                                            .flow_export = &flow_export_,
+                                                            .stop = &stop_workers_,
+                                                            .tsc_hz = rte_get_tsc_hz()}));
     pipelines_.push_back(std::move(pipeline));
   }
   return {};
@@ -134,7 +166,7 @@ bool Gateway::may_reopen() const {
 static int run_worker(void* worker) {
   if (auto dropped = drop_all_privileges(); !dropped) {
     log_line("error: " + dropped.error().message);
-    std::exit(1);   // the guards stay, nothing passes
+    std::exit(1);  // the guards stay, nothing passes
   }
   static_cast<Worker*>(worker)->run();
   return 0;
@@ -175,10 +207,11 @@ void Gateway::watch_port(Port& port) {
   tell_change(port);
   if (there) return;
   if (port.is_open()) {
-    if (!wait_for_workers()) return;   // a worker may still be in the driver: the next watch tries again
+    if (!wait_for_workers()) return;  // a worker may still be in the driver: the next watch tries again
     RaisedPrivileges raised;
     port.close();
-    log_line("port '" + port.name() + "': its interface is gone; what goes there is dropped (link_down) until it is back");
+    log_line("port '" + port.name() +
+             "': its interface is gone; what goes there is dropped (link_down) until it is back");
   } else if (boot_now() >= watches_[port.id().value].next_try && port.present()) {
     reopen(port);
   }
@@ -209,7 +242,8 @@ void Gateway::reopen(Port& port) {
   watch.next_try = boot_now() + kRetryPeriod;
   RaisedPrivileges raised;
   auto opened = port.open(pool_, buffers_.descriptors);
-  if (!opened && !watch.failure_told) log_line("warning: can't open it again, trying on: " + opened.error().message);
+  if (!opened && !watch.failure_told)
+    log_line("warning: can't open it again, trying on: " + opened.error().message);
   watch.failure_told = !opened;
 }
 
@@ -221,7 +255,8 @@ void Gateway::stop() {
   RaisedPrivileges raised;
   for (const auto& port : ports_) {
     port->close();
-    if (auto removed = port->remove_guard(); !removed) log_line("warning: port '" + port->name() + "': " + removed.error().message);
+    if (auto removed = port->remove_guard(); !removed)
+      log_line("warning: port '" + port->name() + "': " + removed.error().message);
   }
 }
 

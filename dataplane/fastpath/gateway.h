@@ -1,4 +1,5 @@
-// The running gateway: everything that main wires together once DPDK has started, in the order in which it is made.
+// The running gateway: everything that main wires together once DPDK has started, in the order in which it is
+// made.
 #pragma once
 
 #include <rte_mempool.h>
@@ -29,7 +30,7 @@ namespace bulkhead {
 struct BufferPlan {
   uint32_t buffers;
   uint16_t descriptors;
-  uint16_t room_bytes;   ///< of one buffer, headroom included
+  uint16_t room_bytes;  ///< of one buffer, headroom included
 };
 /// `queues`: of all ports together. Errors: kExhausted, saying how much memory it takes.
 Expected<BufferPlan> plan_buffers(const DataplaneSettings& settings, uint32_t queues);
@@ -52,12 +53,13 @@ class Gateway {
   void stop();
 
  private:
-  explicit Gateway(const DataplaneSettings& settings) : settings_(settings), flow_export_(static_cast<unsigned>(settings.cores.size())) {}
+  explicit Gateway(const DataplaneSettings& settings)
+      : settings_(settings), flow_export_(static_cast<unsigned>(settings.cores.size())) {}
   /// What was last seen and said of a port.
   struct PortWatch {
     bool announced_up = false;
-    bool failure_told = false;   ///< of opening it again
-    BootTime next_try{};         ///< when a device that went away is looked for again
+    bool failure_told = false;  ///< of opening it again
+    BootTime next_try{};        ///< when a device that went away is looked for again
   };
   Expected<> make_ports();
   Expected<> open_ports();
@@ -78,11 +80,11 @@ class Gateway {
   std::vector<std::unique_ptr<Port>> ports_;
   std::vector<PortView> views_;
   std::vector<uint8_t> port_of_device_;
-  std::vector<PortWatch> watches_;            ///< by port
+  std::vector<PortWatch> watches_;  ///< by port
   std::optional<Telemetry> telemetry_;
   std::unique_ptr<Quiescence> quiescence_;
   std::unique_ptr<Exchange> exchange_;
-  std::unique_ptr<NeighbourTable> neighbours_;   ///< route mode only
+  std::unique_ptr<NeighbourTable> neighbours_;  ///< route mode only
   std::vector<std::unique_ptr<Pipeline>> pipelines_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Publisher> publisher_;

@@ -9,15 +9,19 @@
 namespace bulkhead {
 namespace {
 
-/// Whether somebody on this port, with this MAC, may speak for `address`: the port's sources and the binding agree.
-bool may_speak_for(PipelineState& s, const PacketRef& p, const IpAddress& address, const MacAddress& mac, const Moment& m) noexcept {
+/// Whether somebody on this port, with this MAC, may speak for `address`: the port's sources and the binding
+/// agree.
+bool may_speak_for(PipelineState& s, const PacketRef& p, const IpAddress& address, const MacAddress& mac,
+                   const Moment& m) noexcept {
   const PortView& port = s.port(p.meta->in_port);
   bool link_local = address.bytes[0] == 0xfe && (address.bytes[1] & 0xc0) == 0x80;
   if (!link_local && !may_originate(port, address)) return false;
   return !classify_source(*m.snapshot->endpoints, Origin{address, port.id, p.meta->vlan, mac}).spoofed;
 }
 
-MacAddress sender_mac(const PacketRef& p) noexcept { return load<MacAddress>(frame_of(p.mbuf) + 6); }
+MacAddress sender_mac(const PacketRef& p) noexcept {
+  return load<MacAddress>(frame_of(p.mbuf) + 6);
+}
 
 /// What the checks need of a neighbour discovery message.
 struct NdMessage {
@@ -26,8 +30,10 @@ struct NdMessage {
   std::span<const uint8_t> options;
 };
 
-/// Walks the options; false where one has length 0 or passes the end. `link_layer`: that option's address, if it is there.
-bool read_options(std::span<const uint8_t> options, uint8_t wanted, MacAddress& link_layer, bool& found) noexcept {
+/// Walks the options; false where one has length 0 or passes the end. `link_layer`: that option's address, if
+/// it is there.
+bool read_options(std::span<const uint8_t> options, uint8_t wanted, MacAddress& link_layer,
+                  bool& found) noexcept {
   while (!options.empty()) {
     size_t bytes = options.size() < 2 ? 0 : size_t{options[1]} * 8;
     if (bytes == 0 || bytes > options.size()) return false;
@@ -40,23 +46,28 @@ bool read_options(std::span<const uint8_t> options, uint8_t wanted, MacAddress& 
   return true;
 }
 
-bool is_multicast(const IpAddress& a) noexcept { return a.bytes[0] == 0xff; }
+bool is_multicast(const IpAddress& a) noexcept {
+  return a.bytes[0] == 0xff;
+}
 
 /// RFC 4861 §7.1.1: what a node must check of a solicitation.
 bool solicitation_holds(PipelineState& s, const PacketRef& p, const NdMessage& nd, const Moment& m) noexcept {
   MacAddress link_layer;
   bool named = false;
-  if (is_multicast(nd.target) || !read_options(nd.options, kNdOptionSourceLinkLayer, link_layer, named)) return false;
+  if (is_multicast(nd.target) || !read_options(nd.options, kNdOptionSourceLinkLayer, link_layer, named))
+    return false;
   if (nd.source == IpAddress{}) return is_multicast(nd.destination) && !named;  // duplicate address detection
   if (named && link_layer != sender_mac(p)) return false;
   return may_speak_for(s, p, nd.source, sender_mac(p), m);
 }
 
 /// RFC 4861 §7.1.2, and nobody advertises what isn't his.
-bool advertisement_holds(PipelineState& s, const PacketRef& p, const NdMessage& nd, const Moment& m) noexcept {
+bool advertisement_holds(PipelineState& s, const PacketRef& p, const NdMessage& nd,
+                         const Moment& m) noexcept {
   MacAddress link_layer = sender_mac(p);
   bool named = false;
-  if (is_multicast(nd.target) || !read_options(nd.options, kNdOptionTargetLinkLayer, link_layer, named)) return false;
+  if (is_multicast(nd.target) || !read_options(nd.options, kNdOptionTargetLinkLayer, link_layer, named))
+    return false;
   auto* frame = frame_of(p.mbuf) + p.meta->l4;
   bool solicited = (load<NeighbourMessage>(frame).flags.host() & kNdFlagSolicited) != 0;
   if (is_multicast(nd.destination) && solicited) return false;
@@ -70,12 +81,16 @@ DropReason inspect_arp(PipelineState& s, const PacketRef& p, const Moment& m) no
   const uint8_t* frame = frame_of(p.mbuf);
   if (rte_pktmbuf_data_len(p.mbuf) < p.meta->l3 + sizeof(ArpHeader)) return kBad;
   auto arp = load<ArpHeader>(frame + p.meta->l3);
-  bool ethernet_ipv4 = arp.hardware_type.host() == kArpHardwareEthernet && arp.protocol_type.host() == static_cast<uint16_t>(EtherType::kIpv4) &&
+  bool ethernet_ipv4 = arp.hardware_type.host() == kArpHardwareEthernet &&
+                       arp.protocol_type.host() == static_cast<uint16_t>(EtherType::kIpv4) &&
                        arp.hardware_length == 6 && arp.protocol_length == 4;
-  if (!ethernet_ipv4 || (arp.operation.host() != kArpRequest && arp.operation.host() != kArpReply)) return kBad;
-  if (arp.sender_mac != sender_mac(p) || arp.sender_mac.is_multicast() || arp.sender_mac.is_zero()) return kBad;
+  if (!ethernet_ipv4 || (arp.operation.host() != kArpRequest && arp.operation.host() != kArpReply))
+    return kBad;
+  if (arp.sender_mac != sender_mac(p) || arp.sender_mac.is_multicast() || arp.sender_mac.is_zero())
+    return kBad;
   uint32_t sender = arp.sender_ip.host();
-  if (sender == 0) return arp.operation.host() == kArpRequest ? DropReason::kNone : kBad;  // a probe (RFC 5227 §2.1.1)
+  if (sender == 0)
+    return arp.operation.host() == kArpRequest ? DropReason::kNone : kBad;  // a probe (RFC 5227 §2.1.1)
   uint8_t first = static_cast<uint8_t>(sender >> 24);
   if (first == 0 || first == 127 || first >= 224) return kBad;
   return may_speak_for(s, p, IpAddress::v4(sender), arp.sender_mac, m) ? DropReason::kNone : kBad;
@@ -89,7 +104,8 @@ DropReason inspect_neighbour(PipelineState& s, const PacketRef& p, const Moment&
   const uint8_t* at = frame + p.meta->l4;
   if (ip.hop_limit != kNdHopLimit || at[1] != 0) return kBad;
   NdMessage nd{at[0], IpAddress::v6(ip.source), IpAddress::v6(ip.destination), {}, {}};
-  if (nd.type == kIcmpv6RouterAdvertisement) return s.port(p.meta->in_port).attached ? DropReason::k_ra_forbidden : DropReason::kNone;
+  if (nd.type == kIcmpv6RouterAdvertisement)
+    return s.port(p.meta->in_port).attached ? DropReason::k_ra_forbidden : DropReason::kNone;
   if (nd.type == kIcmpv6RouterSolicitation) {
     MacAddress link_layer;
     bool named = false;
@@ -100,7 +116,8 @@ DropReason inspect_neighbour(PipelineState& s, const PacketRef& p, const Moment&
   if (bytes < sizeof(NeighbourMessage)) return kBad;
   nd.target = IpAddress::v6(at + 8);
   nd.options = {at + sizeof(NeighbourMessage), bytes - sizeof(NeighbourMessage)};
-  bool holds = nd.type == kIcmpv6NeighbourSolicitation ? solicitation_holds(s, p, nd, m) : advertisement_holds(s, p, nd, m);
+  bool holds = nd.type == kIcmpv6NeighbourSolicitation ? solicitation_holds(s, p, nd, m)
+                                                       : advertisement_holds(s, p, nd, m);
   return holds ? DropReason::kNone : kBad;
 }
 

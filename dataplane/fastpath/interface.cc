@@ -22,7 +22,9 @@ static std::optional<ifreq> request_for(const std::string& name) {
   return request;
 }
 
-static Fd any_socket() { return Fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)); }
+static Fd any_socket() {
+  return Fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+}
 
 InterfaceState interface_state(const std::string& name) {
   auto request = request_for(name);
@@ -42,7 +44,8 @@ Expected<> bring_up(const std::string& name) {
   if (!fd || ioctl(fd.get(), SIOCGIFFLAGS, &*request) != 0) return fail_errno(errno, "interface " + name);
   if ((request->ifr_flags & IFF_UP) != 0) return {};
   request->ifr_flags |= IFF_UP;
-  if (ioctl(fd.get(), SIOCSIFFLAGS, &*request) != 0) return fail_errno(errno, "setting interface " + name + " up");
+  if (ioctl(fd.get(), SIOCSIFFLAGS, &*request) != 0)
+    return fail_errno(errno, "setting interface " + name + " up");
   return {};
 }
 

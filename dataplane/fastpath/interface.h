@@ -9,9 +9,9 @@
 namespace bulkhead {
 
 struct InterfaceState {
-  unsigned index = 0;     ///< 0: there is no such interface
-  bool up = false;        ///< administratively
-  bool running = false;   ///< up, and with a carrier
+  unsigned index = 0;    ///< 0: there is no such interface
+  bool up = false;       ///< administratively
+  bool running = false;  ///< up, and with a carrier
 };
 
 /// What the interface is now. Needs no capability; three system calls.
@@ -23,13 +23,14 @@ Expected<> bring_up(const std::string& name);
 
 /// Queues in use, as `ethtool -l` shows them.
 struct InterfaceQueues {
-  unsigned combined = 0;   ///< that receive and transmit
-  unsigned receive = 0;    ///< that only receive (veth counts its queues so)
+  unsigned combined = 0;  ///< that receive and transmit
+  unsigned receive = 0;   ///< that only receive (veth counts its queues so)
 };
 /// All zero where the driver doesn't tell: then there is one.
 InterfaceQueues interface_queues(const std::string& name);
 
-/// Whether it is a piece of hardware (or looks like one to this machine), not a virtual interface of the kernel's.
+/// Whether it is a piece of hardware (or looks like one to this machine), not a virtual interface of the
+/// kernel's.
 bool is_hardware(const std::string& name);
 
 }  // namespace bulkhead

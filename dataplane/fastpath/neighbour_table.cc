@@ -17,7 +17,9 @@ Neighbour unpack(uint64_t bits, Ticks confirmed) noexcept {
   return n;
 }
 
-uint8_t port_of(uint64_t bits) noexcept { return static_cast<uint8_t>(bits >> 8); }
+uint8_t port_of(uint64_t bits) noexcept {
+  return static_cast<uint8_t>(bits >> 8);
+}
 
 }  // namespace
 
@@ -28,7 +30,8 @@ size_t NeighbourTable::home_of(PortId port, const IpAddress& address) noexcept {
   return (x ^ x >> 32) * 0x9e3779b97f4a7c15 >> 50;
 }
 
-std::optional<Neighbour> NeighbourTable::find(PortId port, const IpAddress& address, Ticks now) const noexcept {
+std::optional<Neighbour> NeighbourTable::find(PortId port, const IpAddress& address,
+                                              Ticks now) const noexcept {
   uint64_t words[2];
   words_of(address, words);
   size_t home = home_of(port, address);
@@ -36,12 +39,14 @@ std::optional<Neighbour> NeighbourTable::find(PortId port, const IpAddress& addr
     const Place& place = places_[(home + i) % kPlaces];
     uint32_t before = place.sequence.load(std::memory_order_acquire);
     if (before == 0) return std::nullopt;  // never written: nor is anything behind it
-    uint64_t first = place.address[0].load(std::memory_order_relaxed), second = place.address[1].load(std::memory_order_relaxed);
+    uint64_t first = place.address[0].load(std::memory_order_relaxed),
+             second = place.address[1].load(std::memory_order_relaxed);
     uint64_t bits = place.mac_port.load(std::memory_order_relaxed);
     Ticks confirmed = place.confirmed.load(std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_acquire);
     bool torn = (before & 1) != 0 || place.sequence.load(std::memory_order_relaxed) != before;
-    if (torn || first != words[0] || second != words[1] || port_of(bits) != port.value) continue;  // a torn read is a miss: the packet waits
+    if (torn || first != words[0] || second != words[1] || port_of(bits) != port.value)
+      continue;  // a torn read is a miss: the packet waits
     Neighbour n = unpack(bits, confirmed);
     if (!n.fixed && is_due(confirmed + kForgotten, now)) return std::nullopt;
     return n;
@@ -49,7 +54,8 @@ std::optional<Neighbour> NeighbourTable::find(PortId port, const IpAddress& addr
   return std::nullopt;
 }
 
-bool NeighbourTable::learn(PortId port, const IpAddress& address, const MacAddress& mac, Ticks now, bool fixed) noexcept {
+bool NeighbourTable::learn(PortId port, const IpAddress& address, const MacAddress& mac, Ticks now,
+                           bool fixed) noexcept {
   uint64_t words[2];
   words_of(address, words);
   size_t home = home_of(port, address);
@@ -57,10 +63,12 @@ bool NeighbourTable::learn(PortId port, const IpAddress& address, const MacAddre
   for (size_t i = 0; i < kProbes; ++i) {
     Place& place = places_[(home + i) % kPlaces];
     uint64_t bits = place.mac_port.load(std::memory_order_relaxed);
-    bool same = place.address[0].load(std::memory_order_relaxed) == words[0] && place.address[1].load(std::memory_order_relaxed) == words[1] &&
-                port_of(bits) == port.value && (bits & kInUse) != 0;
-    bool stale = (bits & kInUse) == 0 ||
-                 ((bits & kFixed) == 0 && is_due(place.confirmed.load(std::memory_order_relaxed) + kForgotten, now));
+    bool same = place.address[0].load(std::memory_order_relaxed) == words[0] &&
+                place.address[1].load(std::memory_order_relaxed) == words[1] && port_of(bits) == port.value &&
+                (bits & kInUse) != 0;
+    bool stale =
+        (bits & kInUse) == 0 ||
+        ((bits & kFixed) == 0 && is_due(place.confirmed.load(std::memory_order_relaxed) + kForgotten, now));
     if (same) {
       if ((bits & kFixed) != 0 && !fixed) return true;  // what the configuration says stands
       chosen = &place;
@@ -71,7 +79,8 @@ bool NeighbourTable::learn(PortId port, const IpAddress& address, const MacAddre
   }
   if (chosen == nullptr) return false;
   uint32_t before = chosen->sequence.load(std::memory_order_relaxed);
-  if ((before & 1) != 0 || !chosen->sequence.compare_exchange_strong(before, before + 1, std::memory_order_acquire))
+  if ((before & 1) != 0 ||
+      !chosen->sequence.compare_exchange_strong(before, before + 1, std::memory_order_acquire))
     return false;  // another worker writes it at this moment: its answer serves as well, or the next one will
   std::atomic_thread_fence(std::memory_order_release);
   chosen->address[0].store(words[0], std::memory_order_relaxed);

@@ -11,19 +11,19 @@
 
 namespace bulkhead {
 
-/// Added to `leg` of ICMP's keys where the query's sender is the high end: each end's queries are a flow of their own, so that
-/// one of them never passes as the answer to the other end's of the same id.
+/// Added to `leg` of ICMP's keys where the query's sender is the high end: each end's queries are a flow of
+/// their own, so that one of them never passes as the answer to the other end's of the same id.
 inline constexpr uint8_t kLegQueryFromHigh = 2;
 
-/// 5-tuple, zone and leg of an IPv4 flow, the same in both directions: the end with the smaller (address, port) comes
-/// first. Addresses and ports as they stand in the packet. ICMP: both directions carry the query's id as `low_port`
-/// and its type << 8 | code as `high_port`. 16 bytes, compared at once.
+/// 5-tuple, zone and leg of an IPv4 flow, the same in both directions: the end with the smaller (address,
+/// port) comes first. Addresses and ports as they stand in the packet. ICMP: both directions carry the
+/// query's id as `low_port` and its type << 8 | code as `high_port`. 16 bytes, compared at once.
 struct alignas(16) FlowKey4 {
   uint32_t low_address, high_address;
   uint16_t low_port, high_port;
-  uint16_t zone;   ///< wire mode: wire << 12 | VLAN; route mode: 0
+  uint16_t zone;  ///< wire mode: wire << 12 | VLAN; route mode: 0
   IpProto proto;
-  uint8_t leg;     ///< 0: outside; 1: the relay's side; ICMP: kLegQueryFromHigh
+  uint8_t leg;  ///< 0: outside; 1: the relay's side; ICMP: kLegQueryFromHigh
   bool operator==(const FlowKey4&) const = default;
 };
 static_assert(sizeof(FlowKey4) == 16);
@@ -46,36 +46,37 @@ struct PacketKey {
 };
 
 enum class PacketKind : uint8_t {
-  kFlow,        ///< belongs to a flow by its own key
-  kIcmpError,   ///< belongs to the flow of the packet that it quotes; the key is that one's
+  kFlow,       ///< belongs to a flow by its own key
+  kIcmpError,  ///< belongs to the flow of the packet that it quotes; the key is that one's
   kArp,
-  kNeighbour,   ///< ICMPv6 133-136
+  kNeighbour,  ///< ICMPv6 133-136
 };
 
 /// How a packet may begin a flow.
 enum class Opening : uint8_t {
-  kMay,        ///< UDP, an ICMP query, a TCP SYN, other protocols
-  kTcpNot,     ///< TCP that isn't a bare SYN
-  kIcmpNot,    ///< an ICMP reply
+  kMay,      ///< UDP, an ICMP query, a TCP SYN, other protocols
+  kTcpNot,   ///< TCP that isn't a bare SYN
+  kIcmpNot,  ///< an ICMP reply
 };
 
 struct PacketMeta {
-  uint64_t hash;            ///< flow_hash of the key
-  uint32_t service;         ///< ServiceKey, as the packet's own sender asks; 0: none
-  uint16_t l3, l4;          ///< offsets of the headers in the frame
-  uint16_t ip_bytes;        ///< of the IP packet, headers included; frame bytes after it are padding
-  uint16_t vlan;            ///< 0: untagged
+  uint64_t hash;      ///< flow_hash of the key
+  uint32_t service;   ///< ServiceKey, as the packet's own sender asks; 0: none
+  uint16_t l3, l4;    ///< offsets of the headers in the frame
+  uint16_t ip_bytes;  ///< of the IP packet, headers included; frame bytes after it are padding
+  uint16_t vlan;      ///< 0: untagged
   uint16_t source_port, destination_port;  ///< host order; ICMP: id and 0
   IpProto proto;
-  uint8_t family;           ///< 4, 6; 0: not IP
+  uint8_t family;  ///< 4, 6; 0: not IP
   uint8_t tcp_flags;
-  uint8_t in_port;          ///< PortId
+  uint8_t in_port;  ///< PortId
   PacketKind kind;
   Opening opening;
-  DropReason reason;        ///< kNone: goes on
-  uint8_t source_is_high;   ///< 1: the packet's source is the key's high end; for kIcmpError: the quoted packet's source is
+  DropReason reason;       ///< kNone: goes on
+  uint8_t source_is_high;  ///< 1: the packet's source is the key's high end; for kIcmpError: the quoted
+                           ///< packet's source is
   uint8_t icmp_type;
-  uint8_t fragment;         ///< 1: a fragment (IPv6 atomic ones excepted)
+  uint8_t fragment;  ///< 1: a fragment (IPv6 atomic ones excepted)
   uint8_t reserved[2];
 };
 static_assert(sizeof(PacketMeta) == 40);

@@ -31,7 +31,8 @@ bool is_dhcp_request(const Ipv4Header& ip, std::span<const uint8_t> l4) noexcept
   return udp.source_port.host() == 68 && udp.destination_port.host() == 67;
 }
 
-/// RFC 7126: source routes, record route and timestamps are refused, as is an option list that doesn't add up.
+/// RFC 7126: source routes, record route and timestamps are refused, as is an option list that doesn't add
+/// up.
 DropReason check_options(std::span<const uint8_t> options) noexcept {
   while (!options.empty()) {
     uint8_t type = options[0];
@@ -43,7 +44,8 @@ DropReason check_options(std::span<const uint8_t> options) noexcept {
     if (type == kIpv4OptionLooseRoute || type == kIpv4OptionStrictRoute || type == kIpv4OptionRecordRoute ||
         type == kIpv4OptionTimestamp)
       return DropReason::k_ip_options;
-    if (options.size() < 2 || options[1] < 2 || options[1] > options.size()) return DropReason::k_ip_malformed;
+    if (options.size() < 2 || options[1] < 2 || options[1] > options.size())
+      return DropReason::k_ip_malformed;
     options = options.subspan(options[1]);
   }
   return DropReason::kNone;
@@ -53,23 +55,29 @@ DropReason check_fragment(const Ipv4Header& ip, size_t payload) noexcept {
   uint16_t field = ip.fragment.host();
   size_t offset = (field & kIpv4OffsetMask) * 8u;
   bool more = (field & kIpv4MoreFragments) != 0;
-  if (payload == 0 || (more && payload % 8 != 0) || offset + payload > 65535 - 20) return DropReason::k_fragment_invalid;
-  if (offset == 0 && payload < min_l4_bytes(ip.proto)) return DropReason::k_fragment_tiny;   // RFC 1858 §3
-  if (offset == 8 && ip.proto == IpProto::kTcp) return DropReason::k_fragment_tiny;          // RFC 3128
+  if (payload == 0 || (more && payload % 8 != 0) || offset + payload > 65535 - 20)
+    return DropReason::k_fragment_invalid;
+  if (offset == 0 && payload < min_l4_bytes(ip.proto)) return DropReason::k_fragment_tiny;  // RFC 1858 §3
+  if (offset == 8 && ip.proto == IpProto::kTcp) return DropReason::k_fragment_tiny;         // RFC 3128
   return DropReason::k_fragment_limit;  // fragments aren't tracked in this version
 }
 
-DropReason parse_ipv4(std::span<const uint8_t> frame, uint8_t parse_flags, PacketMeta& meta, FlowKey4& key) noexcept {
-  if (frame.size() < meta.l3 + sizeof(Ipv4Header)) [[unlikely]] return DropReason::k_frame_truncated;
+DropReason parse_ipv4(std::span<const uint8_t> frame, uint8_t parse_flags, PacketMeta& meta,
+                      FlowKey4& key) noexcept {
+  if (frame.size() < meta.l3 + sizeof(Ipv4Header)) [[unlikely]]
+    return DropReason::k_frame_truncated;
   const uint8_t* at = frame.data() + meta.l3;
   auto ip = load<Ipv4Header>(at);
   size_t header = (ip.version_ihl & 0xfu) * 4, total = ip.total_length.host();
-  if (ip.version_ihl >> 4 != 4 || header < kIpv4MinIhl * 4 || total < header || meta.l3 + total > frame.size()) [[unlikely]]
+  if (ip.version_ihl >> 4 != 4 || header < kIpv4MinIhl * 4 || total < header ||
+      meta.l3 + total > frame.size()) [[unlikely]]
     return DropReason::k_ip_malformed;
   if (!(parse_flags & kSkipIpChecksum) && !checksum_holds(checksum_sum(at, header))) [[unlikely]]
     return DropReason::k_ip_checksum;
   if (header > sizeof(Ipv4Header)) [[unlikely]]
-    if (auto bad = check_options({at + sizeof(Ipv4Header), header - sizeof(Ipv4Header)}); bad != DropReason::kNone) return bad;
+    if (auto bad = check_options({at + sizeof(Ipv4Header), header - sizeof(Ipv4Header)});
+        bad != DropReason::kNone)
+      return bad;
 
   std::span<const uint8_t> l4{at + header, total - header};
   meta.family = 4;
@@ -88,7 +96,8 @@ DropReason parse_ipv4(std::span<const uint8_t> frame, uint8_t parse_flags, Packe
   uint64_t pseudo = checksum_sum(at + 12, 8);
   PortPair ports{};
   auto reason = parse_l4(l4, pseudo, parse_flags, meta, ports);
-  if (reason != DropReason::kNone) [[unlikely]] return reason;
+  if (reason != DropReason::kNone) [[unlikely]]
+    return reason;
   if (meta.kind == PacketKind::kIcmpError) return parse_quoted_ipv4(l4, meta, key);
   uint32_t source = ip.source.raw(), destination = ip.destination.raw();
   bool high = is_high(source, ports.source, destination, ports.destination, ports.ordered);
@@ -105,11 +114,13 @@ DropReason parse_ipv4(std::span<const uint8_t> frame, uint8_t parse_flags, Packe
 /// VLAN and EtherType. Afterwards meta.l3 is where the next header starts.
 DropReason parse_link(std::span<const uint8_t> frame, const PortView& port, bool route_mode, PacketMeta& meta,
                       uint16_t& ether_type) noexcept {
-  if (frame.size() < sizeof(EthernetHeader)) [[unlikely]] return DropReason::k_frame_truncated;
+  if (frame.size() < sizeof(EthernetHeader)) [[unlikely]]
+    return DropReason::k_frame_truncated;
   ether_type = load<Be16>(frame.data() + 12).host();
   meta.l3 = sizeof(EthernetHeader);
   meta.vlan = 0;
-  if (frame[6] & 1) [[unlikely]] return DropReason::k_ip_address_invalid;  // a group address as source MAC (IEEE 802.3 §3.2.3)
+  if (frame[6] & 1) [[unlikely]]
+    return DropReason::k_ip_address_invalid;  // a group address as source MAC (IEEE 802.3 §3.2.3)
   if (ether_type == static_cast<uint16_t>(EtherType::kVlan)) {
     if (frame.size() < sizeof(EthernetHeader) + sizeof(VlanHeader)) return DropReason::k_frame_truncated;
     auto tag = load<VlanHeader>(frame.data() + 14);
@@ -120,22 +131,24 @@ DropReason parse_link(std::span<const uint8_t> frame, const PortView& port, bool
     ether_type = tag.ether_type.host();
     meta.l3 += sizeof(VlanHeader);
   }
-  if (ether_type == static_cast<uint16_t>(EtherType::kVlan) || ether_type == static_cast<uint16_t>(EtherType::kQinq) ||
-      ether_type == 0x9100) [[unlikely]]
+  if (ether_type == static_cast<uint16_t>(EtherType::kVlan) ||
+      ether_type == static_cast<uint16_t>(EtherType::kQinq) || ether_type == 0x9100) [[unlikely]]
     return DropReason::k_vlan_unexpected;
-  if (ether_type < kEtherTypeMin) [[unlikely]] return DropReason::k_llc_unsupported;
+  if (ether_type < kEtherTypeMin) [[unlikely]]
+    return DropReason::k_llc_unsupported;
   return DropReason::kNone;
 }
 
 }  // namespace
 
-DropReason parse_frame(std::span<const uint8_t> frame, const PortView& port, bool route_mode, uint8_t parse_flags,
-                       PacketMeta& meta, PacketKey& key) noexcept {
+DropReason parse_frame(std::span<const uint8_t> frame, const PortView& port, bool route_mode,
+                       uint8_t parse_flags, PacketMeta& meta, PacketKey& key) noexcept {
   meta = PacketMeta{};
   meta.in_port = port.id.value;
   uint16_t ether_type = 0;
   meta.reason = parse_link(frame, port, route_mode, meta, ether_type);
-  if (meta.reason != DropReason::kNone) [[unlikely]] return meta.reason;
+  if (meta.reason != DropReason::kNone) [[unlikely]]
+    return meta.reason;
   uint16_t zone = route_mode ? 0 : static_cast<uint16_t>(port.wire << 12 | meta.vlan);
   switch (static_cast<EtherType>(ether_type)) {
     case EtherType::kIpv4:

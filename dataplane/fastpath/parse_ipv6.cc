@@ -11,15 +11,18 @@
 namespace bulkhead {
 namespace {
 
-/// ::, ::1, IPv4-compatible and IPv4-mapped addresses: none may be on the wire (RFC 4942 §2.2), bar the unspecified
-/// source of those who have no address yet.
+/// ::, ::1, IPv4-compatible and IPv4-mapped addresses: none may be on the wire (RFC 4942 §2.2), bar the
+/// unspecified source of those who have no address yet.
 bool is_special(const uint8_t* address) noexcept {
-  if (load<uint64_t>(address) != 0) [[likely]] return false;
+  if (load<uint64_t>(address) != 0) [[likely]]
+    return false;
   uint32_t third = load<Be32>(address + 8).host();
   return third == 0 || third == 0xffff;
 }
 
-bool is_unspecified(const uint8_t* address) noexcept { return load<uint64_t>(address) == 0 && load<uint64_t>(address + 8) == 0; }
+bool is_unspecified(const uint8_t* address) noexcept {
+  return load<uint64_t>(address) == 0 && load<uint64_t>(address + 8) == 0;
+}
 
 DropReason check_addresses(const Ipv6Header& ip, IpProto proto, std::span<const uint8_t> l4) noexcept {
   if (ip.source[0] == 0xff || is_special(ip.destination)) return DropReason::k_ip_address_invalid;
@@ -27,7 +30,8 @@ DropReason check_addresses(const Ipv6Header& ip, IpProto proto, std::span<const 
     // Duplicate address detection (RFC 4862 §5.4.2) and MLDv2 reports (RFC 3810 §5.2.13).
     constexpr uint8_t kMldv2Report = 143;
     bool nameless = is_unspecified(ip.source) && proto == IpProto::kIcmpv6 && !l4.empty() &&
-                    (l4[0] == kIcmpv6NeighbourSolicitation || l4[0] == kIcmpv6RouterSolicitation || l4[0] == kMldv2Report);
+                    (l4[0] == kIcmpv6NeighbourSolicitation || l4[0] == kIcmpv6RouterSolicitation ||
+                     l4[0] == kMldv2Report);
     if (!nameless) return DropReason::k_ip_address_invalid;
   }
   if (std::memcmp(ip.source, ip.destination, 16) == 0) return DropReason::k_ip_address_invalid;
@@ -37,7 +41,7 @@ DropReason check_addresses(const Ipv6Header& ip, IpProto proto, std::span<const 
 /// Where the chain of extension headers ends.
 struct Chain {
   IpProto proto;
-  size_t offset;              ///< of the upper-layer header in the IP payload
+  size_t offset;  ///< of the upper-layer header in the IP payload
   DropReason reason;
   bool fragment;
 };
@@ -97,13 +101,15 @@ Chain walk_chain(IpProto first, std::span<const uint8_t> payload) noexcept {
 
 }  // namespace
 
-DropReason parse_ipv6(std::span<const uint8_t> frame, uint8_t parse_flags, PacketMeta& meta, FlowKey6& key) noexcept {
+DropReason parse_ipv6(std::span<const uint8_t> frame, uint8_t parse_flags, PacketMeta& meta,
+                      FlowKey6& key) noexcept {
   if (frame.size() < meta.l3 + sizeof(Ipv6Header)) return DropReason::k_frame_truncated;
   const uint8_t* at = frame.data() + meta.l3;
   auto ip = load<Ipv6Header>(at);
   size_t payload_bytes = ip.payload_length.host();
   // A payload length of 0 is a jumbogram (RFC 2675) or nothing at all: neither passes.
-  if (ip.version_class_flow.host() >> 28 != 6 || payload_bytes == 0 || payload_bytes > frame.size() - meta.l3 - sizeof(Ipv6Header) ||
+  if (ip.version_class_flow.host() >> 28 != 6 || payload_bytes == 0 ||
+      payload_bytes > frame.size() - meta.l3 - sizeof(Ipv6Header) ||
       payload_bytes > 65535 - sizeof(Ipv6Header))
     return DropReason::k_ip_malformed;
   std::span<const uint8_t> payload{at + sizeof(Ipv6Header), payload_bytes};

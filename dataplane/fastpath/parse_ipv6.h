@@ -9,6 +9,7 @@ namespace bulkhead {
 
 /// As parse_frame, from meta.l3 on; sets everything but the key's zone.
 /// Source: RFC 8200 §3, §4; RFC 5095, 6946, 7045, 7112, 9098.
-DropReason parse_ipv6(std::span<const uint8_t> frame, uint8_t parse_flags, PacketMeta& meta, FlowKey6& key) noexcept;
+DropReason parse_ipv6(std::span<const uint8_t> frame, uint8_t parse_flags, PacketMeta& meta,
+                      FlowKey6& key) noexcept;
 
 }  // namespace bulkhead

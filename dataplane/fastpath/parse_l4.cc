@@ -11,24 +11,29 @@
 namespace bulkhead {
 namespace {
 
-/// Combinations of FIN, SYN, RST, ACK and URG that honest stacks send; PSH, ECE and CWR may join any (RFC 9293 §3.10, RFC 3168 §6.1.1).
+/// Combinations of FIN, SYN, RST, ACK and URG that honest stacks send; PSH, ECE and CWR may join any (RFC
+/// 9293 §3.10, RFC 3168 §6.1.1).
 constexpr uint64_t kTcpFlagsValid = [] {
   uint64_t valid = 0;
-  for (unsigned f : {0x02u, 0x12u, 0x22u, 0x04u, 0x14u, 0x11u, 0x31u, 0x10u, 0x30u}) valid |= uint64_t{1} << f;
+  for (unsigned f : {0x02u, 0x12u, 0x22u, 0x04u, 0x14u, 0x11u, 0x31u, 0x10u, 0x30u})
+    valid |= uint64_t{1} << f;
   return valid;
 }();
 
 bool checksum_wrong(std::span<const uint8_t> covered, uint64_t pseudo_addresses, IpProto proto) noexcept {
-  uint64_t sum = pseudo_addresses + pseudo_header_sum(static_cast<uint8_t>(proto), static_cast<uint32_t>(covered.size()));
+  uint64_t sum = pseudo_addresses +
+                 pseudo_header_sum(static_cast<uint8_t>(proto), static_cast<uint32_t>(covered.size()));
   return !checksum_holds(sum + checksum_sum(covered.data(), covered.size()));
 }
 
-DropReason parse_tcp(std::span<const uint8_t> l4, uint64_t pseudo_addresses, uint8_t flags, PacketMeta& meta, PortPair& ports) noexcept {
+DropReason parse_tcp(std::span<const uint8_t> l4, uint64_t pseudo_addresses, uint8_t flags, PacketMeta& meta,
+                     PortPair& ports) noexcept {
   if (l4.size() < sizeof(TcpHeader)) return DropReason::k_l4_truncated;
   auto tcp = load<TcpHeader>(l4.data());
   size_t header = (tcp.data_offset >> 4) * 4u;
   if (header < sizeof(TcpHeader) || header > l4.size()) return DropReason::k_l4_truncated;
-  if (!(flags & kSkipL4Checksum) && checksum_wrong(l4, pseudo_addresses, IpProto::kTcp)) return DropReason::k_l4_checksum;
+  if (!(flags & kSkipL4Checksum) && checksum_wrong(l4, pseudo_addresses, IpProto::kTcp))
+    return DropReason::k_l4_checksum;
   meta.tcp_flags = tcp.flags & 0x3f;
   if (!(kTcpFlagsValid >> (tcp.flags & 0x37) & 1)) return DropReason::k_tcp_flags_invalid;
   meta.opening = (tcp.flags & (kTcpSyn | kTcpAck)) == kTcpSyn ? Opening::kMay : Opening::kTcpNot;
@@ -36,7 +41,8 @@ DropReason parse_tcp(std::span<const uint8_t> l4, uint64_t pseudo_addresses, uin
   return DropReason::kNone;
 }
 
-DropReason parse_udp(std::span<const uint8_t> l4, uint64_t pseudo_addresses, uint8_t flags, PacketMeta& meta, PortPair& ports) noexcept {
+DropReason parse_udp(std::span<const uint8_t> l4, uint64_t pseudo_addresses, uint8_t flags, PacketMeta& meta,
+                     PortPair& ports) noexcept {
   if (l4.size() < sizeof(UdpHeader)) return DropReason::k_l4_truncated;
   auto udp = load<UdpHeader>(l4.data());
   size_t length = udp.length.host();
@@ -59,7 +65,8 @@ uint32_t sctp_checksum(std::span<const uint8_t> l4) noexcept {
 DropReason parse_sctp(std::span<const uint8_t> l4, uint8_t flags, PortPair& ports) noexcept {
   if (l4.size() < sizeof(SctpHeader)) return DropReason::k_l4_truncated;
   auto sctp = load<SctpHeader>(l4.data());
-  if (!(flags & kSkipL4Checksum) && sctp.checksum.raw() != sctp_checksum(l4)) return DropReason::k_l4_checksum;
+  if (!(flags & kSkipL4Checksum) && sctp.checksum.raw() != sctp_checksum(l4))
+    return DropReason::k_l4_checksum;
   ports = {sctp.source_port.raw(), sctp.destination_port.raw(), true};
   return DropReason::kNone;
 }
@@ -94,24 +101,29 @@ IcmpRole icmpv6_role(uint8_t type) noexcept {
   return {type, Opening::kMay, type == kIcmpv6Echo};
 }
 
-DropReason parse_icmp(std::span<const uint8_t> l4, uint64_t pseudo_addresses, uint8_t flags, PacketMeta& meta, PortPair& ports) noexcept {
+DropReason parse_icmp(std::span<const uint8_t> l4, uint64_t pseudo_addresses, uint8_t flags, PacketMeta& meta,
+                      PortPair& ports) noexcept {
   if (l4.size() < sizeof(IcmpHeader)) return DropReason::k_l4_truncated;
   bool v6 = meta.proto == IpProto::kIcmpv6;
   if (!(flags & kSkipL4Checksum)) {
-    bool wrong = v6 ? checksum_wrong(l4, pseudo_addresses, IpProto::kIcmpv6) : !checksum_holds(checksum_sum(l4.data(), l4.size()));
+    bool wrong = v6 ? checksum_wrong(l4, pseudo_addresses, IpProto::kIcmpv6)
+                    : !checksum_holds(checksum_sum(l4.data(), l4.size()));
     if (wrong) return DropReason::k_l4_checksum;
   }
   auto icmp = load<IcmpHeader>(l4.data());
   meta.icmp_type = icmp.type;
   meta.service = service_key(meta.proto, static_cast<uint16_t>(icmp.type << 8 | icmp.code)).value;
   bool error = v6 ? icmp.type < kIcmpv6FirstInformational
-                  : icmp.type == kIcmpUnreachable || icmp.type == kIcmpTimeExceeded || icmp.type == kIcmpParameterProblem;
-  if (v6 ? icmp.type == kIcmpv6Redirect : icmp.type == kIcmpRedirect || icmp.type == kIcmpSourceQuench) return DropReason::k_icmp_forbidden;
+                  : icmp.type == kIcmpUnreachable || icmp.type == kIcmpTimeExceeded ||
+                        icmp.type == kIcmpParameterProblem;
+  if (v6 ? icmp.type == kIcmpv6Redirect : icmp.type == kIcmpRedirect || icmp.type == kIcmpSourceQuench)
+    return DropReason::k_icmp_forbidden;
   if (error) {
     // An MTU that no link has would make the sender cut its packets to pieces (RFC 1191 §3, RFC 8201 §4).
     uint32_t rest = load<Be32>(l4.data() + 4).host();
     bool tiny_mtu = v6 ? icmp.type == kIcmpv6PacketTooBig && rest < kIpv6MinMtu
-                       : icmp.type == kIcmpUnreachable && icmp.code == kIcmpFragmentationNeeded && (rest & 0xffff) < kIpv4MinMtu;
+                       : icmp.type == kIcmpUnreachable && icmp.code == kIcmpFragmentationNeeded &&
+                             (rest & 0xffff) < kIpv4MinMtu;
     if (tiny_mtu) return DropReason::k_icmp_forbidden;
     meta.kind = PacketKind::kIcmpError;
     return DropReason::kNone;
@@ -123,14 +135,15 @@ DropReason parse_icmp(std::span<const uint8_t> l4, uint64_t pseudo_addresses, ui
   IcmpRole role = v6 ? icmpv6_role(icmp.type) : icmp_role(icmp.type);
   meta.opening = role.opening;
   meta.source_port = role.has_id ? icmp.id.host() : 0;
-  ports = {role.has_id ? icmp.id.raw() : uint16_t{0}, static_cast<uint16_t>(role.query_type << 8 | icmp.code), false,
-           role.opening == Opening::kMay};
+  ports = {role.has_id ? icmp.id.raw() : uint16_t{0}, static_cast<uint16_t>(role.query_type << 8 | icmp.code),
+           false, role.opening == Opening::kMay};
   return DropReason::kNone;
 }
 
 }  // namespace
 
-DropReason parse_l4(std::span<const uint8_t> l4, uint64_t pseudo_addresses, uint8_t parse_flags, PacketMeta& meta, PortPair& ports) noexcept {
+DropReason parse_l4(std::span<const uint8_t> l4, uint64_t pseudo_addresses, uint8_t parse_flags,
+                    PacketMeta& meta, PortPair& ports) noexcept {
   DropReason reason;
   switch (meta.proto) {
     case IpProto::kTcp:

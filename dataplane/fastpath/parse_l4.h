@@ -10,12 +10,13 @@
 
 namespace bulkhead {
 
-/// What stands for ports in the flow key, as in the packet. `ordered`: they go with the addresses when those change places; else (ICMP, others)
-/// `source` is the key's low port and `destination` its high one whichever way the packet goes.
+/// What stands for ports in the flow key, as in the packet. `ordered`: they go with the addresses when those
+/// change places; else (ICMP, others) `source` is the key's low port and `destination` its high one whichever
+/// way the packet goes.
 struct PortPair {
   uint16_t source, destination;
   bool ordered;
-  bool asks = false;   ///< ICMP: a query or a message of its own, not an answer
+  bool asks = false;  ///< ICMP: a query or a message of its own, not an answer
 };
 
 /// The key's leg, for a packet whose source is the key's high end or not.
@@ -37,14 +38,17 @@ constexpr size_t min_l4_bytes(IpProto proto) {
 }
 
 /// Whether the packet's source is the key's high end.
-inline bool is_high(uint32_t source, uint16_t source_port, uint32_t destination, uint16_t destination_port, bool ordered) noexcept {
-  uint64_t s = uint64_t{source} << 16 | (ordered ? source_port : 0), d = uint64_t{destination} << 16 | (ordered ? destination_port : 0);
+inline bool is_high(uint32_t source, uint16_t source_port, uint32_t destination, uint16_t destination_port,
+                    bool ordered) noexcept {
+  uint64_t s = uint64_t{source} << 16 | (ordered ? source_port : 0),
+           d = uint64_t{destination} << 16 | (ordered ? destination_port : 0);
   return s > d;
 }
 
-/// Checks the transport header and checksum of a whole packet and fills in proto-dependent fields of `meta` (proto is set already).
-/// `pseudo_addresses`: the addresses' part of the pseudo-header sum.
-DropReason parse_l4(std::span<const uint8_t> l4, uint64_t pseudo_addresses, uint8_t parse_flags, PacketMeta& meta, PortPair& ports) noexcept;
+/// Checks the transport header and checksum of a whole packet and fills in proto-dependent fields of `meta`
+/// (proto is set already). `pseudo_addresses`: the addresses' part of the pseudo-header sum.
+DropReason parse_l4(std::span<const uint8_t> l4, uint64_t pseudo_addresses, uint8_t parse_flags,
+                    PacketMeta& meta, PortPair& ports) noexcept;
 
 /// The key of the packet that an ICMP error quotes. Its source is the error's receiver.
 /// Errors: icmp_unrelated where it isn't the beginning of a packet that could belong to a flow.

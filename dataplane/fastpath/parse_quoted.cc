@@ -22,7 +22,8 @@ bool quoted_ports(IpProto proto, std::span<const uint8_t> l4, PortPair& ports) n
     uint8_t type = l4[0], query = proto == IpProto::kIcmp ? kIcmpEcho : kIcmpv6Echo;
     uint8_t answer = proto == IpProto::kIcmp ? kIcmpEchoReply : kIcmpv6EchoReply;
     if (type != query && type != answer) return false;
-    ports = {load<IcmpHeader>(l4.data()).id.raw(), static_cast<uint16_t>(query << 8 | l4[1]), false, type == query};
+    ports = {load<IcmpHeader>(l4.data()).id.raw(), static_cast<uint16_t>(query << 8 | l4[1]), false,
+             type == query};
     return true;
   }
   ports = {};
@@ -38,7 +39,8 @@ DropReason parse_quoted_ipv4(std::span<const uint8_t> icmp, PacketMeta& meta, Fl
   size_t header = (ip.version_ihl & 0xfu) * 4;
   bool whole = ip.version_ihl >> 4 == 4 && header >= sizeof(Ipv4Header) && header <= quoted.size();
   PortPair ports{};
-  if (!whole || (ip.fragment.host() & kIpv4OffsetMask) != 0 || !quoted_ports(ip.proto, quoted.subspan(header), ports))
+  if (!whole || (ip.fragment.host() & kIpv4OffsetMask) != 0 ||
+      !quoted_ports(ip.proto, quoted.subspan(header), ports))
     return DropReason::k_icmp_unrelated;
   uint32_t source = ip.source.raw(), destination = ip.destination.raw();
   // The error goes to the quoted packet's sender, nobody else.
@@ -60,9 +62,11 @@ DropReason parse_quoted_ipv6(std::span<const uint8_t> icmp, PacketMeta& meta, Fl
   auto ip = load<Ipv6Header>(quoted.data());
   PortPair ports{};
   // A quoted packet with extension headers isn't looked through: it is unrelated, and the sender times out.
-  if (ip.version_class_flow.host() >> 28 != 6 || !quoted_ports(ip.next_header, quoted.subspan(sizeof(Ipv6Header)), ports))
+  if (ip.version_class_flow.host() >> 28 != 6 ||
+      !quoted_ports(ip.next_header, quoted.subspan(sizeof(Ipv6Header)), ports))
     return DropReason::k_icmp_unrelated;
-  if (std::memcmp(icmp.data() - meta.l4 + meta.l3 + 24, ip.source, 16) != 0) return DropReason::k_icmp_unrelated;
+  if (std::memcmp(icmp.data() - meta.l4 + meta.l3 + 24, ip.source, 16) != 0)
+    return DropReason::k_icmp_unrelated;
   bool high = std::memcmp(ip.source, ip.destination, 16) > 0;
   meta.source_is_high = high;
   std::memcpy(key.low_address, high ? ip.destination : ip.source, 16);

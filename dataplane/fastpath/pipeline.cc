@@ -71,7 +71,8 @@ PacketRef packet(PipelineState& s, uint16_t i) noexcept {
   return {b.packets[i], &b.meta[i], &b.keys[i], s.parts.keep_verdicts ? &b.verdicts[i] : nullptr};
 }
 
-/// parse: every frame to meta and key, or to its drop. Padding behind the IP packet or ARP is cut off, so that no old bytes travel on.
+/// parse: every frame to meta and key, or to its drop. Padding behind the IP packet or ARP is cut off, so
+/// that no old bytes travel on.
 void parse_burst(PipelineState& s) noexcept {
   Burst& b = s.burst;
   constexpr uint16_t kAhead = 4;
@@ -84,10 +85,12 @@ void parse_burst(PipelineState& s) noexcept {
     if (mbuf->nb_segs != 1 && rte_pktmbuf_linearize(mbuf) != 0) [[unlikely]] {
       meta = PacketMeta{};
       meta.in_port = port.id.value;
-      meta.reason = DropReason::k_frame_truncated;  // longer than any mbuf: jumbo frames come in one piece or not at all
+      meta.reason = DropReason::k_frame_truncated;  // longer than any mbuf: jumbo frames come in one piece or
+                                                    // not at all
       continue;
     }
-    parse_frame({frame_of(b.packets[i]), rte_pktmbuf_data_len(mbuf)}, port, s.route_mode(), s.parts.parse_flags, meta, b.keys[i]);
+    parse_frame({frame_of(b.packets[i]), rte_pktmbuf_data_len(mbuf)}, port, s.route_mode(),
+                s.parts.parse_flags, meta, b.keys[i]);
     if (meta.reason == DropReason::kNone) [[likely]] {
       size_t content = meta.family != 0 ? meta.ip_bytes : sizeof(ArpHeader);
       uint16_t bytes = static_cast<uint16_t>(std::min<size_t>(mbuf->data_len, meta.l3 + content));
@@ -100,15 +103,26 @@ void parse_burst(PipelineState& s) noexcept {
 void begin_verdicts(PipelineState& s) noexcept {
   Burst& b = s.burst;
   for (uint16_t i = 0; i < b.count; ++i)
-    b.verdicts[i] = {Fate::kDrop, DropReason::kNone, FlowRelation::kNone, kPortNone, kRuleNone, static_cast<uint8_t>(Tier::kDefault),
-                     static_cast<uint8_t>(IdentitySource::kNone), kIdentityUnknown, kIdentityUnknown, 0};
+    b.verdicts[i] = {Fate::kDrop,
+                     DropReason::kNone,
+                     FlowRelation::kNone,
+                     kPortNone,
+                     kRuleNone,
+                     static_cast<uint8_t>(Tier::kDefault),
+                     static_cast<uint8_t>(IdentitySource::kNone),
+                     kIdentityUnknown,
+                     kIdentityUnknown,
+                     0};
 }
 
 /// A packet that cannot be read further, or must not.
-void settle_unreadable(PipelineState& s, uint16_t i) noexcept { drop(s, packet(s, i), s.burst.meta[i].reason); }
+void settle_unreadable(PipelineState& s, uint16_t i) noexcept {
+  drop(s, packet(s, i), s.burst.meta[i].reason);
+}
 
 bool has_key(const PacketMeta& meta) noexcept {
-  return meta.reason == DropReason::kNone && (meta.kind == PacketKind::kFlow || meta.kind == PacketKind::kIcmpError);
+  return meta.reason == DropReason::kNone &&
+         (meta.kind == PacketKind::kFlow || meta.kind == PacketKind::kIcmpError);
 }
 
 /// Hashes keys and starts loading their buckets.
@@ -116,7 +130,8 @@ void hash_burst(PipelineState& s) noexcept {
   Burst& b = s.burst;
   for (uint16_t i = 0; i < b.count; ++i) {
     PacketMeta& meta = b.meta[i];
-    if (!has_key(meta)) [[unlikely]] continue;
+    if (!has_key(meta)) [[unlikely]]
+      continue;
     if (meta.family == 4) [[likely]] {
       meta.hash = s.flows4.hash(b.keys[i].v4);
       s.flows4.prefetch_bucket(meta.hash);
@@ -129,7 +144,8 @@ void hash_burst(PipelineState& s) noexcept {
 
 void prefetch_entry(PipelineState& s, uint16_t i) noexcept {
   const PacketMeta& meta = s.burst.meta[i];
-  if (!has_key(meta)) [[unlikely]] return;
+  if (!has_key(meta)) [[unlikely]]
+    return;
   if (meta.family == 4) [[likely]]
     s.flows4.prefetch_entry(meta.hash);
   else
@@ -178,7 +194,8 @@ void step_keyed(PipelineState& s, const PacketRef& p, const Key& key, const Mome
 /// Whether a packet of route mode is for the gateway itself.
 bool is_for_gateway(PipelineState& s, const PacketRef& p) noexcept {
   const uint8_t* ip = frame_of(p.mbuf) + p.meta->l3;
-  return s.router->is_own(p.meta->family == 4 ? IpAddress::v4(load<Be32>(ip + 16).host()) : IpAddress::v6(ip + 24));
+  return s.router->is_own(p.meta->family == 4 ? IpAddress::v4(load<Be32>(ip + 16).host())
+                                              : IpAddress::v6(ip + 24));
 }
 
 void step(PipelineState& s, uint16_t i, const Moment& m) noexcept {
@@ -204,7 +221,8 @@ void step(PipelineState& s, uint16_t i, const Moment& m) noexcept {
 }
 
 Moment moment_of(const PipelineState& s, BootTime now, const Snapshot* snapshot) noexcept {
-  return {now, s.ticks_of(now), snapshot, snapshot != nullptr ? static_cast<uint32_t>(snapshot->generation) : 0};
+  return {now, s.ticks_of(now), snapshot,
+          snapshot != nullptr ? static_cast<uint32_t>(snapshot->generation) : 0};
 }
 
 }  // namespace
@@ -243,17 +261,28 @@ bool Pipeline::maintain(BootTime now, const Snapshot* snapshot) noexcept {
   return sweep_flows(s, m);
 }
 
-TxQueue& Pipeline::out(PortId port) noexcept { return state_->tx[port.value]; }
+TxQueue& Pipeline::out(PortId port) noexcept {
+  return state_->tx[port.value];
+}
 
-std::span<const PacketVerdict> Pipeline::verdicts() const noexcept { return {state_->burst.verdicts, state_->burst.count}; }
+std::span<const PacketVerdict> Pipeline::verdicts() const noexcept {
+  return {state_->burst.verdicts, state_->burst.count};
+}
 
-std::span<const LateVerdict> Pipeline::late_verdicts() const noexcept { return state_->late; }
+std::span<const LateVerdict> Pipeline::late_verdicts() const noexcept {
+  return state_->late;
+}
 
-uint32_t Pipeline::flow_count() const noexcept { return state_->flows4.size() + state_->flows6.size(); }
+uint32_t Pipeline::flow_count() const noexcept {
+  return state_->flows4.size() + state_->flows6.size();
+}
 
-BootTime Pipeline::next_timer() const noexcept { return state_->router != nullptr ? state_->router->next_timer() : kNever; }
+BootTime Pipeline::next_timer() const noexcept {
+  return state_->router != nullptr ? state_->router->next_timer() : kNever;
+}
 
-size_t Pipeline::list_flows(uint32_t& cursor, uint32_t budget, std::span<FlowRecord> records, const Snapshot* snapshot) const noexcept {
+size_t Pipeline::list_flows(uint32_t& cursor, uint32_t budget, std::span<FlowRecord> records,
+                            const Snapshot* snapshot) const noexcept {
   const PipelineState& s = *state_;
   uint32_t end4 = s.flows4.used_end(), end = end4 + s.flows6.used_end();
   size_t written = 0;
@@ -277,7 +306,8 @@ std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
   auto state = std::make_unique<PipelineState>();
   state->parts = parts;
   HashSeed seed{{parts.hash_seed[0], parts.hash_seed[1]}};
-  if (!state->flows4.create(parts.max_flows, seed) || !state->flows6.create(parts.max_flows, seed)) return nullptr;
+  if (!state->flows4.create(parts.max_flows, seed) || !state->flows6.create(parts.max_flows, seed))
+    return nullptr;
   const TimeoutSettings& t = parts.settings->timeouts;
   std::chrono::milliseconds by_state[7] = {{}, t.syn, t.established, t.closing, t.udp, t.icmp, t.other};
   for (size_t i = 0; i < 7; ++i) state->timeout_ms[i] = static_cast<uint32_t>(by_state[i].count());

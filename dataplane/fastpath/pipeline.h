@@ -2,8 +2,8 @@
 //
 //   parse -> classify -> track -> (miss or stale: decide) -> steer -> rewrite -> out
 //
-// run() calls the stages in this order; reading order is execution order. The same object, with one worker, a virtual
-// clock, a fixed seed and packets from files, is `bulkhead replay`.
+// run() calls the stages in this order; reading order is execution order. The same object, with one worker, a
+// virtual clock, a fixed seed and packets from files, is `bulkhead replay`.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ inline constexpr uint16_t kBurst = 64;
 
 /// What became of a packet that had been held.
 struct LateVerdict {
-  const rte_mbuf* packet;   ///< only as a name: it may be gone
+  const rte_mbuf* packet;  ///< only as a name: it may be gone
   Fate fate;
   DropReason reason;
   PortId out;
@@ -46,11 +46,11 @@ struct TxQueue {
 /// What a pipeline is made of; everything outlives it.
 struct PipelineParts {
   const DataplaneSettings* settings;
-  std::span<const PortView> ports;      ///< by PortId
+  std::span<const PortView> ports;          ///< by PortId
   std::span<const uint8_t> port_of_device;  ///< by DPDK port number (rte_mbuf::port): PortId
-  unsigned worker;                      ///< this one's number
+  unsigned worker;                          ///< this one's number
   unsigned worker_count;
-  rte_mempool* pool;                    ///< for packets that the gateway makes
+  rte_mempool* pool;  ///< for packets that the gateway makes
   WorkerCounters* counters;
   EventWriter events;
   NeighbourTable* neighbours;           ///< route mode: shared by the workers; else nullptr
@@ -64,18 +64,21 @@ struct PipelineParts {
 
 struct PipelineState;
 
-/// One worker's packet processing. Thread: that worker, or nobody else while it runs. Neither allocates, blocks, logs nor throws in run() and maintain().
+/// One worker's packet processing. Thread: that worker, or nobody else while it runs. Neither allocates,
+/// blocks, logs nor throws in run() and maintain().
 class Pipeline {
  public:
   static std::unique_ptr<Pipeline> create(const PipelineParts& parts);  ///< nullptr: memory ran out
   ~Pipeline();
 
-  /// Takes ownership of `count` packets (at most kBurst) that came in on the ports named by their rte_mbuf::port, or through a
-  /// hand-off ring. Each ends in a TxQueue, in another worker's ring, held, consumed, or dropped and freed. Counts everything but
-  /// `received`, `transmitted` and port counters, which are the caller's. `snapshot` may be nullptr: everything is dropped as no_policy.
+  /// Takes ownership of `count` packets (at most kBurst) that came in on the ports named by their
+  /// rte_mbuf::port, or through a hand-off ring. Each ends in a TxQueue, in another worker's ring, held,
+  /// consumed, or dropped and freed. Counts everything but `received`, `transmitted` and port counters, which
+  /// are the caller's. `snapshot` may be nullptr: everything is dropped as no_policy.
   void run(rte_mbuf** packets, uint16_t count, BootTime now, const Snapshot* snapshot) noexcept;
 
-  /// Expiry, the sweep of idle flows, held packets: a bounded piece of each. Called after every poll, also an empty one. True: there is more to do soon.
+  /// Expiry, the sweep of idle flows, held packets: a bounded piece of each. Called after every poll, also an
+  /// empty one. True: there is more to do soon.
   bool maintain(BootTime now, const Snapshot* snapshot) noexcept;
 
   /// What waits for transmission on a port.
@@ -87,12 +90,15 @@ class Pipeline {
   /// What became of held packets in the last run() and maintain(); kept only with keep_verdicts.
   std::span<const LateVerdict> late_verdicts() const noexcept;
 
-  /// Copies live flows into `records`, from the table's position `cursor` on, looking at no more than `budget` positions; returns how many it wrote, and moves `cursor`
-  /// (to UINT32_MAX at the end). Thread: the worker, between bursts.
-  size_t list_flows(uint32_t& cursor, uint32_t budget, std::span<FlowRecord> records, const Snapshot* snapshot) const noexcept;
+  /// Copies live flows into `records`, from the table's position `cursor` on, looking at no more than
+  /// `budget` positions; returns how many it wrote, and moves `cursor` (to UINT32_MAX at the end). Thread:
+  /// the worker, between bursts.
+  size_t list_flows(uint32_t& cursor, uint32_t budget, std::span<FlowRecord> records,
+                    const Snapshot* snapshot) const noexcept;
   uint32_t flow_count() const noexcept;
 
-  /// The next instant at which maintain() has something to do, kNever if none: so replay can step its clock there.
+  /// The next instant at which maintain() has something to do, kNever if none: so replay can step its clock
+  /// there.
   BootTime next_timer() const noexcept;
 
  private:

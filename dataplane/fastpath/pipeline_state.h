@@ -20,7 +20,7 @@ struct Moment {
   BootTime now;
   Ticks ticks;
   const Snapshot* snapshot;
-  uint32_t generation;   ///< low half of the snapshot's
+  uint32_t generation;  ///< low half of the snapshot's
 };
 
 /// The packets between rx and tx.
@@ -38,18 +38,18 @@ struct PipelineState {
   FlowTable<FlowKey4> flows4;
   FlowTable<FlowKey6> flows6;
   std::array<TxQueue, kMaxPorts> tx;
-  std::array<uint32_t, 7> timeout_ms{};     ///< by FlowState
+  std::array<uint32_t, 7> timeout_ms{};  ///< by FlowState
   DenyLog denies;
   RejectLimiter rejects;
-  TokenBucket challenges;                   ///< SYNs that pass on live connections
-  std::unique_ptr<Router> router;           ///< route mode
-  std::vector<LateVerdict> late;            ///< room reserved at the start
+  TokenBucket challenges;          ///< SYNs that pass on live connections
+  std::unique_ptr<Router> router;  ///< route mode
+  std::vector<LateVerdict> late;   ///< room reserved at the start
   uint32_t serial = 0;
-  Ticks ticks = 0;                          ///< of the burst in progress
-  uint32_t sweep4 = 0, sweep6 = 0;          ///< the next slots that the sweep looks at
-  uint32_t sweep_generation = 0;            ///< under which the round in progress began
-  uint32_t swept_generation = 0;            ///< under which the last whole round was made
-  Ticks sweep_ticks = 0;                    ///< when it last ran
+  Ticks ticks = 0;                  ///< of the burst in progress
+  uint32_t sweep4 = 0, sweep6 = 0;  ///< the next slots that the sweep looks at
+  uint32_t sweep_generation = 0;    ///< under which the round in progress began
+  uint32_t swept_generation = 0;    ///< under which the last whole round was made
+  Ticks sweep_ticks = 0;            ///< when it last ran
 
   template <class Key>
   FlowTable<Key>& table() {
@@ -69,23 +69,30 @@ struct PacketRef {
   rte_mbuf* mbuf;
   PacketMeta* meta;
   PacketKey* key;
-  PacketVerdict* verdict;   ///< nullptr: nobody asks
+  PacketVerdict* verdict;  ///< nullptr: nobody asks
 };
 
-inline const uint8_t* frame_of(const rte_mbuf* mbuf) { return rte_pktmbuf_mtod(mbuf, const uint8_t*); }
-inline uint8_t* frame_of(rte_mbuf* mbuf) { return rte_pktmbuf_mtod(mbuf, uint8_t*); }
+inline const uint8_t* frame_of(const rte_mbuf* mbuf) {
+  return rte_pktmbuf_mtod(mbuf, const uint8_t*);
+}
+inline uint8_t* frame_of(rte_mbuf* mbuf) {
+  return rte_pktmbuf_mtod(mbuf, uint8_t*);
+}
 
 /// The end of a packet that doesn't pass: freed and counted under its reason.
 void drop(PipelineState& s, const PacketRef& p, DropReason reason) noexcept;
 /// Remembers what became of a held packet, where verdicts are kept.
-inline void note_late(PipelineState& s, const rte_mbuf* packet, Fate fate, DropReason reason, PortId out) noexcept {
-  if (s.parts.keep_verdicts && s.late.size() < s.late.capacity()) s.late.push_back({packet, fate, reason, out});
+inline void note_late(PipelineState& s, const rte_mbuf* packet, Fate fate, DropReason reason,
+                      PortId out) noexcept {
+  if (s.parts.keep_verdicts && s.late.size() < s.late.capacity())
+    s.late.push_back({packet, fate, reason, out});
 }
 /// The end of a packet that was for the gateway itself.
 void consume(PipelineState& s, const PacketRef& p) noexcept;
 /// Puts a packet into its port's TxQueue, or drops it (packet_too_big, tx_full).
 void send(PipelineState& s, const PacketRef& p, PortId out) noexcept;
-/// Puts a packet that the gateway made into a TxQueue and counts it as originated, and as a drop when there is no room. `mbuf` may be nullptr: nothing happens.
+/// Puts a packet that the gateway made into a TxQueue and counts it as originated, and as a drop when there
+/// is no room. `mbuf` may be nullptr: nothing happens.
 void originate(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept;
 
 }  // namespace bulkhead

@@ -24,7 +24,8 @@ static void join_wires(const std::vector<WireSetting>& wires, std::vector<PortVi
   }
 }
 
-std::vector<PortView> make_port_views(const DataplaneSettings& settings, const std::vector<MacAddress>& macs) {
+std::vector<PortView> make_port_views(const DataplaneSettings& settings,
+                                      const std::vector<MacAddress>& macs) {
   BULKHEAD_CHECK(settings.ports.size() <= kMaxPorts && macs.size() == settings.ports.size());
   std::vector<PortView> views(settings.ports.size());
   for (size_t i = 0; i < views.size(); ++i) {

@@ -17,8 +17,8 @@ struct PortView {
   bool attached = false;
   bool any_source = true;
   std::vector<Prefix> sources;
-  std::bitset<4096> vlans;        ///< those that may arrive; [0]: untagged, always set
-  uint16_t mtu = 1500;            ///< of the IP packet
+  std::bitset<4096> vlans;  ///< those that may arrive; [0]: untagged, always set
+  uint16_t mtu = 1500;      ///< of the IP packet
   MacAddress mac;
   PortId peer = kPortNone;        ///< wire mode: the wire's other end
   uint8_t wire = 0;               ///< wire mode: the wire's number

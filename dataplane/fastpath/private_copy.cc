@@ -1,7 +1,7 @@
 #include "dataplane/fastpath/private_copy.h"
 
-#include <cerrno>
 #include <sys/mman.h>
+#include <cerrno>
 
 namespace bulkhead {
 
@@ -13,7 +13,8 @@ Expected<Mapping> private_copy(const Fd& memfd, size_t bytes) {
   if (at == MAP_FAILED) return fail_errno(errno, "memory for " + std::to_string(bytes) + " bytes of policy");
   Mapping copy(at, bytes);
   if (bytes >= kHugePage) madvise(at, bytes, MADV_HUGEPAGE);  // a wish: ordinary pages are as right
-  if (auto copied = copy_sealed(memfd, {copy.bytes(), bytes}); !copied) return std::unexpected(copied.error());
+  if (auto copied = copy_sealed(memfd, {copy.bytes(), bytes}); !copied)
+    return std::unexpected(copied.error());
   return copy;
 }
 

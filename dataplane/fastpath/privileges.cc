@@ -15,11 +15,14 @@
 namespace bulkhead {
 namespace {
 
-constexpr uint64_t bit(int capability) { return uint64_t{1} << capability; }
-constexpr uint64_t kReserve = bit(CAP_NET_ADMIN) | bit(CAP_NET_RAW) | bit(CAP_BPF) | bit(CAP_PERFMON) | bit(CAP_SYS_ADMIN) | bit(CAP_IPC_LOCK);
+constexpr uint64_t bit(int capability) {
+  return uint64_t{1} << capability;
+}
+constexpr uint64_t kReserve = bit(CAP_NET_ADMIN) | bit(CAP_NET_RAW) | bit(CAP_BPF) | bit(CAP_PERFMON) |
+                              bit(CAP_SYS_ADMIN) | bit(CAP_IPC_LOCK);
 
-/// Leaves the calling thread `reserve` of what it may have, and `effective` of that in effect. The kernel keeps capabilities by thread.
-/// Output: 0 or an error number.
+/// Leaves the calling thread `reserve` of what it may have, and `effective` of that in effect. The kernel
+/// keeps capabilities by thread. Output: 0 or an error number.
 int limit_this_thread(uint64_t reserve, uint64_t effective) {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   std::array<__user_cap_data_struct, 2> sets{};
@@ -34,13 +37,16 @@ int limit_this_thread(uint64_t reserve, uint64_t effective) {
 
 std::atomic<int> interrupt_thread_result{-1};
 
-void limit_interrupt_thread(void*) { interrupt_thread_result.store(limit_this_thread(0, 0)); }
+void limit_interrupt_thread(void*) {
+  interrupt_thread_result.store(limit_this_thread(0, 0));
+}
 
 /// EAL's own thread, which was made with all that we had, runs alarms.
 Expected<> limit_eal() {
   if (int status = rte_eal_alarm_set(1, limit_interrupt_thread, nullptr); status != 0)
     return fail_errno(-status, "asking DPDK's thread to drop its capabilities");
-  for (int tries = 0; tries < 1000 && interrupt_thread_result.load() < 0; ++tries) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  for (int tries = 0; tries < 1000 && interrupt_thread_result.load() < 0; ++tries)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   int result = interrupt_thread_result.load();
   if (result < 0) return fail(ErrorCode::kSystem, "DPDK's thread doesn't answer");
   if (result > 0) return fail_errno(result, "dropping capabilities of DPDK's thread");
@@ -56,17 +62,23 @@ Expected<> forbid_new_privileges() {
 
 Expected<> drop_privileges(bool keep_reserve) {
   if (auto limited = limit_eal(); !limited) return limited;
-  if (int failed = limit_this_thread(keep_reserve ? kReserve : 0, 0); failed != 0) return fail_errno(failed, "dropping capabilities");
+  if (int failed = limit_this_thread(keep_reserve ? kReserve : 0, 0); failed != 0)
+    return fail_errno(failed, "dropping capabilities");
   return {};
 }
 
 Expected<> drop_all_privileges() {
-  if (int failed = limit_this_thread(0, 0); failed != 0) return fail_errno(failed, "dropping a worker's capabilities");
+  if (int failed = limit_this_thread(0, 0); failed != 0)
+    return fail_errno(failed, "dropping a worker's capabilities");
   return {};
 }
 
 // What doesn't work here shows in what is tried next, with a message of its own.
-RaisedPrivileges::RaisedPrivileges() { limit_this_thread(kReserve, kReserve); }
-RaisedPrivileges::~RaisedPrivileges() { limit_this_thread(kReserve, 0); }
+RaisedPrivileges::RaisedPrivileges() {
+  limit_this_thread(kReserve, kReserve);
+}
+RaisedPrivileges::~RaisedPrivileges() {
+  limit_this_thread(kReserve, 0);
+}
 
 }  // namespace bulkhead

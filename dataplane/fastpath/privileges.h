@@ -1,7 +1,8 @@
 // What the dataplane may still do once it runs.
 //
-// Workers, and DPDK's own thread, run without any capability. The main thread uses none either, but keeps in reserve what it takes
-// to guard and open an interface that went away and came back, and to take the guard off at a clean stop:
+// Workers, and DPDK's own thread, run without any capability. The main thread uses none either, but keeps in
+// reserve what it takes to guard and open an interface that went away and came back, and to take the guard
+// off at a clean stop:
 //   CAP_NET_ADMIN          interfaces up, programs attached to them and taken off
 //   CAP_NET_RAW            packet and AF_XDP sockets
 //   CAP_BPF, CAP_PERFMON   loading the guard's programs
@@ -16,9 +17,10 @@ namespace bulkhead {
 /// No exec of this process or its threads ever gains anything. Before threads are made.
 Expected<> forbid_new_privileges();
 
-/// The main thread and DPDK's own have no capability in effect afterwards. `keep_reserve`: whether the main thread may raise the above again;
-/// else nothing can. Once, from the main thread, after EAL has started; worker threads call drop_all_privileges() themselves.
-/// Errors: kSystem, kPermission; some thread may then have more, and the gateway must not start.
+/// The main thread and DPDK's own have no capability in effect afterwards. `keep_reserve`: whether the main
+/// thread may raise the above again; else nothing can. Once, from the main thread, after EAL has started;
+/// worker threads call drop_all_privileges() themselves. Errors: kSystem, kPermission; some thread may then
+/// have more, and the gateway must not start.
 Expected<> drop_privileges(bool keep_reserve);
 
 /// Leaves the calling thread without any capability, for good.

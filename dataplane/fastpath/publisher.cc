@@ -11,7 +11,9 @@
 
 namespace bulkhead {
 
-static uint64_t elapsed_ns(BootTime since) { return static_cast<uint64_t>(boot_now().ns - since.ns); }
+static uint64_t elapsed_ns(BootTime since) {
+  return static_cast<uint64_t>(boot_now().ns - since.ns);
+}
 
 Publisher::Publisher(Published& published, Quiescence& quiescence, unsigned worker_count, unsigned port_count)
     : published_(published),
@@ -22,10 +24,13 @@ Publisher::Publisher(Published& published, Quiescence& quiescence, unsigned work
   BULKHEAD_CHECK(worker_count > 0 && worker_count <= kMaxWorkers && port_count <= kMaxPorts);
 }
 
-Publisher::~Publisher() { published_.current.store(nullptr, std::memory_order_release); }
+Publisher::~Publisher() {
+  published_.current.store(nullptr, std::memory_order_release);
+}
 
 Expected<void> Publisher::publish(Update update) {
-  if (pending()) return fail(ErrorCode::kUnavailable, "the publish before this one isn't enforced by every worker yet");
+  if (pending())
+    return fail(ErrorCode::kUnavailable, "the publish before this one isn't enforced by every worker yet");
   if (auto in_order = check_order(update); !in_order) return in_order;
   try {
     BootTime started = boot_now();
@@ -52,8 +57,9 @@ Expected<void> Publisher::check_order(const Update& update) const {
   if (update.image_bytes != 0) return {};
   if (!image_) return fail(ErrorCode::kInvalid, "no policy image is in force, and none came with the update");
   if (update.base_image_generation != image_->generation)
-    return fail(ErrorCode::kInvalid, "made for the image of generation " + std::to_string(update.base_image_generation) +
-                                         ", but that of " + std::to_string(image_->generation) + " is in force");
+    return fail(ErrorCode::kInvalid, "made for the image of generation " +
+                                         std::to_string(update.base_image_generation) + ", but that of " +
+                                         std::to_string(image_->generation) + " is in force");
   return {};
 }
 
@@ -83,7 +89,8 @@ Expected<Publisher::Prepared> Publisher::prepare(const Update& update) {
   return prepared;
 }
 
-Expected<void> Publisher::stage(const Update& update, const ImageView& image, std::span<const EndpointChange> changes) {
+Expected<void> Publisher::stage(const Update& update, const ImageView& image,
+                                std::span<const EndpointChange> changes) {
   if (auto sound = check_changes(changes, image, port_count_, update.replace_endpoints); !sound) return sound;
   if (update.replace_endpoints) return endpoints_.stage_replacement(changes);
   if (!changes.empty())
@@ -94,7 +101,8 @@ Expected<void> Publisher::stage(const Update& update, const ImageView& image, st
 
 /// Nothing in here can fail. The order is the readers': versions, then the pointer, then the grace period.
 void Publisher::commit(const Update& update, Prepared prepared) noexcept {
-  bump_versions({prepared.batch.as<const EndpointChange>(), update.batch_count}, update.replace_endpoints, update.generation);
+  bump_versions({prepared.batch.as<const EndpointChange>(), update.batch_count}, update.replace_endpoints,
+                update.generation);
   published_.current.store(prepared.snapshot.get(), std::memory_order_release);
   pending_->grace = quiescence_.start_grace();
 
@@ -106,7 +114,8 @@ void Publisher::commit(const Update& update, Prepared prepared) noexcept {
 }
 
 /// Moves the versions of the endpoints that really differ, so that flows of the others aren't judged again.
-void Publisher::bump_versions(std::span<const EndpointChange> changes, bool replace, uint64_t generation) noexcept {
+void Publisher::bump_versions(std::span<const EndpointChange> changes, bool replace,
+                              uint64_t generation) noexcept {
   const EndpointTable &before = endpoints_.live(), &after = endpoints_.next();
   for (const EndpointChange& change : changes) {
     const Endpoint& endpoint = change.endpoint;

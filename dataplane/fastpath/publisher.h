@@ -1,7 +1,7 @@
 // Makes what the control plane sends into what the workers enforce: all of it or nothing.
 //
-//   publish: order -> copy and check -> stage -> identities known -> versions -> swap the pointer -> start a grace period
-//   complete: every worker has passed a quiescent point -> free what was before -> acknowledge
+//   publish: order -> copy and check -> stage -> identities known -> versions -> swap the pointer -> start a
+//   grace period complete: every worker has passed a quiescent point -> free what was before -> acknowledge
 #pragma once
 
 #include <cstdint>
@@ -23,20 +23,20 @@ namespace bulkhead {
 struct Update {
   uint64_t generation = 0;
   uint64_t base_image_generation = 0;
-  uint64_t image_bytes = 0;   ///< 0: no image
+  uint64_t image_bytes = 0;  ///< 0: no image
   Fd image;
-  uint64_t batch_count = 0;   ///< EndpointChange records; 0: no batch
+  uint64_t batch_count = 0;  ///< EndpointChange records; 0: no batch
   Fd batch;
   bool replace_endpoints = false;
-  BootTime arrived{};         ///< when the message came
+  BootTime arrived{};  ///< when the message came
 };
 
 /// Every worker enforces `generation`.
 struct Enforcement {
   uint64_t generation;
   bool new_image;
-  uint64_t checked_ns;    ///< spent copying and checking
-  uint64_t enforced_ns;   ///< from the message's arrival until every worker was quiescent
+  uint64_t checked_ns;   ///< spent copying and checking
+  uint64_t enforced_ns;  ///< from the message's arrival until every worker was quiescent
 };
 
 /// Thread: control. Workers read `published` and `quiescence` only.
@@ -49,12 +49,13 @@ class Publisher {
   Publisher& operator=(const Publisher&) = delete;
 
   /// Checks the update and lets the workers have it. One at a time: the next after complete().
-  /// Errors: kInvalid (seals, image, batch, generation, another base image, an identity that the image doesn't know), kNotFound,
-  /// kExhausted, kUnavailable while pending(). Nothing has changed then.
+  /// Errors: kInvalid (seals, image, batch, generation, another base image, an identity that the image
+  /// doesn't know), kNotFound, kExhausted, kUnavailable while pending(). Nothing has changed then.
   Expected<void> publish(Update update);
   /// Whether a published update isn't known to be enforced by every worker yet.
   bool pending() const { return pending_.has_value(); }
-  /// Ends the pending publish if every worker was quiescent since; never waits. Nothing: some worker wasn't yet, or none pends.
+  /// Ends the pending publish if every worker was quiescent since; never waits. Nothing: some worker wasn't
+  /// yet, or none pends.
   std::optional<Enforcement> complete();
 
   uint64_t generation() const { return generation_; }
@@ -65,8 +66,8 @@ class Publisher {
 
  private:
   struct Prepared {
-    std::unique_ptr<EnforcedImage> image;   ///< nullptr: the image stays
-    Mapping batch;                          ///< the changes, until they are settled
+    std::unique_ptr<EnforcedImage> image;  ///< nullptr: the image stays
+    Mapping batch;                         ///< the changes, until they are settled
     std::unique_ptr<Snapshot> snapshot;
   };
   struct Pending {

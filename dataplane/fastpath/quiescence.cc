@@ -16,6 +16,8 @@ std::unique_ptr<Quiescence> Quiescence::create(unsigned workers) {
   return std::unique_ptr<Quiescence>(new Quiescence(variable));
 }
 
-void Quiescence::Free::operator()(rte_rcu_qsbr* variable) const noexcept { std::free(variable); }
+void Quiescence::Free::operator()(rte_rcu_qsbr* variable) const noexcept {
+  std::free(variable);
+}
 
 }  // namespace bulkhead

@@ -17,11 +17,13 @@
 namespace bulkhead {
 namespace {
 
-constexpr uint64_t kFixedSeed[2] = {0x62756c6b68656164, 0x7265706c61790001};  // any will do: captures don't attack their replay
+constexpr uint64_t kFixedSeed[2] = {0x62756c6b68656164,
+                                    0x7265706c61790001};  // any will do: captures don't attack their replay
 constexpr size_t kPoolBytes = size_t{64} << 20;
 constexpr uint32_t kLeastFlows = 65'536;
-constexpr int64_t kSweepStepNs = 100'000'000;  // how often idle flows are looked at where nothing else happens
-constexpr int64_t kTickNs = 1'000'000;         // the pipeline's own resolution
+constexpr int64_t kSweepStepNs =
+    100'000'000;                        // how often idle flows are looked at where nothing else happens
+constexpr int64_t kTickNs = 1'000'000;  // the pipeline's own resolution
 
 std::string joined(const std::vector<unsigned>& cpus) {
   std::string text;
@@ -42,7 +44,8 @@ rte_mempool* make_pool(size_t longest_frame) {
   size_t count = std::clamp<size_t>(kPoolBytes / room, 1024, 16'384);
   static unsigned serial = 0;
   std::string name = "replay" + std::to_string(serial++);
-  return rte_pktmbuf_pool_create(name.c_str(), static_cast<unsigned>(count), 0, 0, static_cast<uint16_t>(room), SOCKET_ID_ANY);
+  return rte_pktmbuf_pool_create(name.c_str(), static_cast<unsigned>(count), 0, 0,
+                                 static_cast<uint16_t>(room), SOCKET_ID_ANY);
 }
 
 }  // namespace
@@ -51,15 +54,23 @@ Expected<void> start_replay_memory(uint32_t memory_mib) {
   static bool started = false;
   if (started) return {};
   // --no-huge and --in-memory exclude each other. The thread keeps all the CPUs that it may run on.
-  std::vector<std::string> arguments{"bulkhead", "--no-huge", "--no-pci", "--no-shconf", "--no-telemetry", "--iova-mode=va",
-                                     "--log-level=*:error", "--lcores=0@(" + joined(available_cpus()) + ")",
-                                     "-m", std::to_string(memory_mib)};
+  std::vector<std::string> arguments{"bulkhead",
+                                     "--no-huge",
+                                     "--no-pci",
+                                     "--no-shconf",
+                                     "--no-telemetry",
+                                     "--iova-mode=va",
+                                     "--log-level=*:error",
+                                     "--lcores=0@(" + joined(available_cpus()) + ")",
+                                     "-m",
+                                     std::to_string(memory_mib)};
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   DpdkLog log;
   if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
     std::string words = log.take_last_line();
-    return fail(ErrorCode::kSystem, std::string("DPDK didn't start: ") + rte_strerror(rte_errno) + (words.empty() ? "" : " (" + words + ")"));
+    return fail(ErrorCode::kSystem, std::string("DPDK didn't start: ") + rte_strerror(rte_errno) +
+                                        (words.empty() ? "" : " (" + words + ")"));
   }
   log.take_last_line();  // what it said on the way isn't news
   started = true;
@@ -76,7 +87,8 @@ Expected<std::unique_ptr<Replay>> Replay::create(const DataplaneSettings& settin
   return replay;
 }
 
-bool Replay::allocate(const DataplaneSettings& settings, const Snapshot* policy, const ReplayOptions& options) {
+bool Replay::allocate(const DataplaneSettings& settings, const Snapshot* policy,
+                      const ReplayOptions& options) {
   options_ = options;
   now_ = options.start;
   views_ = make_port_views(settings, std::vector<MacAddress>(settings.ports.size()));
@@ -136,8 +148,9 @@ Expected<void> Replay::feed(const ReplayPacket& packet) {
 
 Expected<rte_mbuf*> Replay::mbuf_of(const ReplayPacket& packet) {
   if (packet.frame.size() > options_.longest_frame)
-    return fail(ErrorCode::kInvalid, "packet " + std::to_string(count_ + 1) + " has " + std::to_string(packet.frame.size()) +
-                                         " bytes, more than the " + std::to_string(options_.longest_frame) + " that were announced");
+    return fail(ErrorCode::kInvalid, "packet " + std::to_string(count_ + 1) + " has " +
+                                         std::to_string(packet.frame.size()) + " bytes, more than the " +
+                                         std::to_string(options_.longest_frame) + " that were announced");
   rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_);
   if (mbuf == nullptr)
     return fail(ErrorCode::kExhausted, "packet " + std::to_string(count_ + 1) + ": " + std::to_string(held_) +
@@ -149,7 +162,8 @@ Expected<rte_mbuf*> Replay::mbuf_of(const ReplayPacket& packet) {
   return mbuf;
 }
 
-/// Stops where the pipeline has something to do before `to`, and while flows live every kSweepStepNs, as an idle worker's polls do.
+/// Stops where the pipeline has something to do before `to`, and while flows live every kSweepStepNs, as an
+/// idle worker's polls do.
 void Replay::advance_clock(BootTime to) {
   BULKHEAD_CHECK(to >= now_);
   while (true) {
@@ -180,7 +194,8 @@ void Replay::settle() {
     --held_;
   }
   drain();
-  for (; !waiting_.empty() && waiting_.front().held == nullptr; waiting_.pop_front()) sink_->decided(waiting_.front().verdict);
+  for (; !waiting_.empty() && waiting_.front().held == nullptr; waiting_.pop_front())
+    sink_->decided(waiting_.front().verdict);
 }
 
 /// Takes what waits for transmission on every port.
@@ -211,8 +226,9 @@ Expected<void> Replay::finish() {
   uint64_t in = read(counters_->received) + read(counters_->originated);
   uint64_t out = read(counters_->transmitted) + read(counters_->consumed) + read(counters_->held) + dropped;
   if (in != out)
-    return fail(ErrorCode::kSystem, "the counters don't add up: received and originated " + std::to_string(in) +
-                                        ", transmitted, consumed, held and dropped " + std::to_string(out) + "; please report this");
+    return fail(ErrorCode::kSystem, "the counters don't add up: received and originated " +
+                                        std::to_string(in) + ", transmitted, consumed, held and dropped " +
+                                        std::to_string(out) + "; please report this");
   return {};
 }
 

@@ -1,5 +1,5 @@
-// The pipeline on packets from a file: one worker, a virtual clock, a fixed hash seed, no device. The same packets give the
-// same verdicts and the same output, byte for byte.
+// The pipeline on packets from a file: one worker, a virtual clock, a fixed hash seed, no device. The same
+// packets give the same verdicts and the same output, byte for byte.
 #pragma once
 
 #include <cstddef>
@@ -27,14 +27,14 @@ class Pipeline;
 
 /// A packet as it arrives on a port.
 struct ReplayPacket {
-  BootTime time;   ///< of the capture's clock; never earlier than the packet before
+  BootTime time;  ///< of the capture's clock; never earlier than the packet before
   PortId port;
   std::span<const std::byte> frame;
 };
 
 /// What became of a packet, when that is final.
 struct ReplayVerdict {
-  uint64_t packet;   ///< counted from 1
+  uint64_t packet;  ///< counted from 1
   BootTime time;
   PortId port;
   PacketVerdict verdict;
@@ -52,20 +52,20 @@ class ReplaySink {
 struct ReplayOptions {
   BootTime start;               ///< the first packet's time
   size_t longest_frame = 1514;  ///< bytes; a longer one is refused
-  uint64_t packets = 0;         ///< how many will come, so that the flow table is no larger than they can fill
+  uint64_t packets = 0;  ///< how many will come, so that the flow table is no larger than they can fill
   bool ignore_checksums = false;
 };
 
-/// Starts DPDK for replay: no root, no hugepages, no device, nothing on disk. Once in a process; again it does nothing.
-/// Errors: kSystem, kExhausted with DPDK's reason.
+/// Starts DPDK for replay: no root, no hugepages, no device, nothing on disk. Once in a process; again it
+/// does nothing. Errors: kSystem, kExhausted with DPDK's reason.
 Expected<void> start_replay_memory(uint32_t memory_mib);
 
 /// One run. Thread: one.
 class Replay {
  public:
-  /// Input: `settings` with at least a MAC for each port; `policy` with image and endpoints (its hits are ignored), or nullptr: nothing is in force.
-  /// Both, and `sink`, outlive it. start_replay_memory() was called.
-  /// Errors: kExhausted when memory_mib doesn't do.
+  /// Input: `settings` with at least a MAC for each port; `policy` with image and endpoints (its hits are
+  /// ignored), or nullptr: nothing is in force. Both, and `sink`, outlive it. start_replay_memory() was
+  /// called. Errors: kExhausted when memory_mib doesn't do.
   static Expected<std::unique_ptr<Replay>> create(const DataplaneSettings& settings, const Snapshot* policy,
                                                   const ReplayOptions& options, ReplaySink& sink);
   ~Replay();
@@ -83,7 +83,7 @@ class Replay {
   /// A packet whose verdict hasn't been told yet, because it or one before it is held.
   struct Waiting {
     ReplayVerdict verdict;
-    const rte_mbuf* held;   ///< by the pipeline, which names it when its fate is known; nullptr: final
+    const rte_mbuf* held;  ///< by the pipeline, which names it when its fate is known; nullptr: final
   };
 
   Replay();
@@ -103,11 +103,11 @@ class Replay {
   std::vector<RuleHits> hits_;
   std::unique_ptr<Snapshot> snapshot_;
   std::unique_ptr<ShardVersions> shards_;
-  std::unique_ptr<NeighbourTable> neighbours_;   ///< route mode
+  std::unique_ptr<NeighbourTable> neighbours_;  ///< route mode
   rte_mempool* pool_ = nullptr;
   std::unique_ptr<Pipeline> pipeline_;
   std::deque<Waiting> waiting_;
-  size_t held_ = 0;   ///< of `waiting_`
+  size_t held_ = 0;  ///< of `waiting_`
   uint64_t count_ = 0;
   BootTime now_;
 };

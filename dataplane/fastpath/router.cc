@@ -16,19 +16,19 @@
 namespace bulkhead {
 namespace {
 
-constexpr size_t kMostHeld = 1024;        ///< packets that wait for neighbours, a worker
-constexpr size_t kMostHeldEach = 8;       ///< of them for one neighbour
-constexpr Ticks kAskEvery = 1000;         ///< ms (RFC 1122 §2.3.2.1: at most one request a second for a destination)
-constexpr Ticks kGiveUp = 3000;           ///< ms: three requests (RFC 4861 §10 MAX_MULTICAST_SOLICIT)
+constexpr size_t kMostHeld = 1024;   ///< packets that wait for neighbours, a worker
+constexpr size_t kMostHeldEach = 8;  ///< of them for one neighbour
+constexpr Ticks kAskEvery = 1000;  ///< ms (RFC 1122 §2.3.2.1: at most one request a second for a destination)
+constexpr Ticks kGiveUp = 3000;    ///< ms: three requests (RFC 4861 §10 MAX_MULTICAST_SOLICIT)
 
 struct RouteEntry {
   Prefix to;
   PortId port;
-  std::optional<IpAddress> via;   ///< none: connected
+  std::optional<IpAddress> via;  ///< none: connected
 };
 
 struct HeldPacket {
-  rte_mbuf* mbuf = nullptr;       ///< nullptr: free
+  rte_mbuf* mbuf = nullptr;  ///< nullptr: free
   NextHop next;
   Ticks since = 0;
   uint16_t ip_bytes = 0;
@@ -47,7 +47,9 @@ IpAddress source_of(const uint8_t* ip, bool v4) noexcept {
   return v4 ? IpAddress::v4(load<Be32>(ip + 12).host()) : IpAddress::v6(ip + 8);
 }
 
-uint8_t& ttl_of(uint8_t* ip, bool v4) noexcept { return ip[v4 ? 8 : 7]; }
+uint8_t& ttl_of(uint8_t* ip, bool v4) noexcept {
+  return ip[v4 ? 8 : 7];
+}
 
 /// Takes one from the TTL and mends the IPv4 checksum (RFC 1624).
 void decrement_ttl(uint8_t* ip, bool v4) noexcept {
@@ -60,9 +62,12 @@ void decrement_ttl(uint8_t* ip, bool v4) noexcept {
   store(ip + 10, checksum_update(load<uint16_t>(ip + 10), before, load<uint16_t>(ip + 8)));
 }
 
-bool is_multicast(const IpAddress& a) noexcept { return a.is_v4() ? a.bytes[12] >> 4 == 0xe : a.bytes[0] == 0xff; }
+bool is_multicast(const IpAddress& a) noexcept {
+  return a.is_v4() ? a.bytes[12] >> 4 == 0xe : a.bytes[0] == 0xff;
+}
 bool is_link_local(const IpAddress& a) noexcept {
-  return a.is_v4() ? a.bytes[12] == 169 && a.bytes[13] == 254 : a.bytes[0] == 0xfe && (a.bytes[1] & 0xc0) == 0x80;
+  return a.is_v4() ? a.bytes[12] == 169 && a.bytes[13] == 254
+                   : a.bytes[0] == 0xfe && (a.bytes[1] & 0xc0) == 0x80;
 }
 
 }  // namespace
@@ -70,9 +75,9 @@ bool is_link_local(const IpAddress& a) noexcept {
 struct Router::Parts {
   std::span<const PortView> ports;
   NeighbourTable* neighbours;
-  std::vector<RouteEntry> routes;      ///< longest first
-  std::vector<IpAddress> own;          ///< link-local ones included
-  std::vector<IpAddress> broadcasts;   ///< of connected IPv4 subnets, and their network addresses
+  std::vector<RouteEntry> routes;     ///< longest first
+  std::vector<IpAddress> own;         ///< link-local ones included
+  std::vector<IpAddress> broadcasts;  ///< of connected IPv4 subnets, and their network addresses
   std::vector<HeldPacket> held;
   std::vector<Asked> asked;
   size_t held_count = 0;
@@ -97,20 +102,23 @@ std::unique_ptr<Router> Router::create(const PipelineParts& pipeline) {
     parts->own.push_back(link_local_of(port.mac));
     for (const Prefix& address : port.addresses) {
       parts->own.push_back(address.address);
-      parts->routes.push_back({Prefix{masked(address.address, address.bits), address.bits}, port.id, std::nullopt});
+      parts->routes.push_back(
+          {Prefix{masked(address.address, address.bits), address.bits}, port.id, std::nullopt});
       if (!address.address.is_v4() || address.bits >= 127) continue;
       uint32_t hosts = (1u << (128 - address.bits)) - 1, net = address.address.v4_host() & ~hosts;
       parts->broadcasts.push_back(IpAddress::v4(net));
       parts->broadcasts.push_back(IpAddress::v4(net | hosts));
     }
-    for (const NeighbourSetting& n : port.neighbours) parts->neighbours->learn(port.id, n.address, n.mac, 0, true);
+    for (const NeighbourSetting& n : port.neighbours)
+      parts->neighbours->learn(port.id, n.address, n.mac, 0, true);
   }
   for (const RouteSetting& route : pipeline.settings->routes) {
     for (const PortView& port : pipeline.ports)
       for (const Prefix& address : port.addresses)
         if (address.contains(route.via)) parts->routes.push_back({route.to, port.id, route.via});
   }
-  std::stable_sort(parts->routes.begin(), parts->routes.end(), [](const RouteEntry& a, const RouteEntry& b) { return a.to.bits > b.to.bits; });
+  std::stable_sort(parts->routes.begin(), parts->routes.end(),
+                   [](const RouteEntry& a, const RouteEntry& b) { return a.to.bits > b.to.bits; });
   return std::unique_ptr<Router>(new Router(std::move(parts)));
 }
 
@@ -131,7 +139,8 @@ bool Router::never_routes(const PacketRef& p) const noexcept {
   const uint8_t* ip = frame_of(p.mbuf) + p.meta->l3;
   bool v4 = p.meta->family == 4;
   const auto& broadcasts = parts_->broadcasts;
-  return is_own(source_of(ip, v4)) || std::find(broadcasts.begin(), broadcasts.end(), destination_of(ip, v4)) != broadcasts.end();
+  return is_own(source_of(ip, v4)) ||
+         std::find(broadcasts.begin(), broadcasts.end(), destination_of(ip, v4)) != broadcasts.end();
 }
 
 /// Writes the link header of a packet whose next hop is known.
@@ -167,7 +176,8 @@ static void ask(PipelineState& s, std::vector<Asked>& asked, const NextHop& next
 }
 
 /// Holds a packet until its neighbour answers. False: no room.
-static bool hold(std::vector<HeldPacket>& held, rte_mbuf* mbuf, const NextHop& next, uint16_t ip_bytes, Ticks now) noexcept {
+static bool hold(std::vector<HeldPacket>& held, rte_mbuf* mbuf, const NextHop& next, uint16_t ip_bytes,
+                 Ticks now) noexcept {
   HeldPacket* place = nullptr;
   size_t same = 0;
   for (HeldPacket& h : held) {
@@ -193,7 +203,8 @@ void Router::forward(PipelineState& s, const PacketRef& p, const Moment& m) noex
   const IpAddress* own = own_address_for(s.port(p.meta->in_port), source_of(ip, v4));
   if (ttl_of(ip, v4) <= 1) {
     if (own != nullptr && s.rejects.take(kIdentityGateway, m.ticks))
-      originate(s, make_icmp_error(s, p, *own, {v4 ? kIcmpTimeExceeded : kIcmpv6TimeExceeded, 0}), PortId{p.meta->in_port});
+      originate(s, make_icmp_error(s, p, *own, {v4 ? kIcmpTimeExceeded : kIcmpv6TimeExceeded, 0}),
+                PortId{p.meta->in_port});
     return drop(s, p, DropReason::k_ip_ttl_expired);
   }
   auto next = next_hop(destination);
@@ -205,17 +216,20 @@ void Router::forward(PipelineState& s, const PacketRef& p, const Moment& m) noex
   if (p.meta->ip_bytes > out.mtu) {
     IcmpError too_big{kIcmpv6PacketTooBig, 0, out.mtu};
     if (v4) too_big = {kIcmpUnreachable, kIcmpFragmentationNeeded, out.mtu};
-    if (own != nullptr && s.rejects.take(kIdentityGateway, m.ticks)) originate(s, make_icmp_error(s, p, *own, too_big), PortId{p.meta->in_port});
+    if (own != nullptr && s.rejects.take(kIdentityGateway, m.ticks))
+      originate(s, make_icmp_error(s, p, *own, too_big), PortId{p.meta->in_port});
     return drop(s, p, DropReason::k_packet_too_big);
   }
   decrement_ttl(ip, v4);
   auto neighbour = parts_->neighbours->find(next->port, next->hop, m.ticks);
-  if (!neighbour || (!neighbour->fixed && is_due(neighbour->confirmed + NeighbourTable::kReachable, m.ticks))) ask(s, parts_->asked, *next, m.ticks);
+  if (!neighbour || (!neighbour->fixed && is_due(neighbour->confirmed + NeighbourTable::kReachable, m.ticks)))
+    ask(s, parts_->asked, *next, m.ticks);
   if (neighbour) {
     address_frame(frame, out, neighbour->mac);
     return send(s, p, next->port);
   }
-  if (!hold(parts_->held, p.mbuf, *next, p.meta->ip_bytes, m.ticks)) return drop(s, p, DropReason::k_hold_limit);
+  if (!hold(parts_->held, p.mbuf, *next, p.meta->ip_bytes, m.ticks))
+    return drop(s, p, DropReason::k_hold_limit);
   if (parts_->held_count++ == 0) parts_->oldest_held = m.ticks;
   add(s.counters().held, 1);
   if (p.verdict != nullptr) p.verdict->fate = Fate::kHold;
@@ -262,11 +276,13 @@ void Router::receive(PipelineState& s, const PacketRef& p, const Moment& m) noex
   bool v4 = p.meta->family == 4;
   const uint8_t* ip = frame_of(p.mbuf) + p.meta->l3;
   IpAddress source = source_of(ip, v4), own = destination_of(ip, v4);
-  if (p.meta->kind == PacketKind::kIcmpError || p.meta->opening == Opening::kIcmpNot) return drop(s, p, DropReason::k_icmp_unrelated);
+  if (p.meta->kind == PacketKind::kIcmpError || p.meta->opening == Opening::kIcmpNot)
+    return drop(s, p, DropReason::k_icmp_unrelated);
   if (p.meta->opening == Opening::kTcpNot) return drop(s, p, DropReason::k_tcp_no_state);
   const PortView& port = s.port(p.meta->in_port);
   Origin origin{source, port.id, p.meta->vlan, load<MacAddress>(frame_of(p.mbuf) + 6)};
-  Evaluation e = evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, own, ServiceKey{p.meta->service}, m.now);
+  Evaluation e =
+      evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, own, ServiceKey{p.meta->service}, m.now);
   add(s.counters().judged, 1);
   bool admitted = may_originate(port, source) || is_link_local(source);
   DropReason reason = admitted ? reason_of(e.decision) : DropReason::k_spoofed_source;
@@ -285,7 +301,8 @@ void Router::receive(PipelineState& s, const PacketRef& p, const Moment& m) noex
     }
     return drop(s, p, reason);
   }
-  if (p.meta->icmp_type == (v4 ? kIcmpEcho : kIcmpv6Echo) && (p.meta->proto == IpProto::kIcmp || p.meta->proto == IpProto::kIcmpv6))
+  if (p.meta->icmp_type == (v4 ? kIcmpEcho : kIcmpv6Echo) &&
+      (p.meta->proto == IpProto::kIcmp || p.meta->proto == IpProto::kIcmpv6))
     originate(s, make_echo_reply(s, p), port.id);
   consume(s, p);
 }
@@ -295,10 +312,12 @@ void Router::resolve(PipelineState& s, const PacketRef& p, const Moment& m) noex
   const PortView& port = s.port(p.meta->in_port);
   MacAddress mac = load<MacAddress>(frame + 6);
   auto on_link = [&](const IpAddress& a) {
-    return std::any_of(port.addresses.begin(), port.addresses.end(), [&](const Prefix& own) { return own.contains(a); });
+    return std::any_of(port.addresses.begin(), port.addresses.end(),
+                       [&](const Prefix& own) { return own.contains(a); });
   };
   auto is_ours_here = [&](const IpAddress& a) {
-    return a == link_local_of(port.mac) || std::any_of(port.addresses.begin(), port.addresses.end(), [&](const Prefix& own) { return own.address == a; });
+    return a == link_local_of(port.mac) || std::any_of(port.addresses.begin(), port.addresses.end(),
+                                                       [&](const Prefix& own) { return own.address == a; });
   };
   rte_mbuf* answer = nullptr;
   if (p.meta->kind == PacketKind::kArp) {
@@ -306,7 +325,8 @@ void Router::resolve(PipelineState& s, const PacketRef& p, const Moment& m) noex
     IpAddress sender = IpAddress::v4(arp.sender_ip.host()), target = IpAddress::v4(arp.target_ip.host());
     bool for_us = is_ours_here(target);
     if (is_ours_here(sender)) return drop(s, p, DropReason::k_arp_invalid);  // somebody claims our address
-    if (for_us && arp.sender_ip.host() != 0 && on_link(sender)) parts_->neighbours->learn(port.id, sender, mac, m.ticks);
+    if (for_us && arp.sender_ip.host() != 0 && on_link(sender))
+      parts_->neighbours->learn(port.id, sender, mac, m.ticks);
     if (for_us && arp.operation.host() == kArpRequest) answer = make_arp_reply(s, port, target, sender, mac);
   } else {
     const uint8_t* at = frame + p.meta->l4;
@@ -316,10 +336,12 @@ void Router::resolve(PipelineState& s, const PacketRef& p, const Moment& m) noex
       if (at[0] == kIcmpv6NeighbourAdvertisement) {
         if (is_ours_here(target)) return drop(s, p, DropReason::k_nd_invalid);
         bool solicited = (load<NeighbourMessage>(at).flags.host() & kNdFlagSolicited) != 0;
-        if (solicited && (on_link(target) || is_link_local(target))) parts_->neighbours->learn(port.id, target, mac, m.ticks);
+        if (solicited && (on_link(target) || is_link_local(target)))
+          parts_->neighbours->learn(port.id, target, mac, m.ticks);
       } else if (is_ours_here(target)) {
         bool named = source != IpAddress{};
-        if (named && (on_link(source) || is_link_local(source))) parts_->neighbours->learn(port.id, source, mac, m.ticks);
+        if (named && (on_link(source) || is_link_local(source)))
+          parts_->neighbours->learn(port.id, source, mac, m.ticks);
         answer = make_advertisement(s, port, target, source, mac);
       }
     }
@@ -334,9 +356,11 @@ void Router::resolve(PipelineState& s, const PacketRef& p, const Moment& m) noex
 
 void Router::answer_no_route(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
   bool v4 = p.meta->family == 4;
-  const IpAddress* own = own_address_for(s.port(p.meta->in_port), source_of(frame_of(p.mbuf) + p.meta->l3, v4));
+  const IpAddress* own =
+      own_address_for(s.port(p.meta->in_port), source_of(frame_of(p.mbuf) + p.meta->l3, v4));
   if (own == nullptr || !s.rejects.take(kIdentityGateway, m.ticks)) return;
-  originate(s, make_icmp_error(s, p, *own, {v4 ? kIcmpUnreachable : kIcmpv6Unreachable, 0}), PortId{p.meta->in_port});
+  originate(s, make_icmp_error(s, p, *own, {v4 ? kIcmpUnreachable : kIcmpv6Unreachable, 0}),
+            PortId{p.meta->in_port});
 }
 
 void Router::send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, Ticks now) noexcept {
@@ -347,7 +371,8 @@ void Router::send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, Ticks now) 
   IpAddress destination = destination_of(frame + l3, v4);
   auto next = next_hop(destination);
   if (!next) return drop(s, p, DropReason::k_no_route);
-  // The sender whom it answers was heard a moment ago; where its answer is missing all the same, the packet waits like any other.
+  // The sender whom it answers was heard a moment ago; where its answer is missing all the same, the packet
+  // waits like any other.
   auto neighbour = parts_->neighbours->find(next->port, next->hop, now);
   if (neighbour) {
     address_frame(frame, s.port(next->port.value), neighbour->mac);

@@ -1,4 +1,5 @@
-// Route mode: where a packet goes next, and what a router owes to packets and neighbours (RFC 1812, RFC 826, RFC 4861).
+// Route mode: where a packet goes next, and what a router owes to packets and neighbours (RFC 1812, RFC 826,
+// RFC 4861).
 #pragma once
 
 #include <memory>
@@ -12,7 +13,7 @@ namespace bulkhead {
 
 struct NextHop {
   PortId port;
-  IpAddress hop;   ///< the destination itself where its subnet is connected
+  IpAddress hop;  ///< the destination itself where its subnet is connected
 };
 
 /// One worker's router. Thread: that worker. Nothing in the packet path allocates.
@@ -26,22 +27,27 @@ class Router {
   /// Whether the address is one of the gateway's own.
   bool is_own(const IpAddress& address) const noexcept;
 
-  /// Whether the packet is one that no router passes, whatever policy says: to a directed broadcast (RFC 2644), or from one of our own addresses.
+  /// Whether the packet is one that no router passes, whatever policy says: to a directed broadcast (RFC
+  /// 2644), or from one of our own addresses.
   bool never_routes(const PacketRef& p) const noexcept;
 
-  /// Sends an allowed packet on: TTL (RFC 1812 §5.3.1), MTU (packet-too-big, RFC 1191 and 8201), next hop's MAC, else held while it is resolved. Takes the packet.
+  /// Sends an allowed packet on: TTL (RFC 1812 §5.3.1), MTU (packet-too-big, RFC 1191 and 8201), next hop's
+  /// MAC, else held while it is resolved. Takes the packet.
   void forward(PipelineState& s, const PacketRef& p, const Moment& m) noexcept;
-  /// A packet for one of the gateway's own addresses: an echo request is judged (segment `gateway`) and answered; all else is judged and
-  /// consumed or dropped. Takes the packet.
+  /// A packet for one of the gateway's own addresses: an echo request is judged (segment `gateway`) and
+  /// answered; all else is judged and consumed or dropped. Takes the packet.
   void receive(PipelineState& s, const PacketRef& p, const Moment& m) noexcept;
-  /// ARP and neighbour discovery, already checked by inspect: answers for own addresses, learns what it asked for. Takes the packet.
+  /// ARP and neighbour discovery, already checked by inspect: answers for own addresses, learns what it asked
+  /// for. Takes the packet.
   void resolve(PipelineState& s, const PacketRef& p, const Moment& m) noexcept;
   /// ICMP 3/0 or ICMPv6 1/0 to the sender. The packet stays the caller's.
   void answer_no_route(PipelineState& s, const PacketRef& p, const Moment& m) noexcept;
-  /// Sends an IP packet that the gateway made: link header rewritten for its destination. Takes it; counts nothing as originated (the caller did).
+  /// Sends an IP packet that the gateway made: link header rewritten for its destination. Takes it; counts
+  /// nothing as originated (the caller did).
   void send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, Ticks now) noexcept;
 
-  /// Held packets whose neighbour answered leave; those that waited too long end as neighbour_unresolved. Bounded.
+  /// Held packets whose neighbour answered leave; those that waited too long end as neighbour_unresolved.
+  /// Bounded.
   void maintain(PipelineState& s, const Moment& m) noexcept;
   /// When maintain() has something to do next; kNever: nothing is held.
   BootTime next_timer() const noexcept;

@@ -1,5 +1,5 @@
-// What the workers enforce, published by one pointer. A worker loads it once for each burst and uses it to the burst's
-// end, so that no packet sees a mix of two states.
+// What the workers enforce, published by one pointer. A worker loads it once for each burst and uses it to
+// the burst's end, so that no packet sees a mix of two states.
 #pragma once
 
 #include <array>
@@ -16,10 +16,11 @@ namespace bulkhead {
 inline constexpr size_t kMaxWorkers = 64;
 inline constexpr uint32_t kShardCount = 65536;
 
-/// When the endpoints of each shard last changed: low 32 bits of the generation. Shared by all snapshots. The control
-/// thread stores (relaxed) before it publishes the generation (release); workers load relaxed after loading the snapshot (acquire).
-/// What was judged keeps the generation of the snapshot that it was judged under, and is stale when a version is newer than that. Never
-/// the version itself: a worker in an old snapshot may already see that of the next.
+/// When the endpoints of each shard last changed: low 32 bits of the generation. Shared by all snapshots. The
+/// control thread stores (relaxed) before it publishes the generation (release); workers load relaxed after
+/// loading the snapshot (acquire). What was judged keeps the generation of the snapshot that it was judged
+/// under, and is stale when a version is newer than that. Never the version itself: a worker in an old
+/// snapshot may already see that of the next.
 struct ShardVersions {
   std::array<std::atomic<uint32_t>, kShardCount> host;  ///< by shard_of(address)
   std::atomic<uint32_t> prefix;                         ///< any endpoint that isn't a single address
@@ -40,7 +41,7 @@ struct Snapshot {
   const ShardVersions* shards = nullptr;
   uint64_t generation = 0;
   uint64_t image_generation = 0;
-  RuleHits* hits[kMaxWorkers] = {};   ///< image->rules.size() for each worker, which alone writes them
+  RuleHits* hits[kMaxWorkers] = {};  ///< image->rules.size() for each worker, which alone writes them
 };
 
 /// The pointer itself. nullptr: no policy, nothing is forwarded.

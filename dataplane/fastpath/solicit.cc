@@ -10,7 +10,8 @@
 namespace bulkhead {
 namespace {
 
-rte_mbuf* make_frame(PipelineState& s, const MacAddress& to, const MacAddress& from, EtherType type, size_t bytes, uint8_t*& payload) noexcept {
+rte_mbuf* make_frame(PipelineState& s, const MacAddress& to, const MacAddress& from, EtherType type,
+                     size_t bytes, uint8_t*& payload) noexcept {
   rte_mbuf* mbuf = rte_pktmbuf_alloc(s.parts.pool);
   if (mbuf == nullptr) return nullptr;
   size_t total = sizeof(EthernetHeader) + bytes;
@@ -32,7 +33,8 @@ rte_mbuf* make_arp(PipelineState& s, const MacAddress& to, const ArpHeader& arp)
   return mbuf;
 }
 
-ArpHeader arp_of(const MacAddress& mac, const IpAddress& own, const MacAddress& target_mac, const IpAddress& target, uint16_t operation) noexcept {
+ArpHeader arp_of(const MacAddress& mac, const IpAddress& own, const MacAddress& target_mac,
+                 const IpAddress& target, uint16_t operation) noexcept {
   ArpHeader arp{};
   arp.hardware_type.set(kArpHardwareEthernet);
   arp.protocol_type.set(static_cast<uint16_t>(EtherType::kIpv4));
@@ -47,8 +49,9 @@ ArpHeader arp_of(const MacAddress& mac, const IpAddress& own, const MacAddress& 
 }
 
 /// A neighbour solicitation or advertisement with one link-layer address option.
-rte_mbuf* make_nd(PipelineState& s, const MacAddress& to_mac, const MacAddress& own_mac, const IpAddress& from, const IpAddress& to, uint8_t type,
-                  uint32_t flags, const IpAddress& target, uint8_t option) noexcept {
+rte_mbuf* make_nd(PipelineState& s, const MacAddress& to_mac, const MacAddress& own_mac,
+                  const IpAddress& from, const IpAddress& to, uint8_t type, uint32_t flags,
+                  const IpAddress& target, uint8_t option) noexcept {
   constexpr size_t kBytes = sizeof(NeighbourMessage) + 8;
   uint8_t* payload = nullptr;
   rte_mbuf* mbuf = make_frame(s, to_mac, own_mac, EtherType::kIpv6, sizeof(Ipv6Header) + kBytes, payload);
@@ -68,7 +71,9 @@ rte_mbuf* make_nd(PipelineState& s, const MacAddress& to_mac, const MacAddress& 
   icmp[sizeof nd] = option;
   icmp[sizeof nd + 1] = 1;
   store(icmp + sizeof nd + 2, own_mac);
-  uint64_t sum = checksum_sum(payload + 8, 32) + pseudo_header_sum(static_cast<uint8_t>(IpProto::kIcmpv6), kBytes) + checksum_sum(icmp, kBytes);
+  uint64_t sum = checksum_sum(payload + 8, 32) +
+                 pseudo_header_sum(static_cast<uint8_t>(IpProto::kIcmpv6), kBytes) +
+                 checksum_sum(icmp, kBytes);
   store(icmp + 2, checksum_finish(sum));
   return mbuf;
 }
@@ -87,34 +92,55 @@ const IpAddress* own_address_for(const PortView& port, const IpAddress& other) n
 
 IpAddress link_local_of(const MacAddress& mac) noexcept {
   IpAddress a;
-  a.bytes = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, static_cast<uint8_t>(mac.bytes[0] ^ 2), mac.bytes[1], mac.bytes[2], 0xff, 0xfe,
-             mac.bytes[3], mac.bytes[4], mac.bytes[5]};
+  a.bytes = {0xfe,
+             0x80,
+             0,
+             0,
+             0,
+             0,
+             0,
+             0,
+             static_cast<uint8_t>(mac.bytes[0] ^ 2),
+             mac.bytes[1],
+             mac.bytes[2],
+             0xff,
+             0xfe,
+             mac.bytes[3],
+             mac.bytes[4],
+             mac.bytes[5]};
   return a;
 }
 
 rte_mbuf* make_solicitation(PipelineState& s, const PortView& port, const IpAddress& address) noexcept {
   const IpAddress* own = own_address_for(port, address);
   if (own == nullptr) return nullptr;
-  if (address.is_v4()) return make_arp(s, kMacBroadcast, arp_of(port.mac, *own, MacAddress{}, address, kArpRequest));
-  // The solicited-node group: ff02::1:ff00:0/104 and the last 24 bits (RFC 4291 §2.7.1), on Ethernet 33:33 and the last 32 (RFC 2464 §7).
+  if (address.is_v4())
+    return make_arp(s, kMacBroadcast, arp_of(port.mac, *own, MacAddress{}, address, kArpRequest));
+  // The solicited-node group: ff02::1:ff00:0/104 and the last 24 bits (RFC 4291 §2.7.1), on Ethernet 33:33
+  // and the last 32 (RFC 2464 §7).
   IpAddress group;
-  group.bytes = {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, address.bytes[13], address.bytes[14], address.bytes[15]};
+  group.bytes = {
+      0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, address.bytes[13], address.bytes[14], address.bytes[15]};
   MacAddress to{{0x33, 0x33, 0xff, address.bytes[13], address.bytes[14], address.bytes[15]}};
-  return make_nd(s, to, port.mac, *own, group, kIcmpv6NeighbourSolicitation, 0, address, kNdOptionSourceLinkLayer);
+  return make_nd(s, to, port.mac, *own, group, kIcmpv6NeighbourSolicitation, 0, address,
+                 kNdOptionSourceLinkLayer);
 }
 
-rte_mbuf* make_arp_reply(PipelineState& s, const PortView& port, const IpAddress& address, const IpAddress& asker, const MacAddress& asker_mac) noexcept {
+rte_mbuf* make_arp_reply(PipelineState& s, const PortView& port, const IpAddress& address,
+                         const IpAddress& asker, const MacAddress& asker_mac) noexcept {
   return make_arp(s, asker_mac, arp_of(port.mac, address, asker_mac, asker, kArpReply));
 }
 
-rte_mbuf* make_advertisement(PipelineState& s, const PortView& port, const IpAddress& address, const IpAddress& asker, const MacAddress& asker_mac) noexcept {
+rte_mbuf* make_advertisement(PipelineState& s, const PortView& port, const IpAddress& address,
+                             const IpAddress& asker, const MacAddress& asker_mac) noexcept {
   // An unspecified asker tests for duplicates: all nodes are told (RFC 4861 §7.2.4).
   bool nameless = asker == IpAddress{};
   IpAddress all_nodes;
   all_nodes.bytes = {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
   uint32_t flags = kNdFlagRouter | kNdFlagOverride | (nameless ? 0 : kNdFlagSolicited);
-  return make_nd(s, nameless ? MacAddress{{0x33, 0x33, 0, 0, 0, 1}} : asker_mac, port.mac, address, nameless ? all_nodes : asker,
-                 kIcmpv6NeighbourAdvertisement, flags, address, kNdOptionTargetLinkLayer);
+  return make_nd(s, nameless ? MacAddress{{0x33, 0x33, 0, 0, 0, 1}} : asker_mac, port.mac, address,
+                 nameless ? all_nodes : asker, kIcmpv6NeighbourAdvertisement, flags, address,
+                 kNdOptionTargetLinkLayer);
 }
 
 }  // namespace bulkhead

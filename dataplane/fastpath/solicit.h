@@ -5,13 +5,15 @@
 
 namespace bulkhead {
 
-/// Asks for `address` on a port: an ARP request (RFC 826), or a neighbour solicitation to its solicited-node group (RFC 4861 §4.3). nullptr where
-/// the port has no address of that family, or memory is short.
+/// Asks for `address` on a port: an ARP request (RFC 826), or a neighbour solicitation to its solicited-node
+/// group (RFC 4861 §4.3). nullptr where the port has no address of that family, or memory is short.
 rte_mbuf* make_solicitation(PipelineState& s, const PortView& port, const IpAddress& address) noexcept;
 
 /// Answers an ARP request or a neighbour solicitation for the port's own `address`.
-rte_mbuf* make_arp_reply(PipelineState& s, const PortView& port, const IpAddress& address, const IpAddress& asker, const MacAddress& asker_mac) noexcept;
-rte_mbuf* make_advertisement(PipelineState& s, const PortView& port, const IpAddress& address, const IpAddress& asker, const MacAddress& asker_mac) noexcept;
+rte_mbuf* make_arp_reply(PipelineState& s, const PortView& port, const IpAddress& address,
+                         const IpAddress& asker, const MacAddress& asker_mac) noexcept;
+rte_mbuf* make_advertisement(PipelineState& s, const PortView& port, const IpAddress& address,
+                             const IpAddress& asker, const MacAddress& asker_mac) noexcept;
 
 /// The port's address in the subnet of `other`, else its first of that family; nothing where it has none.
 const IpAddress* own_address_for(const PortView& port, const IpAddress& other) noexcept;

@@ -7,11 +7,12 @@
 namespace bulkhead {
 namespace {
 
-constexpr Ticks kRoundMs = 1000;        ///< for the whole table
-constexpr Ticks kUrgentRoundMs = 100;   ///< while what is enforced has changed
-constexpr uint32_t kMostSlots = 2048;   ///< a call: some tens of microseconds
+constexpr Ticks kRoundMs = 1000;       ///< for the whole table
+constexpr Ticks kUrgentRoundMs = 100;  ///< while what is enforced has changed
+constexpr uint32_t kMostSlots = 2048;  ///< a call: some tens of microseconds
 
-/// An idle flow that lost its permission. A TCP flow stays for its next packet, whose link addresses a reset needs.
+/// An idle flow that lost its permission. A TCP flow stays for its next packet, whose link addresses a reset
+/// needs.
 template <class Key>
 void revoke_idle(PipelineState& s, uint32_t slot, DropReason reason, const Moment& m) noexcept {
   auto& table = s.table<Key>();
@@ -40,7 +41,8 @@ void sweep_slot(PipelineState& s, uint32_t slot, const Moment& m) noexcept {
     end_idle<Key>(s, slot, m);
     return;
   }
-  if ((hot.flags & kFlowRevoked) != 0 || (hot.checked == m.generation && !is_due(hot.deadline, m.ticks))) return;
+  if ((hot.flags & kFlowRevoked) != 0 || (hot.checked == m.generation && !is_due(hot.deadline, m.ticks)))
+    return;
   DropReason reason = rejudge<Key>(s, slot, m);
   if (reason != DropReason::kNone) revoke_idle<Key>(s, slot, reason, m);
 }

@@ -5,8 +5,8 @@
 
 namespace bulkhead {
 
-/// Looks at the next slots of both tables, at a pace that sees the whole of them once a second, ten times as fast while flows of
-/// an older generation may be left. True: such a round is under way.
+/// Looks at the next slots of both tables, at a pace that sees the whole of them once a second, ten times as
+/// fast while flows of an older generation may be left. True: such a round is under way.
 bool sweep_flows(PipelineState& s, const Moment& m) noexcept;
 
 }  // namespace bulkhead

@@ -10,13 +10,19 @@ namespace {
 
 constexpr uint8_t kScaleNotOffered = 15;
 constexpr TcpResult kPassed{TcpStep::kPass, DropReason::kNone};
-constexpr TcpResult drop(DropReason reason) { return {TcpStep::kDrop, reason}; }
+constexpr TcpResult drop(DropReason reason) {
+  return {TcpStep::kDrop, reason};
+}
 
-constexpr bool before(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }
-constexpr bool after(uint32_t a, uint32_t b) { return before(b, a); }
+constexpr bool before(uint32_t a, uint32_t b) {
+  return static_cast<int32_t>(a - b) < 0;
+}
+constexpr bool after(uint32_t a, uint32_t b) {
+  return before(b, a);
+}
 
-/// How far behind the highest acknowledgement one may still come: what a sender can have in flight, and never less than
-/// the largest unscaled window with room for reordering.
+/// How far behind the highest acknowledgement one may still come: what a sender can have in flight, and never
+/// less than the largest unscaled window with room for reordering.
 constexpr uint32_t kLeastAckWindow = 66000;
 
 struct Segment {
@@ -42,7 +48,8 @@ uint8_t offered_scale(std::span<const uint8_t> tcp) noexcept {
       options = options.subspan(1);
       continue;
     }
-    if (options[0] == kTcpOptionWindowScale && options[1] == 3) return std::min(options[2], kTcpMaxWindowScale);
+    if (options[0] == kTcpOptionWindowScale && options[1] == 3)
+      return std::min(options[2], kTcpMaxWindowScale);
     if (options[1] < 2 || options[1] > options.size()) break;
     options = options.subspan(options[1]);
   }
@@ -80,12 +87,13 @@ bool in_window(const FlowHot& flow, unsigned direction, const Segment& s) noexce
   const TcpTrack& t = flow.tcp;
   uint32_t receiver_window = uint32_t{t.window[direction ^ 1]} << scale_of(flow, direction ^ 1);
   uint32_t own_window = uint32_t{t.window[direction]} << scale_of(flow, direction);
-  if (after(s.sequence, t.max_end[direction])) return false;                            // beyond what the receiver allowed
-  if (before(s.end, t.end[direction] - receiver_window)) return false;                  // older than any retransmission
+  if (after(s.sequence, t.max_end[direction])) return false;            // beyond what the receiver allowed
+  if (before(s.end, t.end[direction] - receiver_window)) return false;  // older than any retransmission
   if (!s.has(kTcpAck)) return true;
   uint32_t highest = t.end[direction ^ 1];
-  if (after(s.acknowledgement, highest)) return false;                                  // of what was never sent
-  return !before(s.acknowledgement, highest - std::max(own_window, kLeastAckWindow));   // too old (RFC 5961 §5.2)
+  if (after(s.acknowledgement, highest)) return false;  // of what was never sent
+  return !before(s.acknowledgement,
+                 highest - std::max(own_window, kLeastAckWindow));  // too old (RFC 5961 §5.2)
 }
 
 /// Takes over what an accepted segment says of both directions.
@@ -109,23 +117,27 @@ TcpResult track_reset(const FlowHot& flow, unsigned direction, const Segment& s,
                      !before(s.acknowledgement, t.acked[0]) && !after(s.acknowledgement, t.end[0]);
   if (flow.state == FlowState::kOpening && direction == 1 && !(flow.flags & kFlowSynAck))
     return answers_syn ? kEnds : drop(DropReason::k_tcp_out_of_window);
-  // Exactly what the receiver expects next (RFC 5961 §3.2): all that was sent, or all that it has acknowledged.
+  // Exactly what the receiver expects next (RFC 5961 §3.2): all that was sent, or all that it has
+  // acknowledged.
   bool exact = s.sequence == t.end[direction] || s.sequence == t.acked[direction];
   return exact || answers_syn ? kEnds : drop(DropReason::k_tcp_out_of_window);
 }
 
-TcpResult track_opening(FlowHot& flow, unsigned direction, const Segment& s, std::span<const uint8_t> tcp) noexcept {
+TcpResult track_opening(FlowHot& flow, unsigned direction, const Segment& s,
+                        std::span<const uint8_t> tcp) noexcept {
   TcpTrack& t = flow.tcp;
   bool syn = s.has(kTcpSyn), ack = s.has(kTcpAck), answered = (flow.flags & kFlowSynAck) != 0;
   if (direction == 0 && syn) {
     if (ack) return drop(DropReason::k_tcp_no_state);
     // A retransmission says the same again; another sequence is a new attempt before an answer came.
     if (s.sequence + 1 == t.acked[0]) return kPassed;
-    return answered ? TcpResult{TcpStep::kChallenge, DropReason::kNone} : TcpResult{TcpStep::kReopen, DropReason::kNone};
+    return answered ? TcpResult{TcpStep::kChallenge, DropReason::kNone}
+                    : TcpResult{TcpStep::kReopen, DropReason::kNone};
   }
   if (direction == 1 && syn) {
     bool names_syn = ack && !before(s.acknowledgement, t.acked[0]) && !after(s.acknowledgement, t.end[0]);
-    if (!names_syn) return drop(DropReason::k_tcp_no_state);  // a split handshake, or an answer to somebody else
+    if (!names_syn)
+      return drop(DropReason::k_tcp_no_state);  // a split handshake, or an answer to somebody else
     begin_side(flow, 1, s, offered_scale(tcp));
     allow_from_syn(flow, 1, s);
     t.acked[0] = s.acknowledgement;
@@ -155,20 +167,26 @@ void begin_tcp(FlowHot& flow, std::span<const uint8_t> tcp, uint32_t payload) no
   begin_side(flow, 0, read_segment(tcp, payload), offered_scale(tcp));
 }
 
-TcpResult track_tcp(FlowHot& flow, unsigned direction, std::span<const uint8_t> tcp, uint32_t payload, TcpMode mode) noexcept {
+TcpResult track_tcp(FlowHot& flow, unsigned direction, std::span<const uint8_t> tcp, uint32_t payload,
+                    TcpMode mode) noexcept {
   Segment s = read_segment(tcp, payload);
-  if (s.has(kTcpRst)) [[unlikely]] return track_reset(flow, direction, s, mode);
+  if (s.has(kTcpRst)) [[unlikely]]
+    return track_reset(flow, direction, s, mode);
   if (flow.state == FlowState::kOpening) [[unlikely]] {
     auto result = track_opening(flow, direction, s, tcp);
     if (result.step == TcpStep::kPass) note_fin(flow, direction, s);
     return result;
   }
   if (s.has(kTcpSyn)) [[unlikely]] {
-    if (flow.state == FlowState::kClosing && direction == 0 && !s.has(kTcpAck)) return {TcpStep::kReopen, DropReason::kNone};
+    if (flow.state == FlowState::kClosing && direction == 0 && !s.has(kTcpAck))
+      return {TcpStep::kReopen, DropReason::kNone};
     return {TcpStep::kChallenge, DropReason::kNone};
   }
-  if (mode == TcpMode::kStrict && !in_window(flow, direction, s)) return drop(DropReason::k_tcp_out_of_window);
-  if (!s.has(kTcpAck)) return drop(DropReason::k_tcp_out_of_window);  // after the handshake every segment has one (RFC 9293 §3.10.7.4)
+  if (mode == TcpMode::kStrict && !in_window(flow, direction, s))
+    return drop(DropReason::k_tcp_out_of_window);
+  if (!s.has(kTcpAck))
+    return drop(
+        DropReason::k_tcp_out_of_window);  // after the handshake every segment has one (RFC 9293 §3.10.7.4)
   advance(flow, direction, s);
   note_fin(flow, direction, s);
   return kPassed;

@@ -14,7 +14,8 @@ Expected<Telemetry> Telemetry::create(unsigned worker_count, unsigned port_count
   header.worker_bytes = sizeof(WorkerCounters);
   header.port_count = port_count;
   header.tsc_hz = tsc_hz;
-  if (auto sealed = seal_against_readers(telemetry.counters_.fd); !sealed) return std::unexpected(sealed.error());
+  if (auto sealed = seal_against_readers(telemetry.counters_.fd); !sealed)
+    return std::unexpected(sealed.error());
 
   for (unsigned worker = 0; worker < worker_count; ++worker) {
     auto ring = make_ring();

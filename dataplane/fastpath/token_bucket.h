@@ -24,13 +24,13 @@ class TokenBucket {
   }
 
  private:
-  uint64_t milli_ = 0;   ///< thousandths of a token
+  uint64_t milli_ = 0;  ///< thousandths of a token
   uint32_t rate_ = 0;
   Ticks last_ = 0;
 };
 
-/// `reject_rate`: one bucket for all, and one for each identity. Identities share 1,024 buckets by hash: an attacker
-/// can only take answers away, never get more.
+/// `reject_rate`: one bucket for all, and one for each identity. Identities share 1,024 buckets by hash: an
+/// attacker can only take answers away, never get more.
 class RejectLimiter {
  public:
   void set(uint32_t per_identity, uint32_t total) noexcept {

@@ -16,14 +16,14 @@ enum class FlowRelation : uint8_t { kNone, kNew, kEstablished, kRelated };
 /// The pipeline's word on one packet, for replay, traces and tests. Valid from run() until the next run().
 struct PacketVerdict {
   Fate fate;
-  DropReason reason;            ///< kNone unless dropped or rejected
+  DropReason reason;  ///< kNone unless dropped or rejected
   FlowRelation flow;
-  PortId out;                   ///< kForward: the port; else kPortNone
+  PortId out;  ///< kForward: the port; else kPortNone
   RuleIndex rule;
-  uint8_t tier;                 ///< Tier
-  uint8_t source_from;          ///< IdentitySource
+  uint8_t tier;         ///< Tier
+  uint8_t source_from;  ///< IdentitySource
   IdentityId source, destination;
-  uint32_t service;             ///< ServiceKey; 0: none could be read
+  uint32_t service;  ///< ServiceKey; 0: none could be read
 };
 
 }  // namespace bulkhead

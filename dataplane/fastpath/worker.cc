@@ -12,14 +12,15 @@
 namespace bulkhead {
 namespace {
 
-constexpr unsigned kSendAttempts = 4;            ///< of one burst, before what is left counts as tx_full
-constexpr uint64_t kSpinNs = 20'000;             ///< without packets, before a worker sleeps
-constexpr uint32_t kShortestSleepNs = 20'000;    ///< where a queue can only be polled
+constexpr unsigned kSendAttempts = 4;          ///< of one burst, before what is left counts as tx_full
+constexpr uint64_t kSpinNs = 20'000;           ///< without packets, before a worker sleeps
+constexpr uint32_t kShortestSleepNs = 20'000;  ///< where a queue can only be polled
 constexpr uint32_t kLongestPollingSleepNs = 400'000;
 constexpr uint32_t kSoonNs = 1'000'000;          ///< where the pipeline has more to do soon
 constexpr uint32_t kLongestSleepNs = 5'000'000;  ///< where every queue has a descriptor to wait on
 
-/// Waits for one of the descriptors. False when none can be waited on (an interface that is going away reports errors for ever).
+/// Waits for one of the descriptors. False when none can be waited on (an interface that is going away
+/// reports errors for ever).
 bool wait_for(std::span<pollfd> descriptors, uint32_t ns) noexcept {
   timespec timeout{.tv_sec = 0, .tv_nsec = ns};
   if (ppoll(descriptors.data(), descriptors.size(), &timeout, nullptr) <= 0) return true;
@@ -31,7 +32,7 @@ bool wait_for(std::span<pollfd> descriptors, uint32_t ns) noexcept {
 Worker::Worker(const WorkerParts& parts) : parts_(parts), clock_(parts.tsc_hz, rte_rdtsc()) {}
 
 void Worker::run() noexcept {
-  prctl(PR_SET_TIMERSLACK, 1'000);   // nanoseconds; the default would make every sleep 50 us longer
+  prctl(PR_SET_TIMERSLACK, 1'000);  // nanoseconds; the default would make every sleep 50 us longer
   parts_.quiescence->online(parts_.number);
   uint64_t begin = rte_rdtsc();
   while (!parts_.stop->load(std::memory_order_relaxed)) {
@@ -56,9 +57,11 @@ void Worker::run() noexcept {
   parts_.quiescence->offline(parts_.number);
 }
 
-/// Read once the packets are in hand: none that came after a deadline is judged by a time before it, however long the
-/// thread was kept from running in between.
-BootTime Worker::now() noexcept { return clock_.now(rte_rdtsc()); }
+/// Read once the packets are in hand: none that came after a deadline is judged by a time before it, however
+/// long the thread was kept from running in between.
+BootTime Worker::now() noexcept {
+  return clock_.now(rte_rdtsc());
+}
 
 /// One burst from each queue and ring, all under one snapshot. Output: whether there were packets.
 bool Worker::round() noexcept {
@@ -117,7 +120,8 @@ uint32_t Worker::send_for_others() noexcept {
     for (unsigned from = 0; from < parts_.exchange->workers(); ++from) {
       if (from == parts_.number || port->owner_of(port->tx_queue_of(from)) != parts_.number) continue;
       rte_mbuf* packets[kBurst];
-      unsigned count = rte_ring_sc_dequeue_burst(parts_.exchange->outgoing(port->id(), from), reinterpret_cast<void**>(packets), kBurst, nullptr);
+      unsigned count = rte_ring_sc_dequeue_burst(parts_.exchange->outgoing(port->id(), from),
+                                                 reinterpret_cast<void**>(packets), kBurst, nullptr);
       if (count == 0) continue;
       add(parts_.counters->held, -uint64_t{count});
       transmit(*port, packets, static_cast<uint16_t>(count));
@@ -141,7 +145,8 @@ void Worker::flush() noexcept {
   }
 }
 
-/// Drivers of virtual devices take frames over the MTU and count them as sent, and then the kernel drops them.
+/// Drivers of virtual devices take frames over the MTU and count them as sent, and then the kernel drops
+/// them.
 uint16_t Worker::drop_oversized(const Port& port, rte_mbuf** packets, uint16_t count) noexcept {
   uint16_t kept = 0;
   for (uint16_t i = 0; i < count; ++i) {
@@ -171,7 +176,8 @@ void Worker::transmit(const Port& port, rte_mbuf** packets, uint16_t count) noex
 
 /// Leaves the packets to the worker that owns the queue. They count as held until it takes them.
 void Worker::pass_on(const Port& port, rte_mbuf** packets, uint16_t count) noexcept {
-  unsigned passed = rte_ring_sp_enqueue_burst(parts_.exchange->outgoing(port.id(), parts_.number), reinterpret_cast<void**>(packets), count, nullptr);
+  unsigned passed = rte_ring_sp_enqueue_burst(parts_.exchange->outgoing(port.id(), parts_.number),
+                                              reinterpret_cast<void**>(packets), count, nullptr);
   add(parts_.counters->held, passed);
   passed_on_ |= passed != 0;
   drop(packets + passed, static_cast<uint16_t>(count - passed), DropReason::k_tx_full);
@@ -198,7 +204,9 @@ bool Worker::anything_handed_over() const noexcept {
     if (from == parts_.number) continue;
     if (!rte_ring_empty(parts_.exchange->hand_off(from, parts_.number))) return true;
     for (const auto& port : parts_.ports)
-      if (port->owner_of(port->tx_queue_of(from)) == parts_.number && !rte_ring_empty(parts_.exchange->outgoing(port->id(), from))) return true;
+      if (port->owner_of(port->tx_queue_of(from)) == parts_.number &&
+          !rte_ring_empty(parts_.exchange->outgoing(port->id(), from)))
+        return true;
   }
   return false;
 }

@@ -1,4 +1,5 @@
-// A worker: one thread on one CPU that takes packets from its queues, lets its pipeline judge them, and sends them.
+// A worker: one thread on one CPU that takes packets from its queues, lets its pipeline judge them, and sends
+// them.
 #pragma once
 
 #include <atomic>
@@ -35,8 +36,9 @@ class Worker {
  public:
   explicit Worker(const WorkerParts& parts);
 
-  /// Works until `stop`. Thread: the worker's own. In a round no allocation, lock, log or exception, and no system call of ours
-  /// but to wake a worker that sleeps; a worker that finds nothing to do sleeps until its descriptors have packets.
+  /// Works until `stop`. Thread: the worker's own. In a round no allocation, lock, log or exception, and no
+  /// system call of ours but to wake a worker that sleeps; a worker that finds nothing to do sleeps until its
+  /// descriptors have packets.
   void run() noexcept;
 
  private:
@@ -57,11 +59,11 @@ class Worker {
 
   WorkerParts parts_;
   BootClock clock_;
-  bool more_soon_ = false;        ///< the pipeline has work left that no packet announces
-  uint64_t handed_off_ = 0;       ///< of our counter, when others were last woken
+  bool more_soon_ = false;   ///< the pipeline has work left that no packet announces
+  uint64_t handed_off_ = 0;  ///< of our counter, when others were last woken
   bool passed_on_ = false;
-  uint64_t idle_since_ = 0;       ///< TSC; 0: the last round did something
-  uint32_t sleep_ns_ = 0;         ///< the last sleep that had to be timed
+  uint64_t idle_since_ = 0;  ///< TSC; 0: the last round did something
+  uint32_t sleep_ns_ = 0;    ///< the last sleep that had to be timed
 };
 
 }  // namespace bulkhead

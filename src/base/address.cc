@@ -20,7 +20,9 @@ IpAddress masked(const IpAddress& address, uint8_t bits) {
   return result;
 }
 
-bool Prefix::contains(const IpAddress& other) const { return masked(other, bits) == masked(address, bits); }
+bool Prefix::contains(const IpAddress& other) const {
+  return masked(other, bits) == masked(address, bits);
+}
 
 static std::unexpected<Error> bad(std::string_view text, const char* wanted) {
   return fail(ErrorCode::kInvalid, "'" + std::string(text) + "' is not " + wanted);
@@ -70,7 +72,8 @@ Expected<Prefix> parse_prefix(std::string_view text) {
   if (!prefix) return prefix;
   Prefix right{masked(prefix->address, prefix->bits), prefix->bits};
   if (right != *prefix)
-    return fail(ErrorCode::kInvalid, "'" + std::string(text) + "' has host bits set; write " + to_string(right));
+    return fail(ErrorCode::kInvalid,
+                "'" + std::string(text) + "' has host bits set; write " + to_string(right));
   return right;
 }
 

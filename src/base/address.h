@@ -78,8 +78,8 @@ Expected<Prefix> parse_interface_address(std::string_view text);
 /// Parses six hexadecimal bytes with colons.
 Expected<MacAddress> parse_mac(std::string_view text);
 
-std::string to_string(const IpAddress& address);   ///< RFC 5952
-std::string to_string(const Prefix& prefix);       ///< a host without its length
+std::string to_string(const IpAddress& address);  ///< RFC 5952
+std::string to_string(const Prefix& prefix);      ///< a host without its length
 std::string to_string(const MacAddress& mac);
 
 }  // namespace bulkhead

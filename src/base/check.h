@@ -5,12 +5,12 @@
 #include <cstdlib>
 
 /// A broken invariant: says where and aborts, in every build.
-#define BULKHEAD_CHECK(condition)                                                                      \
-  do {                                                                                                 \
-    if (!(condition)) [[unlikely]] {                                                                   \
-      std::fprintf(stderr, "%s:%d: broken invariant: %s\n", __FILE__, __LINE__, #condition);           \
-      std::abort();                                                                                    \
-    }                                                                                                  \
+#define BULKHEAD_CHECK(condition)                                                            \
+  do {                                                                                       \
+    if (!(condition)) [[unlikely]] {                                                         \
+      std::fprintf(stderr, "%s:%d: broken invariant: %s\n", __FILE__, __LINE__, #condition); \
+      std::abort();                                                                          \
+    }                                                                                        \
   } while (false)
 
 /// The same in debug and sanitizer builds only: for the hot path.

@@ -10,7 +10,11 @@ static int64_t read_clock(clockid_t id) {
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
-BootTime boot_now() { return BootTime{read_clock(CLOCK_BOOTTIME)}; }
-WallTime wall_now() { return WallTime{read_clock(CLOCK_REALTIME)}; }
+BootTime boot_now() {
+  return BootTime{read_clock(CLOCK_BOOTTIME)};
+}
+WallTime wall_now() {
+  return WallTime{read_clock(CLOCK_REALTIME)};
+}
 
 }  // namespace bulkhead

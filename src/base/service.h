@@ -16,8 +16,12 @@ using ServiceKey = Strong<struct ServiceKeyKind, uint32_t>;
 constexpr ServiceKey service_key(IpProto proto, uint16_t rest = 0) {
   return ServiceKey{uint32_t{static_cast<uint8_t>(proto)} << 24 | rest};
 }
-constexpr IpProto proto_of(ServiceKey key) { return static_cast<IpProto>(key.value >> 24); }
-constexpr uint16_t rest_of(ServiceKey key) { return static_cast<uint16_t>(key.value); }
+constexpr IpProto proto_of(ServiceKey key) {
+  return static_cast<IpProto>(key.value >> 24);
+}
+constexpr uint16_t rest_of(ServiceKey key) {
+  return static_cast<uint16_t>(key.value);
+}
 
 constexpr bool has_ports(IpProto proto) {
   return proto == IpProto::kTcp || proto == IpProto::kUdp || proto == IpProto::kSctp;

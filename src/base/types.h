@@ -20,9 +20,10 @@ struct Strong {
 
 /// A segment's 16-bit tag, as it travels in packets (VXLAN group policy ID, Cisco SGT).
 using SegmentTag = Strong<struct SegmentTagKind, uint16_t>;
-inline constexpr SegmentTag kTagNone{0};          ///< no tag
-inline constexpr SegmentTag kTagUnknown{1};       ///< segment `unknown`: no binding
-inline constexpr SegmentTag kTagGateway{65535};   ///< segment `gateway`: the gateway's own addresses; never on the wire
+inline constexpr SegmentTag kTagNone{0};     ///< no tag
+inline constexpr SegmentTag kTagUnknown{1};  ///< segment `unknown`: no binding
+inline constexpr SegmentTag kTagGateway{
+    65535};  ///< segment `gateway`: the gateway's own addresses; never on the wire
 inline constexpr SegmentTag kTagFirstUser{2};
 inline constexpr SegmentTag kTagLastUser{65534};
 
@@ -32,8 +33,12 @@ using IdentityId = Strong<struct IdentityIdKind, uint32_t>;
 constexpr IdentityId identity_of(SegmentTag tag, uint16_t posture_class = 0) {
   return IdentityId{uint32_t{posture_class} << 16 | tag.value};
 }
-constexpr SegmentTag tag_of(IdentityId id) { return SegmentTag{static_cast<uint16_t>(id.value)}; }
-constexpr uint16_t posture_class_of(IdentityId id) { return static_cast<uint16_t>(id.value >> 16); }
+constexpr SegmentTag tag_of(IdentityId id) {
+  return SegmentTag{static_cast<uint16_t>(id.value)};
+}
+constexpr uint16_t posture_class_of(IdentityId id) {
+  return static_cast<uint16_t>(id.value >> 16);
+}
 inline constexpr IdentityId kIdentityUnknown = identity_of(kTagUnknown);
 inline constexpr IdentityId kIdentityGateway = identity_of(kTagGateway);
 

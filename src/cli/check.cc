@@ -6,8 +6,8 @@
 #include <set>
 #include <sstream>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "cli/command.h"
 #include "cli/json.h"
@@ -56,14 +56,17 @@ void warn_of_af_packet(const GatewayConfig& config, Findings& findings) {
   for (const PortSetting& port : config.dataplane.ports) {
     if (!port.device.starts_with("af_packet:")) continue;
     findings.add(Severity::kWarning, {config.file, line_with(config.file, port.device), 1},
-                 "port '" + port.name + "': af_packet is for trying things: the kernel reassembles fragments before the gateway "
-                 "sees them and hides the outer VLAN tag of QinQ, and frames may be lost uncounted; use af_xdp in production");
+                 "port '" + port.name +
+                     "': af_packet is for trying things: the kernel reassembles fragments before the gateway "
+                     "sees them and hides the outer VLAN tag of QinQ, and frames may be lost uncounted; use "
+                     "af_xdp in production");
   }
 }
 
 /// Whether everything in `prefix` is within one of `sources`.
 bool within(const Prefix& prefix, const std::vector<Prefix>& sources) {
-  return std::ranges::any_of(sources, [&](const Prefix& s) { return s.bits <= prefix.bits && s.contains(prefix.address); });
+  return std::ranges::any_of(
+      sources, [&](const Prefix& s) { return s.bits <= prefix.bits && s.contains(prefix.address); });
 }
 
 /// What the policy says of this gateway's ports.
@@ -77,19 +80,21 @@ void check_member_ports(const GatewayConfig& config, const Policy& policy, Findi
       auto port = std::ranges::find(config.dataplane.ports, name, &PortSetting::name);
       if (port == config.dataplane.ports.end()) {
         findings.add(Severity::kError, where,
-                     "member " + to_string(member.prefix) + " is bound to port '" + name + "', which gateway '" +
-                         config.dataplane.name + "' (" + config.file + ") doesn't have");
+                     "member " + to_string(member.prefix) + " is bound to port '" + name +
+                         "', which gateway '" + config.dataplane.name + "' (" + config.file +
+                         ") doesn't have");
       } else if (!port->any_source && !within(member.prefix, port->sources)) {
         findings.add(Severity::kWarning, where,
-                     "member " + to_string(member.prefix) + " is outside the `sources` of port '" + member.port +
-                         "', so its packets will be dropped as spoofed_source");
+                     "member " + to_string(member.prefix) + " is outside the `sources` of port '" +
+                         member.port + "', so its packets will be dropped as spoofed_source");
       }
     }
   }
 }
 
 /// What only the compiler finds: requirements that contradict each other, limits of the format.
-void check_compiles(const Policy& policy, const CompileTarget& target, const std::string& path, Findings& findings) {
+void check_compiles(const Policy& policy, const CompileTarget& target, const std::string& path,
+                    Findings& findings) {
   if (auto compiled = compile(policy, target, wall_as_boot); !compiled)
     findings.add(Severity::kError, {path, 0, 0}, compiled.error().message);
 }
@@ -153,7 +158,8 @@ void check_policy_files(const std::vector<std::string>& files, Findings& finding
 /// A directory is a policy, unless gateways' files stand in it too.
 void check_directory(const std::string& directory, Findings& findings) {
   std::vector<std::string> gateways, others;
-  for (const std::string& file : yaml_files(directory, findings)) (is_gateway_file(file) ? gateways : others).push_back(file);
+  for (const std::string& file : yaml_files(directory, findings))
+    (is_gateway_file(file) ? gateways : others).push_back(file);
   if (gateways.empty()) return check_policy(load_policy(directory, wall_now()), directory, findings);
   for (const std::string& file : gateways) check_gateway(file, findings);
   check_policy_files(others, findings);
@@ -166,7 +172,8 @@ Findings check_paths(const std::vector<std::string>& paths) {
     std::error_code error;
     fs::file_status status = fs::status(path, error);
     if (!fs::exists(status)) {
-      findings.add(Severity::kError, {path, 0, 0}, error ? "can't be read: " + error.message() : "does not exist");
+      findings.add(Severity::kError, {path, 0, 0},
+                   error ? "can't be read: " + error.message() : "does not exist");
     } else if (fs::is_directory(status)) {
       check_directory(path, findings);
     } else if (is_gateway_file(path)) {

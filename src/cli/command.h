@@ -21,10 +21,11 @@ void add_check(CLI::App& app, Task& chosen);
 void add_explain(CLI::App& app, Task& chosen);
 void add_test(CLI::App& app, Task& chosen);
 void add_replay(CLI::App& app, Task& chosen);
-void add_live(CLI::App& app, Task& chosen);        ///< status, flows, drops, segments
+void add_live(CLI::App& app, Task& chosen);  ///< status, flows, drops, segments
 void add_completion(CLI::App& app, Task& chosen);
 
 /// A sub-command with its one-line example in --help, and --json where it has an answer to print.
-CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& what, const std::string& example);
+CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& what,
+                      const std::string& example);
 
 }  // namespace bulkhead

@@ -1,4 +1,5 @@
-// `bulkhead completion`: shell completion, made from the command line's own description, so that it is never out of date.
+// `bulkhead completion`: shell completion, made from the command line's own description, so that it is never
+// out of date.
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -19,7 +20,8 @@ std::vector<const CLI::App*> commands_of(const CLI::App& app) {
 std::vector<Named> options_of(const CLI::App& command) {
   std::vector<Named> options;
   for (const CLI::Option* option : command.get_options())
-    for (const std::string& name : option->get_lnames()) options.push_back({"--" + name, option->get_description()});
+    for (const std::string& name : option->get_lnames())
+      options.push_back({"--" + name, option->get_description()});
   return options;
 }
 
@@ -40,7 +42,9 @@ std::string bash_completion(const CLI::App& app) {
          "  local word=\"${COMP_WORDS[COMP_CWORD]}\" options=''\n"
          "  COMPREPLY=()\n"
          "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-         "    COMPREPLY=($(compgen -W '" + names + " " + joined(options_of(app)) + "' -- \"$word\"))\n"
+         "    COMPREPLY=($(compgen -W '" +
+         names + " " + joined(options_of(app)) +
+         "' -- \"$word\"))\n"
          "    return\n"
          "  fi\n"
          "  case \"${COMP_WORDS[1]}\" in\n" +
@@ -73,19 +77,22 @@ std::string zsh_completion(const CLI::App& app) {
   for (const CLI::App* command : commands_of(app)) {
     names += "    '" + command->get_name() + ":" + zsh_quoted(command->get_description()) + "'\n";
     cases += "    " + command->get_name() + ")\n      options=(\n";
-    for (const Named& option : options_of(*command)) cases += "        '" + option.name + ":" + zsh_quoted(option.what) + "'\n";
+    for (const Named& option : options_of(*command))
+      cases += "        '" + option.name + ":" + zsh_quoted(option.what) + "'\n";
     cases += "      ) ;;\n";
   }
   return "#compdef bulkhead\n"
          "_bulkhead() {\n"
          "  local -a commands options\n"
-         "  commands=(\n" + names +
+         "  commands=(\n" +
+         names +
          "  )\n"
          "  if (( CURRENT == 2 )); then\n"
          "    _describe command commands\n"
          "    return\n"
          "  fi\n"
-         "  case \"$words[2]\" in\n" + cases +
+         "  case \"$words[2]\" in\n" +
+         cases +
          "  esac\n"
          "  if [[ \"$words[CURRENT]\" == -* ]]; then\n"
          "    _describe option options\n"
@@ -93,14 +100,16 @@ std::string zsh_completion(const CLI::App& app) {
          "    _files\n"
          "  fi\n"
          "}\n"
-         "if [[ \"$funcstack[1]\" == _bulkhead ]]; then _bulkhead \"$@\"; else compdef _bulkhead bulkhead; fi\n";
+         "if [[ \"$funcstack[1]\" == _bulkhead ]]; then _bulkhead \"$@\"; else compdef _bulkhead bulkhead; "
+         "fi\n";
 }
 
 }  // namespace
 
 void add_completion(CLI::App& app, Task& chosen) {
   auto shell = std::make_shared<std::string>();
-  CLI::App* command = add_command(app, "completion", "Print the completion script of a shell", "source <(bulkhead completion bash)");
+  CLI::App* command = add_command(app, "completion", "Print the completion script of a shell",
+                                  "source <(bulkhead completion bash)");
   command->add_option("shell", *shell, "bash or zsh")->required()->check(CLI::IsMember({"bash", "zsh"}));
   command->callback([shell, &app, &chosen] {
     chosen = [shell, &app] {

@@ -20,7 +20,8 @@ static size_t screen_width() {
     if (error == std::errc{} && *end == '\0' && columns > 0) return columns;
   }
   winsize size{};
-  if (isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  if (isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+    return size.ws_col;
   return 120;
 }
 
@@ -46,7 +47,8 @@ static std::string printable_lines(std::string_view text) {
 }
 
 ExitCode complain(const std::string& command, const std::string& message, ExitCode code) {
-  std::string line = (command.empty() ? "bulkhead: " : "bulkhead " + command + ": ") + printable_lines(message) + "\n";
+  std::string line =
+      (command.empty() ? "bulkhead: " : "bulkhead " + command + ": ") + printable_lines(message) + "\n";
   std::fputs(line.c_str(), stderr);
   return code;
 }

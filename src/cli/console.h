@@ -17,14 +17,16 @@ enum class ExitCode : int {
   kUnreachable = 3,  ///< the gateway can't be reached
 };
 
-/// Standard output as a place to print tables: COLUMNS, else the terminal's width, else 120. Colour on a terminal without NO_COLOR.
+/// Standard output as a place to print tables: COLUMNS, else the terminal's width, else 120. Colour on a
+/// terminal without NO_COLOR.
 struct Screen {
   size_t width = 120;
   bool colour = false;
 };
 Screen standard_output();
 
-/// `text` in a colour, where the screen has them. SGR codes: "1" bold, "31" red, "32" green, "33" yellow, "2" dim.
+/// `text` in a colour, where the screen has them. SGR codes: "1" bold, "31" red, "32" green, "33" yellow, "2"
+/// dim.
 std::string coloured(const Screen& screen, const char* sgr, const std::string& text);
 
 /// Writes "bulkhead COMMAND: message" to standard error and returns `code`.

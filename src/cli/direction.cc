@@ -52,9 +52,11 @@ FrameEnds frame_ends(std::span<const std::byte> frame) {
 }
 
 /// The one of `ports` that the address belongs to: by its binding, else by the longest of their `sources`.
-std::optional<PortId> DirectionFinder::port_of(const IpAddress& address, std::span<const PortId> ports) const {
+std::optional<PortId> DirectionFinder::port_of(const IpAddress& address,
+                                               std::span<const PortId> ports) const {
   const Endpoint* endpoint = endpoints_ != nullptr ? endpoints_->find(address) : nullptr;
-  if (endpoint != nullptr && std::ranges::find(ports, PortId{endpoint->port}) != ports.end()) return PortId{endpoint->port};
+  if (endpoint != nullptr && std::ranges::find(ports, PortId{endpoint->port}) != ports.end())
+    return PortId{endpoint->port};
   std::optional<PortId> best;
   int longest = -1;
   for (PortId port : ports)
@@ -66,7 +68,8 @@ std::optional<PortId> DirectionFinder::port_of(const IpAddress& address, std::sp
   return best;
 }
 
-DirectionFinder::Found DirectionFinder::find(std::span<const std::byte> frame, std::span<const PortId> ports) {
+DirectionFinder::Found DirectionFinder::find(std::span<const std::byte> frame,
+                                             std::span<const PortId> ports) {
   FrameEnds ends = frame_ends(frame);
   auto learn = [&](PortId port) {
     if (!ends.source_mac.is_multicast()) seen_[ends.source_mac] = port;

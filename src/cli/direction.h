@@ -21,16 +21,17 @@ struct FrameEnds {
 /// Reads as much as is there; never an error.
 FrameEnds frame_ends(std::span<const std::byte> frame);
 
-/// Finds each packet's port. What tells, in this order: the source's binding to a port, the port whose `sources` hold it with the
-/// longest prefix, the port where its MAC was seen before, the port that its destination belongs to (it came in on the other), the only port
-/// that takes any source, the first.
+/// Finds each packet's port. What tells, in this order: the source's binding to a port, the port whose
+/// `sources` hold it with the longest prefix, the port where its MAC was seen before, the port that its
+/// destination belongs to (it came in on the other), the only port that takes any source, the first.
 class DirectionFinder {
  public:
-  DirectionFinder(const DataplaneSettings& settings, const EndpointTable* endpoints) : settings_(settings), endpoints_(endpoints) {}
+  DirectionFinder(const DataplaneSettings& settings, const EndpointTable* endpoints)
+      : settings_(settings), endpoints_(endpoints) {}
 
   struct Found {
     PortId port;
-    bool guessed = false;   ///< nothing told: the first of the two
+    bool guessed = false;  ///< nothing told: the first of the two
   };
   Found find(std::span<const std::byte> frame, std::span<const PortId> ports);
 

@@ -98,15 +98,21 @@ ExitCode run_explain(const Options& options) {
 
 void add_explain(CLI::App& app, Task& chosen) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = add_command(app, "explain", "The verdict on a flow, and why",
-                                  "bulkhead explain --policy policy/ --from 10.1.0.5 --to 10.2.0.9 --service tcp/5432");
-  command->add_option("--policy", options->policy, "A policy directory; without it the running gateway is asked")->type_name("DIR");
+  CLI::App* command =
+      add_command(app, "explain", "The verdict on a flow, and why",
+                  "bulkhead explain --policy policy/ --from 10.1.0.5 --to 10.2.0.9 --service tcp/5432");
+  command
+      ->add_option("--policy", options->policy, "A policy directory; without it the running gateway is asked")
+      ->type_name("DIR");
   command->add_option("--from", options->from, "Who opens the flow")->required()->type_name("IP");
   command->add_option("--to", options->to, "Whom it is for")->required()->type_name("IP");
-  command->add_option("--service", options->service, "tcp/443, udp/53, icmp/echo, proto/47, ...")->required()->type_name("SERVICE");
+  command->add_option("--service", options->service, "tcp/443, udp/53, icmp/echo, proto/47, ...")
+      ->required()
+      ->type_name("SERVICE");
   command->add_option("--expect", options->expect, "Exit 1 when the verdict is another")
       ->check(CLI::IsMember({"allow", "deny", "ask"}));
-  command->add_option("--at", options->at, "Judge at that instant (RFC 3339), with --policy only")->type_name("TIME");
+  command->add_option("--at", options->at, "Judge at that instant (RFC 3339), with --policy only")
+      ->type_name("TIME");
   add_socket_option(*command, options->socket);
   command->add_flag("--json", options->json, "Print a JSON object");
   command->callback([options, &chosen] { chosen = [options] { return run_explain(*options); }; });

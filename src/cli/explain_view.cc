@@ -10,7 +10,8 @@
 namespace bulkhead {
 
 static ExplainView::End view_of(const ExplainedEnd& end) {
-  return {end.address, end.segment, std::string(name_of(end.source)), end.binding, end.workload, end.tag.value};
+  return {end.address, end.segment,  std::string(name_of(end.source)),
+          end.binding, end.workload, end.tag.value};
 }
 
 /// "allowed", "asked", or the drop reason.
@@ -40,15 +41,21 @@ ExplainView view_of(const Explanation& e) {
   view.source = view_of(e.source);
   view.destination = view_of(e.destination);
   view.service = to_string(e.service);
-  for (const LostRule& lost : e.lost) view.lost.push_back({lost.rule, std::string(name_of(lost.tier)), lost.why});
+  for (const LostRule& lost : e.lost)
+    view.lost.push_back({lost.rule, std::string(name_of(lost.tier)), lost.why});
   return view;
 }
 
-static Json or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
+static Json or_null(const std::string& text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
 
 static Json to_json(const ExplainView::End& end) {
-  Json json{{"address", or_null(end.address)}, {"segment", end.segment},           {"tag", end.tag},
-            {"source", end.source},            {"binding", or_null(end.binding)}};
+  Json json{{"address", or_null(end.address)},
+            {"segment", end.segment},
+            {"tag", end.tag},
+            {"source", end.source},
+            {"binding", or_null(end.binding)}};
   if (!end.workload.empty()) json["workload"] = end.workload;
   return json;
 }
@@ -70,8 +77,9 @@ Json to_json(const ExplainView& view) {
 }
 
 static std::string end_text(const ExplainView::End& end) {
-  std::string text = end.address.empty() ? end.segment + " (any member, tag " + std::to_string(end.tag) + ")"
-                                         : end.address + "  " + end.segment + " (tag " + std::to_string(end.tag) + ")";
+  std::string text = end.address.empty()
+                         ? end.segment + " (any member, tag " + std::to_string(end.tag) + ")"
+                         : end.address + "  " + end.segment + " (tag " + std::to_string(end.tag) + ")";
   if (!end.address.empty()) text += end.binding.empty() ? ", no binding" : ", bound by " + end.binding;
   if (!end.workload.empty()) text += ", " + end.workload;
   return printable(text);
@@ -102,7 +110,8 @@ std::string to_text(const ExplainView& view, const Screen& screen, size_t indent
   if (view.mtls != "none") line("mtls", printable(view.mtls));
   if (!view.until.empty()) line("until", view.until);
   for (size_t i = 0; i < view.lost.size(); ++i)
-    line(i == 0 ? "lost" : "", printable(fmt::format("{} (tier {}): {}", view.lost[i].rule, view.lost[i].tier, view.lost[i].why)));
+    line(i == 0 ? "lost" : "",
+         printable(fmt::format("{} (tier {}): {}", view.lost[i].rule, view.lost[i].tier, view.lost[i].why)));
   return out;
 }
 

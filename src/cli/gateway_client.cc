@@ -1,9 +1,9 @@
 #include "cli/gateway_client.h"
 
-#include <CLI/CLI.hpp>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <unistd.h>
+#include <CLI/CLI.hpp>
 
 #include <cerrno>
 #include <chrono>
@@ -42,9 +42,11 @@ Error GatewayClient::error_of(const grpc::Status& status) const {
         return {ErrorCode::kUnavailable, "no gateway at " + socket_ + ": " + std::strerror(errno) +
                                              "; is it running, or does --socket name another one?"};
       if (access(socket_.c_str(), W_OK) != 0)
-        return {ErrorCode::kUnavailable, "no access to " + socket_ + ": " + std::strerror(errno) +
-                                             "; only root and `controlplane.socket_group` may speak to the gateway"};
-      return {ErrorCode::kUnavailable, "the gateway at " + socket_ + " does not answer: " + status.error_message()};
+        return {ErrorCode::kUnavailable,
+                "no access to " + socket_ + ": " + std::strerror(errno) +
+                    "; only root and `controlplane.socket_group` may speak to the gateway"};
+      return {ErrorCode::kUnavailable,
+              "the gateway at " + socket_ + " does not answer: " + status.error_message()};
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return {ErrorCode::kUnavailable, "the gateway at " + socket_ + " does not answer in time"};
     case grpc::StatusCode::INVALID_ARGUMENT:

@@ -4,8 +4,8 @@
 #include <memory>
 #include <string>
 
-#include "bulkhead.grpc.pb.h"
 #include "base/error.h"
+#include "bulkhead.grpc.pb.h"
 
 namespace CLI {
 class App;
@@ -22,10 +22,11 @@ class GatewayClient {
   explicit GatewayClient(const std::string& socket);
 
   /// Calls `method` of the Operator service with `request`.
-  /// Errors: kUnavailable when nobody answers at the socket, kInvalid for a request that the gateway doesn't understand, kNotFound and
-  /// kSystem as the gateway says.
+  /// Errors: kUnavailable when nobody answers at the socket, kInvalid for a request that the gateway doesn't
+  /// understand, kNotFound and kSystem as the gateway says.
   template <class Request, class Answer>
-  Expected<Answer> call(grpc::Status (v1::Operator::Stub::*method)(grpc::ClientContext*, const Request&, Answer*),
+  Expected<Answer> call(grpc::Status (v1::Operator::Stub::*method)(grpc::ClientContext*, const Request&,
+                                                                   Answer*),
                         const Request& request) const {
     grpc::ClientContext context;
     prepare(context);

@@ -45,12 +45,15 @@ struct LinkHeader {
 /// From the IP version in the first payload byte; 0 for anything else.
 uint16_t ether_type_of_ip(std::span<const std::byte> packet) {
   int version = packet.empty() ? 0 : static_cast<int>(packet[0]) >> 4;
-  return static_cast<uint16_t>(version == 4 ? EtherType::kIpv4 : version == 6 ? EtherType::kIpv6 : EtherType{0});
+  return static_cast<uint16_t>(version == 4   ? EtherType::kIpv4
+                               : version == 6 ? EtherType::kIpv6
+                                              : EtherType{0});
 }
 
 MacAddress sender_of(uint16_t hardware_type, size_t address_bytes, const uint8_t* address) {
   MacAddress mac = kNoSender;
-  if (hardware_type == kArphrdEther && address_bytes == mac.bytes.size()) std::memcpy(mac.bytes.data(), address, mac.bytes.size());
+  if (hardware_type == kArphrdEther && address_bytes == mac.bytes.size())
+    std::memcpy(mac.bytes.data(), address, mac.bytes.size());
   return mac;
 }
 
@@ -59,7 +62,8 @@ LinkHeader read_header(int link_type, std::span<const std::byte> frame) {
     case DLT_LINUX_SLL: {
       if (frame.size() < sizeof(CookedHeader)) return {};
       auto h = load<CookedHeader>(frame.data());
-      return {sizeof h, h.protocol.host(), sender_of(h.hardware_type.host(), h.address_bytes.host(), h.address)};
+      return {sizeof h, h.protocol.host(),
+              sender_of(h.hardware_type.host(), h.address_bytes.host(), h.address)};
     }
     case DLT_LINUX_SLL2: {
       if (frame.size() < sizeof(CookedHeader2)) return {};
@@ -67,7 +71,8 @@ LinkHeader read_header(int link_type, std::span<const std::byte> frame) {
       return {sizeof h, h.protocol.host(), sender_of(h.hardware_type.host(), h.address_bytes, h.address)};
     }
     case DLT_NULL:
-    case DLT_LOOP:  // an address family whose number and byte order depend on the capturing system: the payload tells
+    case DLT_LOOP:  // an address family whose number and byte order depend on the capturing system: the
+                    // payload tells
       if (frame.size() < 4) return {};
       return {4, ether_type_of_ip(frame.subspan(4)), kNoSender};
     default:

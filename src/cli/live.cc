@@ -24,8 +24,8 @@ struct Options {
 /// Asks, then prints the answer as JSON or as text.
 template <class Request, class Answer, class ToJson, class ToText>
 ExitCode ask(const std::string& command, const Options& options,
-             grpc::Status (v1::Operator::Stub::*method)(grpc::ClientContext*, const Request&, Answer*), const Request& request,
-             ToJson to_json, ToText to_text) {
+             grpc::Status (v1::Operator::Stub::*method)(grpc::ClientContext*, const Request&, Answer*),
+             const Request& request, ToJson to_json, ToText to_text) {
   auto answer = GatewayClient(options.socket).call(method, request);
   if (!answer && answer.error().code == ErrorCode::kInvalid)
     return complain(command, answer.error().message, ExitCode::kUsage);
@@ -48,26 +48,31 @@ ExitCode flows(const Options& options) {
     request.set_address(to_string(*address));
   }
   request.set_segment(options.segment);
-  return ask("flows", options, &v1::Operator::Stub::ListFlows, request, flows_json,
-             [](const v1::FlowList& list, const Screen& screen) { return flows_text(list, screen, wall_now()); });
+  return ask(
+      "flows", options, &v1::Operator::Stub::ListFlows, request, flows_json,
+      [](const v1::FlowList& list, const Screen& screen) { return flows_text(list, screen, wall_now()); });
 }
 
 ExitCode drops(const Options& options) {
-  return ask("drops", options, &v1::Operator::Stub::ListDrops, v1::DropsRequest{}, drops_json,
-             [&](const v1::DropList& list, const Screen& screen) { return drops_text(list, screen, options.all); });
+  return ask(
+      "drops", options, &v1::Operator::Stub::ListDrops, v1::DropsRequest{}, drops_json,
+      [&](const v1::DropList& list, const Screen& screen) { return drops_text(list, screen, options.all); });
 }
 
 ExitCode segments(const Options& options) {
-  return ask("segments", options, &v1::Operator::Stub::ListSegments, v1::SegmentsRequest{}, segments_json, segments_text);
+  return ask("segments", options, &v1::Operator::Stub::ListSegments, v1::SegmentsRequest{}, segments_json,
+             segments_text);
 }
 
 /// One command with --socket and --json.
-CLI::App* add_live_command(CLI::App& app, const std::string& name, const std::string& what, const std::string& example,
-                           const std::shared_ptr<Options>& options, ExitCode (*carry_out)(const Options&), Task& chosen) {
+CLI::App* add_live_command(CLI::App& app, const std::string& name, const std::string& what,
+                           const std::string& example, const std::shared_ptr<Options>& options,
+                           ExitCode (*carry_out)(const Options&), Task& chosen) {
   CLI::App* command = add_command(app, name, what, example);
   add_socket_option(*command, options->socket);
   command->add_flag("--json", options->json, "Print a JSON object, numbers exact");
-  command->callback([options, carry_out, &chosen] { chosen = [options, carry_out] { return carry_out(*options); }; });
+  command->callback(
+      [options, carry_out, &chosen] { chosen = [options, carry_out] { return carry_out(*options); }; });
   return command;
 }
 
@@ -75,12 +80,18 @@ CLI::App* add_live_command(CLI::App& app, const std::string& name, const std::st
 
 void add_live(CLI::App& app, Task& chosen) {
   auto options = std::make_shared<Options>();
-  add_live_command(app, "status", "What runs and what is enforced", "bulkhead status --json", options, status, chosen);
-  CLI::App* list = add_live_command(app, "flows", "Live flows", "bulkhead flows --segment db --limit 20", options, flows, chosen);
+  add_live_command(app, "status", "What runs and what is enforced", "bulkhead status --json", options, status,
+                   chosen);
+  CLI::App* list = add_live_command(app, "flows", "Live flows", "bulkhead flows --segment db --limit 20",
+                                    options, flows, chosen);
   list->add_option("--address", options->address, "Only flows with this end")->type_name("IP");
-  list->add_option("--segment", options->segment, "Only flows with an end in this segment")->type_name("NAME");
-  list->add_option("--limit", options->limit, "At most so many")->check(CLI::Range(1u, 1'000'000u))->capture_default_str();
-  CLI::App* drop = add_live_command(app, "drops", "Why packets didn't pass", "bulkhead drops --all", options, drops, chosen);
+  list->add_option("--segment", options->segment, "Only flows with an end in this segment")
+      ->type_name("NAME");
+  list->add_option("--limit", options->limit, "At most so many")
+      ->check(CLI::Range(1u, 1'000'000u))
+      ->capture_default_str();
+  CLI::App* drop = add_live_command(app, "drops", "Why packets didn't pass", "bulkhead drops --all", options,
+                                    drops, chosen);
   drop->add_flag("--all", options->all, "Reasons that never happened too");
   add_live_command(app, "segments", "The segments in force", "bulkhead segments", options, segments, chosen);
 }

@@ -5,11 +5,14 @@
 namespace bulkhead {
 
 /// 0 stands for "no such time" on the wire.
-static Json time_or_null(int64_t ns) { return ns == 0 ? Json(nullptr) : Json(ns); }
+static Json time_or_null(int64_t ns) {
+  return ns == 0 ? Json(nullptr) : Json(ns);
+}
 
 Json status_json(const v1::Status& s) {
   Json workers = Json::array(), ports = Json::array(), errors = Json::array();
-  for (const auto& w : s.workers()) workers.push_back({{"worker", w.number()}, {"busy_ratio", w.busy_ratio()}});
+  for (const auto& w : s.workers())
+    workers.push_back({{"worker", w.number()}, {"busy_ratio", w.busy_ratio()}});
   for (const auto& p : s.ports())
     ports.push_back({{"name", p.name()},
                      {"device", p.device()},
@@ -54,31 +57,37 @@ Json status_json(const v1::Status& s) {
 Json flows_json(const v1::FlowList& list) {
   Json flows = Json::array();
   for (const auto& f : list.flows())
-    flows.push_back({{"proto", f.proto()},
-                     {"src", {{"address", f.source()}, {"port", f.source_port()}, {"segment", f.source_segment()}}},
-                     {"dst", {{"address", f.destination()}, {"port", f.destination_port()}, {"segment", f.destination_segment()}}},
-                     {"service", f.service()},
-                     {"rule", f.rule().empty() ? Json(nullptr) : Json(f.rule())},
-                     {"state", f.state()},
-                     {"in", f.in_port()},
-                     {"out", f.out_port()},
-                     {"packets_out", f.packets_out()},
-                     {"packets_back", f.packets_back()},
-                     {"bytes_out", f.bytes_out()},
-                     {"bytes_back", f.bytes_back()},
-                     {"opened_ns", f.opened_ns()},
-                     {"last_ns", f.last_ns()},
-                     {"until_ns", time_or_null(f.until_ns())},
-                     {"generation", f.generation()},
-                     {"zone", f.zone()}});
+    flows.push_back(
+        {{"proto", f.proto()},
+         {"src", {{"address", f.source()}, {"port", f.source_port()}, {"segment", f.source_segment()}}},
+         {"dst",
+          {{"address", f.destination()},
+           {"port", f.destination_port()},
+           {"segment", f.destination_segment()}}},
+         {"service", f.service()},
+         {"rule", f.rule().empty() ? Json(nullptr) : Json(f.rule())},
+         {"state", f.state()},
+         {"in", f.in_port()},
+         {"out", f.out_port()},
+         {"packets_out", f.packets_out()},
+         {"packets_back", f.packets_back()},
+         {"bytes_out", f.bytes_out()},
+         {"bytes_back", f.bytes_back()},
+         {"opened_ns", f.opened_ns()},
+         {"last_ns", f.last_ns()},
+         {"until_ns", time_or_null(f.until_ns())},
+         {"generation", f.generation()},
+         {"zone", f.zone()}});
   return {{"total", list.total()}, {"flows", std::move(flows)}};
 }
 
 Json drops_json(const v1::DropList& list) {
   Json drops = Json::array(), guards = Json::array(), hints = Json::array();
-  for (const auto& d : list.drops()) drops.push_back({{"reason", d.reason()}, {"packets", d.packets()}, {"help", d.help()}});
+  for (const auto& d : list.drops())
+    drops.push_back({{"reason", d.reason()}, {"packets", d.packets()}, {"help", d.help()}});
   for (const auto& g : list.guards())
-    guards.push_back({{"port", g.port()}, {"dropped", g.dropped()}, {"passed", g.passed()}, {"missed", g.missed()}});
+    guards.push_back(
+        {{"port", g.port()}, {"dropped", g.dropped()}, {"passed", g.passed()}, {"missed", g.missed()}});
   for (const std::string& hint : list.hints()) hints.push_back(hint);
   return {{"drops", std::move(drops)}, {"guards", std::move(guards)}, {"hints", std::move(hints)}};
 }
@@ -87,8 +96,10 @@ Json segments_json(const v1::SegmentList& list) {
   Json segments = Json::array();
   for (const auto& s : list.segments()) {
     Json labels = Json::object();
-    for (const auto& [key, value] : std::map<std::string, std::string>(s.labels().begin(), s.labels().end())) labels[key] = value;
-    segments.push_back({{"name", s.name()}, {"tag", s.tag()}, {"members", s.members()}, {"labels", std::move(labels)}});
+    for (const auto& [key, value] : std::map<std::string, std::string>(s.labels().begin(), s.labels().end()))
+      labels[key] = value;
+    segments.push_back(
+        {{"name", s.name()}, {"tag", s.tag()}, {"members", s.members()}, {"labels", std::move(labels)}});
   }
   return {{"segments", std::move(segments)}};
 }

@@ -9,7 +9,9 @@ namespace bulkhead {
 namespace {
 
 /// "3m 12s ago"; "-" for a time that isn't known.
-std::string age(int64_t ns, WallTime now) { return ns == 0 ? "-" : duration_text(now.ns - ns); }
+std::string age(int64_t ns, WallTime now) {
+  return ns == 0 ? "-" : duration_text(now.ns - ns);
+}
 
 std::string endpoint(const std::string& address, uint32_t port) {
   if (port == 0) return address;
@@ -18,8 +20,14 @@ std::string endpoint(const std::string& address, uint32_t port) {
 }
 
 std::string port_table(const v1::Status& status, const Screen& screen) {
-  Table table({{"PORT"}, {"DEVICE"}, {"LINK"}, {"RX PACKETS", Align::kRight, 0, false}, {"RX BYTES", Align::kRight, 0, false},
-               {"TX PACKETS", Align::kRight, 0, false}, {"TX BYTES", Align::kRight, 0, false}, {"MISSED", Align::kRight, 0, false}});
+  Table table({{"PORT"},
+               {"DEVICE"},
+               {"LINK"},
+               {"RX PACKETS", Align::kRight, 0, false},
+               {"RX BYTES", Align::kRight, 0, false},
+               {"TX PACKETS", Align::kRight, 0, false},
+               {"TX BYTES", Align::kRight, 0, false},
+               {"MISSED", Align::kRight, 0, false}});
   for (const auto& port : status.ports())
     table.add({port.name() + (port.attached() ? " (attached)" : ""), port.device(), port.up() ? "up" : "down",
                count_text(port.rx_packets()), bytes_text(port.rx_bytes()), count_text(port.tx_packets()),
@@ -30,7 +38,8 @@ std::string port_table(const v1::Status& status, const Screen& screen) {
 std::string workers_line(const v1::Status& status) {
   std::string text;
   for (const auto& worker : status.workers())
-    text += fmt::format("{}{}: {:.1f} % busy", text.empty() ? "" : ", ", worker.number(), 100 * worker.busy_ratio());
+    text += fmt::format("{}{}: {:.1f} % busy", text.empty() ? "" : ", ", worker.number(),
+                        100 * worker.busy_ratio());
   return text.empty() ? "none" : text;
 }
 
@@ -42,35 +51,51 @@ std::string status_text(const v1::Status& s, const Screen& screen, WallTime now)
     out += coloured(screen, "2", fmt::format("{:<12}", key)) + value + "\n";
   };
   line("gateway", printable(s.gateway() + " (bulkhead " + s.version() + ")"));
-  line("dataplane", s.dataplane_connected() ? coloured(screen, "32", "connected") + ", up " + age(s.started_ns(), now)
-                                            : coloured(screen, "1;31", "not connected: it enforces what it was last given"));
-  line("policy", printable(fmt::format("{}, {}", s.policy_feed().source(), s.policy_feed().state())) +
-                     (s.policy_feed().changed_ns() ? ", read " + age(s.policy_feed().changed_ns(), now) + " ago" : ""));
-  for (const std::string& error : s.policy_feed().errors()) line("", coloured(screen, "31", printable(error)));
+  line("dataplane", s.dataplane_connected()
+                        ? coloured(screen, "32", "connected") + ", up " + age(s.started_ns(), now)
+                        : coloured(screen, "1;31", "not connected: it enforces what it was last given"));
+  line("policy",
+       printable(fmt::format("{}, {}", s.policy_feed().source(), s.policy_feed().state())) +
+           (s.policy_feed().changed_ns() ? ", read " + age(s.policy_feed().changed_ns(), now) + " ago" : ""));
+  for (const std::string& error : s.policy_feed().errors())
+    line("", coloured(screen, "31", printable(error)));
   line("enforced", s.generation() == 0
                        ? coloured(screen, "1;31", "nothing yet: nothing is forwarded")
-                       : fmt::format("generation {} (image {}): {} segments, {} rules, {} endpoints", s.generation(),
-                                     s.image_generation(), count_text(s.segments()), count_text(s.rules()), count_text(s.endpoints())));
+                       : fmt::format("generation {} (image {}): {} segments, {} rules, {} endpoints",
+                                     s.generation(), s.image_generation(), count_text(s.segments()),
+                                     count_text(s.rules()), count_text(s.endpoints())));
   if (s.last_enforcement_seconds() > 0)
-    line("last change", "enforced within " + duration_text(static_cast<int64_t>(s.last_enforcement_seconds() * 1e9)));
+    line("last change",
+         "enforced within " + duration_text(static_cast<int64_t>(s.last_enforcement_seconds() * 1e9)));
   line("flows", count_text(s.live_flows()) + " of " + count_text(s.max_flows()));
   line("workers", workers_line(s));
   if (s.events_lost() > 0) line("events lost", coloured(screen, "33", count_text(s.events_lost())));
   const auto& c = s.conservation();
-  line("packets", fmt::format("received {} + originated {} = transmitted {} + consumed {} + held {} + dropped {}",
-                              count_text(c.received()), count_text(c.originated()), count_text(c.transmitted()),
-                              count_text(c.consumed()), count_text(c.held()), count_text(c.dropped())));
+  line("packets",
+       fmt::format("received {} + originated {} = transmitted {} + consumed {} + held {} + dropped {}",
+                   count_text(c.received()), count_text(c.originated()), count_text(c.transmitted()),
+                   count_text(c.consumed()), count_text(c.held()), count_text(c.dropped())));
   return out + "\n" + port_table(s, screen);
 }
 
 std::string flows_text(const v1::FlowList& list, const Screen& screen, WallTime now) {
-  Table table({{"PROTO", Align::kLeft, 0, false}, {"FROM", Align::kLeft, 12}, {"SEGMENT", Align::kLeft, 6}, {"TO", Align::kLeft, 12},
-               {"SEGMENT", Align::kLeft, 6}, {"STATE", Align::kLeft, 4, true, 1}, {"RULE", Align::kLeft, 6},
-               {"PKTS OUT", Align::kRight, 0, false}, {"BACK", Align::kRight, 0, false, 3}, {"BYTES", Align::kRight, 0, false},
-               {"AGE", Align::kRight, 0, false, 5}, {"IDLE", Align::kRight, 0, false, 4}, {"ENDS IN", Align::kRight, 0, false, 2}});
+  Table table({{"PROTO", Align::kLeft, 0, false},
+               {"FROM", Align::kLeft, 12},
+               {"SEGMENT", Align::kLeft, 6},
+               {"TO", Align::kLeft, 12},
+               {"SEGMENT", Align::kLeft, 6},
+               {"STATE", Align::kLeft, 4, true, 1},
+               {"RULE", Align::kLeft, 6},
+               {"PKTS OUT", Align::kRight, 0, false},
+               {"BACK", Align::kRight, 0, false, 3},
+               {"BYTES", Align::kRight, 0, false},
+               {"AGE", Align::kRight, 0, false, 5},
+               {"IDLE", Align::kRight, 0, false, 4},
+               {"ENDS IN", Align::kRight, 0, false, 2}});
   for (const auto& f : list.flows())
-    table.add({f.proto(), endpoint(f.source(), f.source_port()), f.source_segment(), endpoint(f.destination(), f.destination_port()),
-               f.destination_segment(), f.state(), f.rule(), count_text(f.packets_out()), count_text(f.packets_back()),
+    table.add({f.proto(), endpoint(f.source(), f.source_port()), f.source_segment(),
+               endpoint(f.destination(), f.destination_port()), f.destination_segment(), f.state(), f.rule(),
+               count_text(f.packets_out()), count_text(f.packets_back()),
                bytes_text(f.bytes_out() + f.bytes_back()), age(f.opened_ns(), now), age(f.last_ns(), now),
                f.until_ns() == 0 ? "-" : duration_text(f.until_ns() - now.ns)});
   std::string shown = fmt::format("{} of {} live flows\n", list.flows_size(), list.total());
@@ -78,23 +103,32 @@ std::string flows_text(const v1::FlowList& list, const Screen& screen, WallTime 
 }
 
 std::string drops_text(const v1::DropList& list, const Screen& screen, bool all) {
-  Table reasons({{"REASON", Align::kLeft, 0, false}, {"PACKETS", Align::kRight, 0, false}, {"WHAT IT MEANS", Align::kLeft, 10}});
+  Table reasons({{"REASON", Align::kLeft, 0, false},
+                 {"PACKETS", Align::kRight, 0, false},
+                 {"WHAT IT MEANS", Align::kLeft, 10}});
   for (const auto& drop : list.drops())
     if (all || drop.packets() > 0) reasons.add({drop.reason(), count_text(drop.packets()), drop.help()});
-  Table guards({{"GUARD OF PORT"}, {"DROPPED", Align::kRight, 0, false}, {"LEFT TO THE HOST", Align::kRight, 0, false},
+  Table guards({{"GUARD OF PORT"},
+                {"DROPPED", Align::kRight, 0, false},
+                {"LEFT TO THE HOST", Align::kRight, 0, false},
                 {"MISSED BY THE DEVICE", Align::kRight, 0, false}});
   for (const auto& guard : list.guards())
-    guards.add({guard.port(), count_text(guard.dropped()), count_text(guard.passed()), count_text(guard.missed())});
+    guards.add(
+        {guard.port(), count_text(guard.dropped()), count_text(guard.passed()), count_text(guard.missed())});
 
   std::string out = reasons.rows() == 0 ? "no drops\n" : reasons.render(screen.width, screen.colour);
   if (guards.rows() > 0) out += "\n" + guards.render(screen.width, screen.colour);
-  for (const std::string& hint : list.hints()) out += "\n" + coloured(screen, "33", "hint: ") + printable(hint) + "\n";
+  for (const std::string& hint : list.hints())
+    out += "\n" + coloured(screen, "33", "hint: ") + printable(hint) + "\n";
   return out;
 }
 
 std::string segments_text(const v1::SegmentList& list, const Screen& screen) {
   if (list.segments_size() == 0) return "no segments: no policy is in force\n";
-  Table table({{"SEGMENT", Align::kLeft, 10}, {"TAG", Align::kRight, 0, false}, {"MEMBERS", Align::kRight, 0, false}, {"LABELS"}});
+  Table table({{"SEGMENT", Align::kLeft, 10},
+               {"TAG", Align::kRight, 0, false},
+               {"MEMBERS", Align::kRight, 0, false},
+               {"LABELS"}});
   for (const auto& segment : list.segments()) {
     std::map<std::string, std::string> sorted(segment.labels().begin(), segment.labels().end());
     std::string labels;

@@ -21,8 +21,9 @@ static bool is_later(std::string_view name) {
 int main(int argc, char** argv) {
   CLI::App app{"Bulkhead, a zero-trust microsegmentation gateway.", "bulkhead"};
   app.set_version_flag("--version", "bulkhead " BULKHEAD_VERSION);
-  app.footer("Exit codes: 0 success, 1 the answer is no, 2 wrong usage, 3 the gateway can't be reached.\n"
-             "Help on a command: bulkhead COMMAND --help");
+  app.footer(
+      "Exit codes: 0 success, 1 the answer is no, 2 wrong usage, 3 the gateway can't be reached.\n"
+      "Help on a command: bulkhead COMMAND --help");
   app.require_subcommand(1);
 
   Task chosen;
@@ -35,7 +36,8 @@ int main(int argc, char** argv) {
   add_completion(app, chosen);
 
   if (argc > 1 && is_later(argv[1]))
-    return static_cast<int>(complain("", std::string(argv[1]) + " is not available in this version", ExitCode::kUsage));
+    return static_cast<int>(
+        complain("", std::string(argv[1]) + " is not available in this version", ExitCode::kUsage));
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked_for_text) {
@@ -43,7 +45,8 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     std::string where = app.get_subcommands().empty() ? "" : app.get_subcommands()[0]->get_name();
     return static_cast<int>(complain(
-        where, std::string(error.what()) + "\nTry: bulkhead" + (where.empty() ? "" : " " + where) + " --help", ExitCode::kUsage));
+        where, std::string(error.what()) + "\nTry: bulkhead" + (where.empty() ? "" : " " + where) + " --help",
+        ExitCode::kUsage));
   }
   return static_cast<int>(chosen());
 }

@@ -14,12 +14,14 @@ static constexpr int kSnapLength = 262144;  // libpcap's own bound on a packet
 Expected<PcapReader> PcapReader::open(const std::string& path) {
   char error[PCAP_ERRBUF_SIZE];
   pcap_t* handle = pcap_open_offline_with_tstamp_precision(path.c_str(), PCAP_TSTAMP_PRECISION_NANO, error);
-  if (handle == nullptr) return fail(ErrorCode::kInvalid, std::string(error).contains(path) ? error : path + ": " + error);
+  if (handle == nullptr)
+    return fail(ErrorCode::kInvalid, std::string(error).contains(path) ? error : path + ": " + error);
   PcapReader reader(path, handle);
   if (reader.link_type_ != DLT_EN10MB && !is_convertible(reader.link_type_)) {
     const char* name = pcap_datalink_val_to_name(reader.link_type_);
-    return fail(ErrorCode::kInvalid, path + ": link type " + (name ? name : std::to_string(reader.link_type_)) +
-                                         " has no Ethernet frames in it; capture on an Ethernet interface, or on `any`");
+    return fail(ErrorCode::kInvalid,
+                path + ": link type " + (name ? name : std::to_string(reader.link_type_)) +
+                    " has no Ethernet frames in it; capture on an Ethernet interface, or on `any`");
   }
   return reader;
 }
@@ -27,7 +29,10 @@ Expected<PcapReader> PcapReader::open(const std::string& path) {
 PcapReader::PcapReader(std::string path, pcap_t* handle)
     : path_(std::move(path)), handle_(handle), link_type_(pcap_datalink(handle)) {}
 PcapReader::PcapReader(PcapReader&& other) noexcept
-    : path_(std::move(other.path_)), handle_(std::exchange(other.handle_, nullptr)), link_type_(other.link_type_), count_(other.count_) {}
+    : path_(std::move(other.path_)),
+      handle_(std::exchange(other.handle_, nullptr)),
+      link_type_(other.link_type_),
+      count_(other.count_) {}
 PcapReader& PcapReader::operator=(PcapReader&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(handle_, other.handle_);
@@ -45,7 +50,9 @@ Expected<bool> PcapReader::next(CapturedFrame& frame) {
   int result = pcap_next_ex(handle_, &header, &bytes);
   if (result == PCAP_ERROR_BREAK) return false;
   ++count_;
-  if (result != 1) return fail(ErrorCode::kInvalid, path_ + ": packet " + std::to_string(count_) + ": " + pcap_geterr(handle_));
+  if (result != 1)
+    return fail(ErrorCode::kInvalid,
+                path_ + ": packet " + std::to_string(count_) + ": " + pcap_geterr(handle_));
   std::span<const std::byte> captured(reinterpret_cast<const std::byte*>(bytes), header->caplen);
   // With nanosecond precision libpcap puts nanoseconds where the type says microseconds.
   frame.time = WallTime{int64_t{header->ts.tv_sec} * 1'000'000'000 + header->ts.tv_usec};
@@ -71,7 +78,9 @@ Expected<PcapWriter> PcapWriter::create(const std::string& path) {
 PcapWriter::PcapWriter(std::string path, pcap_t* handle, pcap_dumper_t* dumper)
     : path_(std::move(path)), handle_(handle), dumper_(dumper) {}
 PcapWriter::PcapWriter(PcapWriter&& other) noexcept
-    : path_(std::move(other.path_)), handle_(std::exchange(other.handle_, nullptr)), dumper_(std::exchange(other.dumper_, nullptr)) {}
+    : path_(std::move(other.path_)),
+      handle_(std::exchange(other.handle_, nullptr)),
+      dumper_(std::exchange(other.dumper_, nullptr)) {}
 PcapWriter& PcapWriter::operator=(PcapWriter&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(handle_, other.handle_);
@@ -92,7 +101,8 @@ void PcapWriter::write(WallTime time, std::span<const std::byte> frame) {
 }
 
 Expected<void> PcapWriter::close() {
-  int failed = pcap_dump_flush(dumper_) != 0 || ferror(pcap_dump_file(dumper_)) ? (errno != 0 ? errno : EIO) : 0;
+  int failed =
+      pcap_dump_flush(dumper_) != 0 || ferror(pcap_dump_file(dumper_)) ? (errno != 0 ? errno : EIO) : 0;
   pcap_dump_close(std::exchange(dumper_, nullptr));
   if (failed != 0) return fail_errno(failed, path_);
   return {};

@@ -20,15 +20,16 @@ namespace bulkhead {
 struct CapturedFrame {
   WallTime time;
   std::vector<std::byte> bytes;
-  bool cut_short = false;        ///< the capture kept less than was on the wire
-  bool made_header = false;      ///< the Ethernet header is ours: the destination MAC is still all zero
+  bool cut_short = false;    ///< the capture kept less than was on the wire
+  bool made_header = false;  ///< the Ethernet header is ours: the destination MAC is still all zero
 };
 
 /// A capture that is read from beginning to end.
 class PcapReader {
  public:
   /// Opens a pcap or pcapng file. "-" is standard input.
-  /// Errors: kInvalid for what isn't a capture, and for link types that no Ethernet frame can be made from; names the file.
+  /// Errors: kInvalid for what isn't a capture, and for link types that no Ethernet frame can be made from;
+  /// names the file.
   static Expected<PcapReader> open(const std::string& path);
   PcapReader(PcapReader&&) noexcept;
   PcapReader& operator=(PcapReader&&) noexcept;

@@ -8,8 +8,9 @@
 
 namespace bulkhead {
 
-/// Loads and compiles the policy of a directory (or one file), its deadlines in UTC. Diagnostics go to standard error.
-/// Errors: kInvalid where it has errors, which have been printed.
-Expected<std::unique_ptr<ExplainablePolicy>> read_policy(const std::string& path, const CompileTarget& target);
+/// Loads and compiles the policy of a directory (or one file), its deadlines in UTC. Diagnostics go to
+/// standard error. Errors: kInvalid where it has errors, which have been printed.
+Expected<std::unique_ptr<ExplainablePolicy>> read_policy(const std::string& path,
+                                                         const CompileTarget& target);
 
 }  // namespace bulkhead

@@ -6,8 +6,8 @@
 #include <memory>
 #include <optional>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "cli/command.h"
 #include "cli/json.h"
@@ -29,19 +29,20 @@ struct Options {
   bool json = false;
 };
 
-constexpr size_t kLongestFrame = 65'000;    // DPDK's buffers are of 64 KiB at most
-constexpr uint32_t kLeastMemoryMib = 512;   // address space; what isn't used costs nothing
+constexpr size_t kLongestFrame = 65'000;   // DPDK's buffers are of 64 KiB at most
+constexpr uint32_t kLeastMemoryMib = 512;  // address space; what isn't used costs nothing
 
 /// A port without `mac:` gets 02:00:00:00:00:NN, NN its place in the list.
 void give_macs(DataplaneSettings& settings) {
   for (size_t i = 0; i < settings.ports.size(); ++i)
-    if (settings.ports[i].mac.is_zero()) settings.ports[i].mac = MacAddress{{0x02, 0, 0, 0, 0, static_cast<uint8_t>(i + 1)}};
+    if (settings.ports[i].mac.is_zero())
+      settings.ports[i].mac = MacAddress{{0x02, 0, 0, 0, 0, static_cast<uint8_t>(i + 1)}};
 }
 
 /// What a replay needs, read and checked before the first packet runs.
 struct Prepared {
   GatewayConfig config;
-  std::unique_ptr<ExplainablePolicy> policy;   ///< nullptr: the configuration names none
+  std::unique_ptr<ExplainablePolicy> policy;  ///< nullptr: the configuration names none
   ReplayInput input;
 };
 
@@ -88,7 +89,8 @@ Expected<void> run_packets(const Prepared& prepared, bool ignore_checksums, Repl
   options.longest_frame = prepared.input.longest_frame;
   options.packets = packets.size();
   options.ignore_checksums = ignore_checksums;
-  if (auto started = start_replay_memory(std::max(settings.memory_mib, kLeastMemoryMib)); !started) return started;
+  if (auto started = start_replay_memory(std::max(settings.memory_mib, kLeastMemoryMib)); !started)
+    return started;
   auto replay = Replay::create(settings, prepared.policy ? &snapshot : nullptr, options, sink);
   if (!replay) return std::unexpected(replay.error());
   for (const InputPacket& packet : packets)
@@ -98,7 +100,9 @@ Expected<void> run_packets(const Prepared& prepared, bool ignore_checksums, Repl
 
 /// Packets by verdict and reason.
 std::string summary(const ReplayOutput& output, const Screen& screen) {
-  Table table({{"VERDICT", Align::kLeft, 0, false}, {"REASON", Align::kLeft, 0, false}, {"PACKETS", Align::kRight, 0, false}});
+  Table table({{"VERDICT", Align::kLeft, 0, false},
+               {"REASON", Align::kLeft, 0, false},
+               {"PACKETS", Align::kRight, 0, false}});
   uint64_t total = 0;
   for (const auto& [what, count] : output.tally()) {
     table.add({what.first, what.second, std::to_string(count)});
@@ -115,10 +119,12 @@ ExitCode replay(const Options& options) {
   for (const std::string& warning : (*prepared)->input.warnings)
     std::fprintf(stderr, "bulkhead replay: warning: %s\n", printable(warning).c_str());
   std::string verdicts = options.verdicts.empty() && options.json ? "-" : options.verdicts;
-  auto output = ReplayOutput::open((*prepared)->config.dataplane, (*prepared)->policy ? &(*prepared)->policy->view : nullptr,
-                                   options.out, verdicts);
+  auto output =
+      ReplayOutput::open((*prepared)->config.dataplane,
+                         (*prepared)->policy ? &(*prepared)->policy->view : nullptr, options.out, verdicts);
   if (!output) return complain("replay", output.error());
-  if (auto done = run_packets(**prepared, options.ignore_checksums, **output); !done) return complain("replay", done.error());
+  if (auto done = run_packets(**prepared, options.ignore_checksums, **output); !done)
+    return complain("replay", done.error());
   if (auto closed = (*output)->close(); !closed) return complain("replay", closed.error());
   if (verdicts != "-") print(summary(**output, standard_output()));
   return ExitCode::kSuccess;
@@ -128,15 +134,25 @@ ExitCode replay(const Options& options) {
 
 void add_replay(CLI::App& app, Task& chosen) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = add_command(app, "replay", "Run captured packets through the real pipeline",
-                                  "bulkhead replay --config gateway.yaml --in left=a.pcap --in right=b.pcap --verdicts -");
-  command->add_option("--config", options->config, "The gateway; `device:` and `controlplane:` may be missing")->required()->type_name("FILE");
-  command->add_option("--in", options->in, "A capture of what came in on a port; PORT+PORT: of both directions, told apart by source")
+  CLI::App* command =
+      add_command(app, "replay", "Run captured packets through the real pipeline",
+                  "bulkhead replay --config gateway.yaml --in left=a.pcap --in right=b.pcap --verdicts -");
+  command
+      ->add_option("--config", options->config, "The gateway; `device:` and `controlplane:` may be missing")
+      ->required()
+      ->type_name("FILE");
+  command
+      ->add_option("--in", options->in,
+                   "A capture of what came in on a port; PORT+PORT: of both directions, told apart by source")
       ->required()
       ->type_name("PORT=PCAP");
   command->add_option("--out", options->out, "Gets PORT.pcap for every port")->type_name("DIR");
-  command->add_option("--verdicts", options->verdicts, "One JSON object a line for each packet; - is standard output")->type_name("FILE");
-  command->add_flag("--ignore-checksums", options->ignore_checksums, "For captures of a host that offloads them");
+  command
+      ->add_option("--verdicts", options->verdicts,
+                   "One JSON object a line for each packet; - is standard output")
+      ->type_name("FILE");
+  command->add_flag("--ignore-checksums", options->ignore_checksums,
+                    "For captures of a host that offloads them");
   command->add_flag("--json", options->json, "The same as --verdicts -, where that isn't given");
   command->callback([options, &chosen] { chosen = [options] { return replay(*options); }; });
 }

@@ -16,7 +16,8 @@ Expected<PortId> port_named(std::string_view name, const DataplaneSettings& sett
     if (settings.ports[i].name == name) return PortId{static_cast<uint8_t>(i)};
     known += (i ? ", " : "") + settings.ports[i].name;
   }
-  return fail(ErrorCode::kInvalid, "no port '" + std::string(name) + "' in the configuration; it has " + known);
+  return fail(ErrorCode::kInvalid,
+              "no port '" + std::string(name) + "' in the configuration; it has " + known);
 }
 
 /// What was odd about one capture, told once at its end.
@@ -26,15 +27,18 @@ struct Oddities {
   void tell(const std::string& path, std::vector<std::string>& warnings) const {
     auto packets = [](uint64_t n) { return std::to_string(n) + (n == 1 ? " packet" : " packets"); };
     if (cut_short)
-      warnings.push_back(path + ": " + packets(cut_short) + " cut short by the capture's snap length, judged as they are; capture with -s 0");
+      warnings.push_back(path + ": " + packets(cut_short) +
+                         " cut short by the capture's snap length, judged as they are; capture with -s 0");
     if (guessed)
-      warnings.push_back(path + ": nothing tells on which port " + packets(guessed) + " came in; taken as the first one's");
-    if (backwards) warnings.push_back(path + ": " + packets(backwards) + " earlier than the one before; sorted by time");
+      warnings.push_back(path + ": nothing tells on which port " + packets(guessed) +
+                         " came in; taken as the first one's");
+    if (backwards)
+      warnings.push_back(path + ": " + packets(backwards) + " earlier than the one before; sorted by time");
   }
 };
 
-Expected<void> read_capture(const CaptureArgument& argument, const DataplaneSettings& settings, DirectionFinder& finder,
-                            ReplayInput& input) {
+Expected<void> read_capture(const CaptureArgument& argument, const DataplaneSettings& settings,
+                            DirectionFinder& finder, ReplayInput& input) {
   auto reader = PcapReader::open(argument.path);
   if (!reader) return std::unexpected(reader.error());
   Oddities odd;
@@ -47,7 +51,8 @@ Expected<void> read_capture(const CaptureArgument& argument, const DataplaneSett
     DirectionFinder::Found found{argument.ports[0]};
     if (argument.ports.size() > 1) found = finder.find(frame.bytes, argument.ports);
     const MacAddress& mac = settings.ports[found.port.value].mac;
-    if (frame.made_header && frame.bytes.size() >= sizeof(EthernetHeader)) std::memcpy(frame.bytes.data(), &mac, sizeof mac);
+    if (frame.made_header && frame.bytes.size() >= sizeof(EthernetHeader))
+      std::memcpy(frame.bytes.data(), &mac, sizeof mac);
     odd.cut_short += frame.cut_short;
     odd.guessed += found.guessed;
     odd.backwards += frame.time < before;
@@ -71,7 +76,8 @@ Expected<CaptureArgument> parse_capture_argument(const std::string& text, const 
     size_t plus = names.find('+');
     auto port = port_named(names.substr(0, plus), settings);
     if (!port) return std::unexpected(port.error());
-    if (std::ranges::count(argument.ports, *port)) return fail(ErrorCode::kInvalid, "'" + text + "' names a port twice");
+    if (std::ranges::count(argument.ports, *port))
+      return fail(ErrorCode::kInvalid, "'" + text + "' names a port twice");
     argument.ports.push_back(*port);
     if (plus == std::string_view::npos) break;
     names.remove_prefix(plus + 1);
@@ -80,12 +86,13 @@ Expected<CaptureArgument> parse_capture_argument(const std::string& text, const 
   return argument;
 }
 
-Expected<ReplayInput> read_captures(const std::vector<CaptureArgument>& arguments, const DataplaneSettings& settings,
-                                    const EndpointTable* endpoints) {
+Expected<ReplayInput> read_captures(const std::vector<CaptureArgument>& arguments,
+                                    const DataplaneSettings& settings, const EndpointTable* endpoints) {
   ReplayInput input;
   DirectionFinder finder(settings, endpoints);
   for (const CaptureArgument& argument : arguments)
-    if (auto read = read_capture(argument, settings, finder, input); !read) return std::unexpected(read.error());
+    if (auto read = read_capture(argument, settings, finder, input); !read)
+      return std::unexpected(read.error());
   std::ranges::sort(input.packets, {}, [](const InputPacket& p) { return std::pair(p.time, p.place); });
   return input;
 }

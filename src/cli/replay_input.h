@@ -13,7 +13,7 @@ namespace bulkhead {
 
 /// `--in PORT=FILE` or `--in PORT+PORT=FILE`.
 struct CaptureArgument {
-  std::vector<PortId> ports;   ///< one, or two whose packets are told apart by their sources
+  std::vector<PortId> ports;  ///< one, or two whose packets are told apart by their sources
   std::string path;
 };
 /// Errors: kInvalid for another form, and for ports that the configuration doesn't have, naming those it has.
@@ -21,21 +21,22 @@ Expected<CaptureArgument> parse_capture_argument(const std::string& text, const 
 
 struct InputPacket {
   WallTime time;
-  uint64_t place;   ///< among all packets as they were read: tells ties apart
+  uint64_t place;  ///< among all packets as they were read: tells ties apart
   PortId port;
   std::vector<std::byte> frame;
 };
 
 struct ReplayInput {
-  std::vector<InputPacket> packets;   ///< by time; ties in the order of the arguments, then of the file
+  std::vector<InputPacket> packets;  ///< by time; ties in the order of the arguments, then of the file
   std::vector<std::string> warnings;
   size_t longest_frame = 0;
 };
 
-/// Reads all captures. `endpoints`: the policy's bindings, nullptr without policy; with the ports' `sources` they tell where a packet
-/// of a capture of both directions came in. `macs`: the ports' own, by PortId: the destination of frames whose Ethernet header is ours.
-/// Errors: those of the captures; kInvalid for packets without any source in a capture of both directions of which nothing tells the port.
-Expected<ReplayInput> read_captures(const std::vector<CaptureArgument>& arguments, const DataplaneSettings& settings,
-                                    const EndpointTable* endpoints);
+/// Reads all captures. `endpoints`: the policy's bindings, nullptr without policy; with the ports' `sources`
+/// they tell where a packet of a capture of both directions came in. `macs`: the ports' own, by PortId: the
+/// destination of frames whose Ethernet header is ours. Errors: those of the captures; kInvalid for packets
+/// without any source in a capture of both directions of which nothing tells the port.
+Expected<ReplayInput> read_captures(const std::vector<CaptureArgument>& arguments,
+                                    const DataplaneSettings& settings, const EndpointTable* endpoints);
 
 }  // namespace bulkhead

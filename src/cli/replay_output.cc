@@ -44,7 +44,8 @@ const char* flow_name(FlowRelation relation) {
 std::string reason_name(const PacketVerdict& verdict) {
   if (verdict.reason != DropReason::kNone) return std::string(name_of(verdict.reason));
   if (verdict.fate == Fate::kConsume) return "local";
-  if (verdict.flow == FlowRelation::kEstablished || verdict.flow == FlowRelation::kRelated) return flow_name(verdict.flow);
+  if (verdict.flow == FlowRelation::kEstablished || verdict.flow == FlowRelation::kRelated)
+    return flow_name(verdict.flow);
   return "allowed";
 }
 
@@ -74,8 +75,10 @@ std::string verdict_line(const ReplayVerdict& v, const DataplaneSettings& settin
                     {"generation", image == nullptr ? 0 : 1}});
 }
 
-Expected<std::unique_ptr<ReplayOutput>> ReplayOutput::open(const DataplaneSettings& settings, const ImageView* image,
-                                                           const std::string& directory, const std::string& verdicts) {
+Expected<std::unique_ptr<ReplayOutput>> ReplayOutput::open(const DataplaneSettings& settings,
+                                                           const ImageView* image,
+                                                           const std::string& directory,
+                                                           const std::string& verdicts) {
   std::unique_ptr<ReplayOutput> output(new ReplayOutput(settings, image));
   if (!directory.empty()) {
     std::error_code error;

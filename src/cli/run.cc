@@ -12,8 +12,8 @@
 #include <filesystem>
 #include <memory>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "cli/command.h"
 #include "cli/json.h"
@@ -32,14 +32,13 @@ struct Options {
   bool json = false;
 };
 
-/// Where an executable may stand: beside this one, in the build tree that this one stands in, as installed, in PATH.
+/// Where an executable may stand: beside this one, in the build tree that this one stands in, as installed,
+/// in PATH.
 Expected<std::string> find_program(const std::string& name, const std::string& build_directory) {
   std::error_code error;
   fs::path here = fs::read_symlink("/proc/self/exe", error).parent_path();
-  std::vector<fs::path> places{here / name,
-                               here / "../.." / build_directory / name,
-                               here / "../libexec/bulkhead" / name,
-                               here / "../libexec" / name};
+  std::vector<fs::path> places{here / name, here / "../.." / build_directory / name,
+                               here / "../libexec/bulkhead" / name, here / "../libexec" / name};
   std::string_view path = std::getenv("PATH") ? std::getenv("PATH") : "";
   while (!path.empty()) {
     size_t colon = path.find(':');
@@ -47,8 +46,10 @@ Expected<std::string> find_program(const std::string& name, const std::string& b
     path = colon == std::string_view::npos ? std::string_view{} : path.substr(colon + 1);
   }
   for (const fs::path& place : places)
-    if (place.is_absolute() && access(place.c_str(), X_OK) == 0 && !fs::is_directory(place, error)) return place.lexically_normal().string();
-  return fail(ErrorCode::kNotFound, name + " is neither beside " + (here / "bulkhead").string() + " nor in PATH; is the installation complete?");
+    if (place.is_absolute() && access(place.c_str(), X_OK) == 0 && !fs::is_directory(place, error))
+      return place.lexically_normal().string();
+  return fail(ErrorCode::kNotFound, name + " is neither beside " + (here / "bulkhead").string() +
+                                        " nor in PATH; is the installation complete?");
 }
 
 /// The process that listens at a Unix socket; 0: nobody does.
@@ -65,9 +66,11 @@ pid_t listener_of(const std::string& path, int type) {
 }
 
 Expected<void> check_alone(const GatewayConfig& config) {
-  for (auto [path, type] : {std::pair{config.controlplane.socket, SOCK_STREAM}, std::pair{config.contract_socket(), SOCK_SEQPACKET}})
+  for (auto [path, type] : {std::pair{config.controlplane.socket, SOCK_STREAM},
+                            std::pair{config.contract_socket(), SOCK_SEQPACKET}})
     if (pid_t pid = listener_of(path, type); pid != 0)
-      return fail(ErrorCode::kExists, fmt::format("a gateway runs already at {} (pid {}); stop it, or give this one another `controlplane.socket`",
+      return fail(ErrorCode::kExists, fmt::format("a gateway runs already at {} (pid {}); stop it, or give "
+                                                  "this one another `controlplane.socket`",
                                                   path, pid));
   return {};
 }
@@ -75,8 +78,11 @@ Expected<void> check_alone(const GatewayConfig& config) {
 Expected<passwd> find_user(const std::string& name) {
   errno = 0;
   if (passwd* user = getpwnam(name.c_str())) return *user;
-  return fail(ErrorCode::kNotFound, fmt::format("the user '{0}' that the control plane shall run as doesn't exist; create it with "
-                                                "`useradd --system --no-create-home {0}`, or name another one as `controlplane.user`", name));
+  return fail(
+      ErrorCode::kNotFound,
+      fmt::format("the user '{0}' that the control plane shall run as doesn't exist; create it with "
+                  "`useradd --system --no-create-home {0}`, or name another one as `controlplane.user`",
+                  name));
 }
 
 /// A directory of the control plane's own, which it couldn't make itself. One that exists stays as it is.
@@ -95,12 +101,14 @@ Expected<void> make_directories(const ControlplaneConfig& config, const passwd& 
   return make_directory(fs::path(config.flow_log.path).parent_path(), 0750, owner);
 }
 
-/// The settings in memory that the dataplane reads at each of its starts: /dev/fd/N opens them from the beginning.
+/// The settings in memory that the dataplane reads at each of its starts: /dev/fd/N opens them from the
+/// beginning.
 Expected<Fd> settings_file(const DataplaneSettings& settings) {
   std::string text = encode(settings);
   Fd fd(memfd_create("bulkhead-settings", MFD_CLOEXEC));
   if (!fd) return fail_errno(errno, "memfd_create");
-  if (write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) return fail_errno(errno, "writing the settings");
+  if (write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    return fail_errno(errno, "writing the settings");
   return fd;
 }
 
@@ -119,7 +127,9 @@ LineSink line_sink(bool json) {
 
 Expected<void> run_gateway(const GatewayConfig& config, const LineSink& sink) {
   if (geteuid() != 0)
-    return fail(ErrorCode::kPermission, "needs root, to open ports and hugepages; the control plane gives it up, the dataplane keeps what it needs");
+    return fail(ErrorCode::kPermission,
+                "needs root, to open ports and hugepages; the control plane gives it up, the dataplane keeps "
+                "what it needs");
   if (auto alone = check_alone(config); !alone) return alone;
   auto owner = find_user(config.controlplane.user);
   if (!owner) return std::unexpected(owner.error());
@@ -135,19 +145,25 @@ Expected<void> run_gateway(const GatewayConfig& config, const LineSink& sink) {
   unlink(contract.c_str());  // left behind: nobody listens there
   std::vector<ChildProgram> programs(2);
   programs[0] = {"dataplane",
-                 {*dataplane, "--settings", fmt::format("/dev/fd/{}", settings->get()), "--socket", contract, "--peer-uid",
-                  std::to_string(owner->pw_uid)},
-                 settings->get(), false, {}};
-  programs[1] = {"controlplane",
-                 {*controlplane, "--config", fs::absolute(config.file).string(), "--dataplane-socket", contract},
-                 -1, true, [contract] { return is_socket(contract); }};
+                 {*dataplane, "--settings", fmt::format("/dev/fd/{}", settings->get()), "--socket", contract,
+                  "--peer-uid", std::to_string(owner->pw_uid)},
+                 settings->get(),
+                 false,
+                 {}};
+  programs[1] = {
+      "controlplane",
+      {*controlplane, "--config", fs::absolute(config.file).string(), "--dataplane-socket", contract},
+      -1,
+      true,
+      [contract] { return is_socket(contract); }};
   return supervise(programs, sink);
 }
 
 ExitCode run(const Options& options) {
   LoadedGateway loaded = load_gateway(options.config);
   print_diagnostics(loaded.diagnostics);
-  if (!loaded.config) return complain("run", options.config + " has errors; nothing was started", ExitCode::kNo);
+  if (!loaded.config)
+    return complain("run", options.config + " has errors; nothing was started", ExitCode::kNo);
   auto done = run_gateway(*loaded.config, line_sink(options.json));
   return done ? ExitCode::kSuccess : complain("run", done.error().message, ExitCode::kNo);
 }
@@ -158,7 +174,9 @@ void add_run(CLI::App& app, Task& chosen) {
   auto options = std::make_shared<Options>();
   CLI::App* command = add_command(app, "run", "Start the gateway in the foreground, all its processes",
                                   "bulkhead run --config /etc/bulkhead/gateway.yaml");
-  command->add_option("--config", options->config, "The gateway's configuration")->required()->type_name("FILE");
+  command->add_option("--config", options->config, "The gateway's configuration")
+      ->required()
+      ->type_name("FILE");
   command->add_flag("--json", options->json, "Log lines on standard error as JSON objects");
   command->callback([options, &chosen] { chosen = [options] { return run(*options); }; });
 }

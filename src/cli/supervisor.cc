@@ -40,12 +40,14 @@ sigset_t handled_signals() {
 }
 
 std::string how_it_ended(int status) {
-  if (WIFSIGNALED(status)) return fmt::format("killed by signal {} ({})", WTERMSIG(status), sigabbrev_np(WTERMSIG(status)));
+  if (WIFSIGNALED(status))
+    return fmt::format("killed by signal {} ({})", WTERMSIG(status), sigabbrev_np(WTERMSIG(status)));
   return fmt::format("exit code {}", WEXITSTATUS(status));
 }
 
-/// In the child, between fork and exec: only async-signal-safe calls. A child dies with its supervisor, and without a clean stop, which would
-/// hand the interfaces back to the kernel: the guards stay and drop what comes.
+/// In the child, between fork and exec: only async-signal-safe calls. A child dies with its supervisor, and
+/// without a clean stop, which would hand the interfaces back to the kernel: the guards stay and drop what
+/// comes.
 [[noreturn]] void become(const ChildProgram& program, char* const* argv, int output, pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(1);
@@ -121,9 +123,11 @@ Expected<void> Child::ended(int status, bool stopping) {
   if (stopping) return {};
   auto ran = Clock::now() - started_;
   if (starts_ == 1 && ran < kEarly && WIFEXITED(status))  // a signal is a crash, which a restart may mend
-    return fail(ErrorCode::kInvalid, "the " + program_.name + " didn't start: " + how_it_ended(status) + "; what it said stands above");
+    return fail(ErrorCode::kInvalid, "the " + program_.name + " didn't start: " + how_it_ended(status) +
+                                         "; what it said stands above");
   if (ran > kStable) backoff_ = kFirstBackoff;
-  sink_("", fmt::format("the {} died ({}); starting it again in {} ms", program_.name, how_it_ended(status), backoff_.count()));
+  sink_("", fmt::format("the {} died ({}); starting it again in {} ms", program_.name, how_it_ended(status),
+                        backoff_.count()));
   start_at_ = Clock::now() + backoff_;
   backoff_ = std::min<std::chrono::milliseconds>(backoff_ * 2, kLastBackoff);
   return {};
@@ -134,7 +138,8 @@ bool Child::read_output() {
   ssize_t count;
   while (output_ && (count = read(output_.get(), buffer, sizeof buffer)) > 0) {
     unfinished_.append(buffer, static_cast<size_t>(count));
-    for (size_t end; (end = unfinished_.find('\n')) != std::string::npos || unfinished_.size() > kLongestLine;) {
+    for (size_t end;
+         (end = unfinished_.find('\n')) != std::string::npos || unfinished_.size() > kLongestLine;) {
       end = std::min({end, unfinished_.size(), kLongestLine});
       sink_(program_.name, unfinished_.substr(0, end));
       bool line_feed = end < unfinished_.size() && unfinished_[end] == '\n';
@@ -165,7 +170,7 @@ class Supervisor {
   const LineSink& sink_;
   Fd signals_;
   std::deque<Child> children_;
-  size_t started_ = 0;   ///< so many of `children_` have had their first start
+  size_t started_ = 0;  ///< so many of `children_` have had their first start
   Clock::time_point waiting_since_ = Clock::now();
   bool stopping_ = false;
   Child* being_stopped_ = nullptr;
@@ -176,7 +181,8 @@ class Supervisor {
 Expected<void> Supervisor::start_due() {
   if (started_ < children_.size()) {
     Child& next = children_[started_];
-    bool may = !next.program().may_start || next.program().may_start() || Clock::now() > waiting_since_ + kPatience;
+    bool may =
+        !next.program().may_start || next.program().may_start() || Clock::now() > waiting_since_ + kPatience;
     if (may) {
       if (auto started = next.start(); !started) return started;
       ++started_;
@@ -201,10 +207,12 @@ int Supervisor::wait_ms() const {
 
 void Supervisor::wait() {
   std::vector<pollfd> polled{{signals_.get(), POLLIN, 0}};
-  for (const Child& child : children_) polled.push_back({child.output(), POLLIN, 0});  // poll() passes over -1
+  for (const Child& child : children_)
+    polled.push_back({child.output(), POLLIN, 0});  // poll() passes over -1
   if (poll(polled.data(), polled.size(), wait_ms()) <= 0) return;
   for (size_t i = 0; i < children_.size(); ++i)
-    if (polled[i + 1].revents != 0 && !children_[i].read_output()) usleep(1000);  // it closed its output, and is about to end
+    if (polled[i + 1].revents != 0 && !children_[i].read_output())
+      usleep(1000);  // it closed its output, and is about to end
   if (polled[0].revents != 0) read_signals();
 }
 
@@ -215,7 +223,8 @@ void Supervisor::read_signals() {
       for (const Child& child : children_)
         if (child.program().gets_hangup) child.signal(SIGHUP);
     } else if (info.ssi_signo != SIGCHLD) {
-      if (!stopping_) sink_("", fmt::format("stopping on SIG{}", sigabbrev_np(static_cast<int>(info.ssi_signo))));
+      if (!stopping_)
+        sink_("", fmt::format("stopping on SIG{}", sigabbrev_np(static_cast<int>(info.ssi_signo))));
       stopping_ = true;
     }
   }

@@ -19,16 +19,18 @@ struct ChildProgram {
   std::vector<std::string> arguments;  ///< [0]: the executable's path
   int inherited_fd = -1;               ///< kept open in it, under the same number; -1: none
   bool gets_hangup = false;            ///< SIGHUP is passed on to it
-  std::function<bool()> may_start;     ///< asked before its first start, until it says yes or kPatience is over; empty: at once
+  std::function<bool()>
+      may_start;  ///< asked before its first start, until it says yes or kPatience is over; empty: at once
 };
 
 /// Where lines and events go. `from`: the child's name, or empty for the supervisor's own words.
 using LineSink = std::function<void(const std::string& from, const std::string& line)>;
 
-/// Runs the programs until SIGTERM or SIGINT, then stops them, the last one first. A program that dies is started again after 100 ms, doubled each time up
-/// to 5 s; one that dies within kEarly of its very first start ends everything.
-/// Errors: kSystem, kInvalid for a program that couldn't be started or died early, saying how.
-/// Thread: the process's only one. SIGTERM, SIGINT, SIGHUP and SIGCHLD are the supervisor's while it runs.
+/// Runs the programs until SIGTERM or SIGINT, then stops them, the last one first. A program that dies is
+/// started again after 100 ms, doubled each time up to 5 s; one that dies within kEarly of its very first
+/// start ends everything. Errors: kSystem, kInvalid for a program that couldn't be started or died early,
+/// saying how. Thread: the process's only one. SIGTERM, SIGINT, SIGHUP and SIGCHLD are the supervisor's while
+/// it runs.
 Expected<void> supervise(const std::vector<ChildProgram>& programs, const LineSink& sink);
 
 }  // namespace bulkhead

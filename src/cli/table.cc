@@ -28,7 +28,9 @@ std::vector<size_t> Table::natural_widths() const {
 /// The columns' widths; 0: left out.
 std::vector<size_t> Table::widths_within(size_t width) const {
   std::vector<size_t> widths = natural_widths();
-  auto least = [&](size_t i) { return columns_[i].may_shrink ? std::min(widths[i], columns_[i].least) : widths[i]; };
+  auto least = [&](size_t i) {
+    return columns_[i].may_shrink ? std::min(widths[i], columns_[i].least) : widths[i];
+  };
   auto sum = [&](auto width_of) {
     size_t total = 0;
     for (size_t i = 0; i < widths.size(); ++i)

@@ -12,13 +12,13 @@ enum class Align : uint8_t { kLeft, kRight };
 struct Column {
   std::string title;
   Align align = Align::kLeft;
-  size_t least = 4;          ///< columns under which it isn't cut
-  bool may_shrink = true;    ///< false: numbers and the like, never cut
-  unsigned spare = 0;        ///< left out where there is no room, the highest first; 0: never
+  size_t least = 4;        ///< columns under which it isn't cut
+  bool may_shrink = true;  ///< false: numbers and the like, never cut
+  unsigned spare = 0;      ///< left out where there is no room, the highest first; 0: never
 };
 
-/// Rows under titles. Two blanks between columns; where the whole is too wide, spare columns are left out until the rest fits when cut, and
-/// then the widest columns that may shrink are cut.
+/// Rows under titles. Two blanks between columns; where the whole is too wide, spare columns are left out
+/// until the rest fits when cut, and then the widest columns that may shrink are cut.
 class Table {
  public:
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
@@ -26,7 +26,8 @@ class Table {
   /// Adds a row: one cell for each column; made printable here.
   void add(std::vector<std::string> cells);
   size_t rows() const { return rows_.size(); }
-  /// The lines, none wider than `width` where shrinking can achieve it, without blanks at their ends. `bold`: titles stand out.
+  /// The lines, none wider than `width` where shrinking can achieve it, without blanks at their ends. `bold`:
+  /// titles stand out.
   std::string render(size_t width, bool bold = false) const;
 
  private:

@@ -1,8 +1,8 @@
 // `bulkhead test`: the policy's own tests.
 #include <memory>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "cli/command.h"
 #include "cli/explain_view.h"
@@ -32,7 +32,10 @@ Json to_json(const TestFailure& failure) {
 Json to_json(size_t count, const std::vector<TestFailure>& failures) {
   Json array = Json::array();
   for (const TestFailure& failure : failures) array.push_back(to_json(failure));
-  return {{"tests", count}, {"passed", count - failures.size()}, {"failed", failures.size()}, {"failures", std::move(array)}};
+  return {{"tests", count},
+          {"passed", count - failures.size()},
+          {"failed", failures.size()},
+          {"failures", std::move(array)}};
 }
 
 std::string to_text(size_t count, const std::vector<TestFailure>& failures, const Screen& screen) {
@@ -58,8 +61,11 @@ ExitCode test(const Options& options) {
 
 void add_test(CLI::App& app, Task& chosen) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = add_command(app, "test", "Run the policy's own tests", "bulkhead test /etc/bulkhead/policy");
-  command->add_option("directory", options->directory, "The policy: a directory, or one file")->required()->type_name("DIR");
+  CLI::App* command =
+      add_command(app, "test", "Run the policy's own tests", "bulkhead test /etc/bulkhead/policy");
+  command->add_option("directory", options->directory, "The policy: a directory, or one file")
+      ->required()
+      ->type_name("DIR");
   command->add_flag("--json", options->json, "Print a JSON object");
   command->callback([options, &chosen] { chosen = [options] { return test(*options); }; });
 }

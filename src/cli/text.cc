@@ -33,7 +33,8 @@ Character first_character(std::string_view text) {
   return {code, length, true};
 }
 
-/// Characters that show nothing and change how others show: C0, C1, line separators, bidirectional controls, BOM.
+/// Characters that show nothing and change how others show: C0, C1, line separators, bidirectional controls,
+/// BOM.
 bool is_control(char32_t code) {
   return code < 0x20 || (code >= 0x7f && code < 0xa0) || (code >= 0x200b && code <= 0x200f) ||
          (code >= 0x2028 && code <= 0x202e) || (code >= 0x2060 && code <= 0x206f) || code == 0xfeff;
@@ -55,7 +56,10 @@ std::string scaled(double value, double step, const char* const* units) {
     value /= step;
     ++units;
   }
-  return fmt::format(fmt::runtime(value < 9.995 ? "{:.2f} {}" : value < 99.95 ? "{:.1f} {}" : "{:.0f} {}"), value, *units);
+  return fmt::format(fmt::runtime(value < 9.995   ? "{:.2f} {}"
+                                  : value < 99.95 ? "{:.1f} {}"
+                                                  : "{:.0f} {}"),
+                     value, *units);
 }
 
 }  // namespace

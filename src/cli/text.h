@@ -8,8 +8,8 @@
 
 namespace bulkhead {
 
-/// The text with control characters, bidirectional overrides and bytes that aren't UTF-8 written as \xNN or \u{NNNN}, so that
-/// nothing that a packet or a peer chose can move a cursor. UTF-8 otherwise unchanged.
+/// The text with control characters, bidirectional overrides and bytes that aren't UTF-8 written as \xNN or
+/// \u{NNNN}, so that nothing that a packet or a peer chose can move a cursor. UTF-8 otherwise unchanged.
 std::string printable(std::string_view text);
 
 /// How many columns a terminal gives it. Input: printable() text.
@@ -18,8 +18,8 @@ size_t display_width(std::string_view text);
 /// The text itself where it fits into `width` columns, else its beginning and "…". Input: printable() text.
 std::string cut(std::string_view text, size_t width);
 
-std::string count_text(uint64_t count);     ///< 9999, 12.3 k, 4.56 M
-std::string bytes_text(uint64_t bytes);     ///< 980 B, 1.45 KiB, 12.3 GiB
-std::string duration_text(int64_t ns);      ///< 870 us, 1.25 s, 3m 12s, 2h 5m, 4d 3h
+std::string count_text(uint64_t count);  ///< 9999, 12.3 k, 4.56 M
+std::string bytes_text(uint64_t bytes);  ///< 980 B, 1.45 KiB, 12.3 GiB
+std::string duration_text(int64_t ns);   ///< 870 us, 1.25 s, 3m 12s, 2h 5m, 4d 3h
 
 }  // namespace bulkhead

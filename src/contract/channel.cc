@@ -1,7 +1,5 @@
 #include "contract/channel.h"
 
-#include <cerrno>
-#include <cstring>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/file.h>
@@ -9,6 +7,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <cerrno>
+#include <cstring>
 
 #include "contract/messages.h"
 
@@ -28,7 +28,9 @@ Expected<bool> wait_for(int fd, short events, int timeout_ms) {
   }
 }
 
-std::unexpected<Error> peer_gone() { return fail(ErrorCode::kUnavailable, "the other plane closed the connection"); }
+std::unexpected<Error> peer_gone() {
+  return fail(ErrorCode::kUnavailable, "the other plane closed the connection");
+}
 
 /// Takes every descriptor out of a received message, so that each is closed whatever happens next.
 std::vector<Fd> take_descriptors(msghdr& message) {
@@ -45,7 +47,8 @@ std::vector<Fd> take_descriptors(msghdr& message) {
   return fds;
 }
 
-/// recvmsg(2) that looks twice: a peer that closed with mail unread is reported once, before what it still had to say.
+/// recvmsg(2) that looks twice: a peer that closed with mail unread is reported once, before what it still
+/// had to say.
 ssize_t receive_once_more_after_reset(int fd, msghdr& message) {
   constexpr int kFlags = MSG_CMSG_CLOEXEC | MSG_DONTWAIT;
   msghdr fresh = message;
@@ -154,7 +157,8 @@ Expected<Packet> Channel::receive(int timeout_ms) {
       return packet;
     }
     if (n == 0 || errno == ECONNRESET || errno == ENOTCONN) {
-      if (n == 0) take_descriptors(header);  // an empty message may carry some; it ends the connection all the same
+      if (n == 0)
+        take_descriptors(header);  // an empty message may carry some; it ends the connection all the same
       return peer_gone();
     }
     if (errno == EINTR) continue;

@@ -12,7 +12,8 @@ static_assert(sizeof(EventRingHeader) <= kEventRingData);
 template <class Header>
 static auto slot_of(Header* ring, uint64_t index) {
   using Byte = std::conditional_t<std::is_const_v<Header>, const std::byte, std::byte>;
-  return reinterpret_cast<Byte*>(ring) + kEventRingData + (index & (kEventRingSlots - 1)) * sizeof(FlowRecord);
+  return reinterpret_cast<Byte*>(ring) + kEventRingData +
+         (index & (kEventRingSlots - 1)) * sizeof(FlowRecord);
 }
 
 bool EventWriter::write(const FlowRecord& record) noexcept {
@@ -32,7 +33,8 @@ bool EventReader::read(FlowRecord& record) noexcept {
   if (!ring_) return false;
   uint64_t tail = tail_->tail.load(std::memory_order_relaxed);
   uint64_t head = ring_->head.load(std::memory_order_acquire);
-  if (head - tail > kEventRingSlots) {  // a reader before this one left nonsense: the worker waits until it is made good
+  if (head - tail >
+      kEventRingSlots) {  // a reader before this one left nonsense: the worker waits until it is made good
     tail_->tail.store(head, std::memory_order_release);
     return false;
   }

@@ -1,6 +1,7 @@
-// Flow events, from workers to the control plane: a ring for each worker in a memfd of its own. The worker writes
-// records and `head`; the reader's `tail` lives on a page of its own that the reader can write, and is treated as hostile:
-// masked, bounded, and a wrong one costs events, nothing else. A full ring loses events and counts them; never packets.
+// Flow events, from workers to the control plane: a ring for each worker in a memfd of its own. The worker
+// writes records and `head`; the reader's `tail` lives on a page of its own that the reader can write, and is
+// treated as hostile: masked, bounded, and a wrong one costs events, nothing else. A full ring loses events
+// and counts them; never packets.
 #pragma once
 
 #include <atomic>
@@ -16,57 +17,58 @@ namespace bulkhead {
 enum class EventKind : uint8_t { kOpen = 1, kDeny, kRevoke, kClose, kAudit, kViolation };
 enum class EndCause : uint8_t { kNone, kFin, kRst, kIdle, kRevoked, kShutdown, kEvicted };
 
-/// A live flow, or what is said of one that opened, was denied, was revoked or closed. Both directions: [0] from the
-/// initiator, [1] from the responder.
+/// A live flow, or what is said of one that opened, was denied, was revoked or closed. Both directions: [0]
+/// from the initiator, [1] from the responder.
 struct FlowRecord {
-  uint64_t flow_id;           ///< unique over the dataplane's life; 0 for a deny
-  int64_t opened_boot_ns;     ///< BootTime
-  int64_t time_boot_ns;       ///< BootTime of the event; of the last packet in a list of flows
-  int64_t until_boot_ns;      ///< BootTime at which its permission ends; INT64_MAX: never
-  uint64_t generation;        ///< of the decision
+  uint64_t flow_id;        ///< unique over the dataplane's life; 0 for a deny
+  int64_t opened_boot_ns;  ///< BootTime
+  int64_t time_boot_ns;    ///< BootTime of the event; of the last packet in a list of flows
+  int64_t until_boot_ns;   ///< BootTime at which its permission ends; INT64_MAX: never
+  uint64_t generation;     ///< of the decision
   uint64_t packets[2];
-  uint64_t bytes[2];          ///< of IP, headers included
+  uint64_t bytes[2];  ///< of IP, headers included
   IpAddress source, destination;
-  uint16_t source_port, destination_port;   ///< ICMP: id and 0
-  uint32_t source_identity, destination_identity;   ///< IdentityId
-  uint32_t source_workload, destination_workload;   ///< Endpoint::workload
-  uint32_t service;           ///< ServiceKey
-  uint32_t rule;              ///< RuleIndex in the image of `image_generation`
-  uint32_t image_generation;  ///< low 32 bits
+  uint16_t source_port, destination_port;          ///< ICMP: id and 0
+  uint32_t source_identity, destination_identity;  ///< IdentityId
+  uint32_t source_workload, destination_workload;  ///< Endpoint::workload
+  uint32_t service;                                ///< ServiceKey
+  uint32_t rule;                                   ///< RuleIndex in the image of `image_generation`
+  uint32_t image_generation;                       ///< low 32 bits
   uint16_t zone;
   uint8_t in_port, out_port;  ///< PortId
   EventKind kind;
-  uint8_t proto;              ///< IpProto
-  DropReason reason;          ///< deny and revoke
-  EndCause end;               ///< close and revoke
-  uint8_t verdict;            ///< Verdict
-  uint8_t tier;               ///< Tier
-  uint8_t state;              ///< FlowState, for lists
-  uint8_t source_from;        ///< IdentitySource
-  uint8_t log;                ///< 1: the rule asks for its log
+  uint8_t proto;        ///< IpProto
+  DropReason reason;    ///< deny and revoke
+  EndCause end;         ///< close and revoke
+  uint8_t verdict;      ///< Verdict
+  uint8_t tier;         ///< Tier
+  uint8_t state;        ///< FlowState, for lists
+  uint8_t source_from;  ///< IdentitySource
+  uint8_t log;          ///< 1: the rule asks for its log
   uint8_t worker;
   uint8_t reserved[3];
 };
 static_assert(sizeof(FlowRecord) == 160);
 
-
 enum class FlowState : uint8_t { kOpening = 1, kEstablished, kClosing, kUdp, kIcmp, kOther };
 
 inline constexpr uint32_t kEventRingSlots = 16384;  ///< a power of two
 
-/// The memfd of one worker: this header on a page of its own, then kEventRingSlots FlowRecord from kEventRingData.
+/// The memfd of one worker: this header on a page of its own, then kEventRingSlots FlowRecord from
+/// kEventRingData.
 struct EventRingHeader {
   uint64_t magic;
   uint32_t slots;
   uint32_t record_bytes;
-  alignas(64) std::atomic<uint64_t> head;   ///< records written; worker stores release, reader loads acquire
-  alignas(64) std::atomic<uint64_t> lost;   ///< worker only
+  alignas(64) std::atomic<uint64_t> head;  ///< records written; worker stores release, reader loads acquire
+  alignas(64) std::atomic<uint64_t> lost;  ///< worker only
 };
 inline constexpr uint64_t kEventRingMagic = 0x314752564544484b;
 inline constexpr size_t kEventRingData = 4096;
 inline constexpr size_t kEventRingBytes = kEventRingData + kEventRingSlots * sizeof(FlowRecord);
 
-/// The consumer's page: a memfd of its own that the reader may write. Reader stores release, worker loads acquire.
+/// The consumer's page: a memfd of its own that the reader may write. Reader stores release, worker loads
+/// acquire.
 struct EventRingTail {
   std::atomic<uint64_t> tail;  ///< records read
 };
@@ -76,7 +78,8 @@ class EventWriter {
  public:
   EventWriter() = default;
   EventWriter(EventRingHeader* ring, const EventRingTail* tail) : ring_(ring), tail_(tail) {}
-  /// Copies the record into the ring; false, and counted in `lost`, when it is full or the reader's index makes no sense.
+  /// Copies the record into the ring; false, and counted in `lost`, when it is full or the reader's index
+  /// makes no sense.
   bool write(const FlowRecord& record) noexcept;
 
  private:

@@ -1,11 +1,11 @@
 #include "contract/memfd.h"
 
-#include <cerrno>
 #include <fcntl.h>
-#include <string>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <cerrno>
+#include <string>
 
 namespace bulkhead {
 
@@ -31,7 +31,8 @@ Expected<void> add_seals(const Fd& fd, int seals) {
 Expected<void> require_seals(const Fd& fd, int seals) {
   int present = fcntl(fd.get(), F_GET_SEALS);
   if (present < 0) return fail(ErrorCode::kInvalid, "shared memory that isn't a memfd");
-  if ((present & seals) != seals) return fail(ErrorCode::kInvalid, "shared memory without the seals that it must have");
+  if ((present & seals) != seals)
+    return fail(ErrorCode::kInvalid, "shared memory without the seals that it must have");
   return {};
 }
 
@@ -105,17 +106,21 @@ Expected<Fd> make_sealed(const char* name, std::span<const std::byte> content) {
   return fd;
 }
 
-Expected<void> seal_against_readers(const Fd& fd) { return add_seals(fd, kSizeSeals | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL); }
+Expected<void> seal_against_readers(const Fd& fd) {
+  return add_seals(fd, kSizeSeals | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
+}
 
-Expected<void> seal_as_writable(const Fd& fd) { return add_seals(fd, kSizeSeals | F_SEAL_SEAL); }
+Expected<void> seal_as_writable(const Fd& fd) {
+  return add_seals(fd, kSizeSeals | F_SEAL_SEAL);
+}
 
 Expected<void> copy_sealed(const Fd& fd, std::span<std::byte> to) {
   if (auto sealed = require_seals(fd, kAllSeals); !sealed) return sealed;
   auto size = size_of(fd);
   if (!size) return std::unexpected(size.error());
   if (*size != to.size())
-    return fail(ErrorCode::kInvalid, "a memfd of " + std::to_string(*size) + " bytes that was announced with " +
-                                         std::to_string(to.size()));
+    return fail(ErrorCode::kInvalid, "a memfd of " + std::to_string(*size) +
+                                         " bytes that was announced with " + std::to_string(to.size()));
   for (size_t done = 0; done < to.size();) {
     ssize_t n = pread(fd.get(), to.data() + done, to.size() - done, static_cast<off_t>(done));
     if (n < 0 && errno == EINTR) continue;
@@ -125,8 +130,12 @@ Expected<void> copy_sealed(const Fd& fd, std::span<std::byte> to) {
   return {};
 }
 
-Expected<Mapping> map_read_only(const Fd& fd, size_t bytes) { return map(fd, bytes, PROT_READ); }
+Expected<Mapping> map_read_only(const Fd& fd, size_t bytes) {
+  return map(fd, bytes, PROT_READ);
+}
 
-Expected<Mapping> map_read_write(const Fd& fd, size_t bytes) { return map(fd, bytes, PROT_READ | PROT_WRITE); }
+Expected<Mapping> map_read_write(const Fd& fd, size_t bytes) {
+  return map(fd, bytes, PROT_READ | PROT_WRITE);
+}
 
 }  // namespace bulkhead

@@ -56,7 +56,8 @@ Expected<SharedMemory> make_shared_memory(const char* name, size_t bytes);
 
 /// Writes `content` into a new memfd and seals it: no growing, shrinking, writing, or further seals.
 Expected<Fd> make_sealed(const char* name, std::span<const std::byte> content);
-/// Forbids new writable mappings and further seals; the caller's existing mapping stays writable (F_SEAL_FUTURE_WRITE).
+/// Forbids new writable mappings and further seals; the caller's existing mapping stays writable
+/// (F_SEAL_FUTURE_WRITE).
 Expected<void> seal_against_readers(const Fd& fd);
 /// Forbids further seals, so that no reader can take the right to write from the next one.
 Expected<void> seal_as_writable(const Fd& fd);

@@ -11,15 +11,24 @@ namespace {
 /// The length of a type's message; 0: no such type.
 size_t length_of(MessageType type) {
   switch (type) {
-    case MessageType::kHello: return sizeof(Hello);
-    case MessageType::kWelcome: return sizeof(Welcome);
-    case MessageType::kPublish: return sizeof(Publish);
-    case MessageType::kAccepted: return sizeof(Accepted);
-    case MessageType::kRefused: return sizeof(Refused);
-    case MessageType::kListFlows: return sizeof(ListFlows);
-    case MessageType::kFlowPage: return sizeof(FlowPage);
-    case MessageType::kPortEvent: return sizeof(PortEvent);
-    case MessageType::kShutdown: return sizeof(Shutdown);
+    case MessageType::kHello:
+      return sizeof(Hello);
+    case MessageType::kWelcome:
+      return sizeof(Welcome);
+    case MessageType::kPublish:
+      return sizeof(Publish);
+    case MessageType::kAccepted:
+      return sizeof(Accepted);
+    case MessageType::kRefused:
+      return sizeof(Refused);
+    case MessageType::kListFlows:
+      return sizeof(ListFlows);
+    case MessageType::kFlowPage:
+      return sizeof(FlowPage);
+    case MessageType::kPortEvent:
+      return sizeof(PortEvent);
+    case MessageType::kShutdown:
+      return sizeof(Shutdown);
   }
   return 0;
 }
@@ -37,7 +46,8 @@ const char* check(Message&) {
 template <>
 const char* check(Welcome& m) {
   terminate(m.gateway);
-  if (m.worker_count == 0 || m.worker_count > kMaxCores) return "a Welcome with an impossible number of workers";
+  if (m.worker_count == 0 || m.worker_count > kMaxCores)
+    return "a Welcome with an impossible number of workers";
   return m.port_count > kMaxPorts ? "a Welcome with too many ports" : nullptr;
 }
 template <>
@@ -50,7 +60,8 @@ const char* check(Publish& m) {
 template <>
 const char* check(Refused& m) {
   terminate(m.reason);
-  return m.code < ErrorCode::kInvalid || m.code > ErrorCode::kSystem ? "a Refused with an unknown code" : nullptr;
+  return m.code < ErrorCode::kInvalid || m.code > ErrorCode::kSystem ? "a Refused with an unknown code"
+                                                                     : nullptr;
 }
 template <>
 const char* check(FlowPage& m) {
@@ -73,10 +84,12 @@ Expected<MessageHeader> decode_header(std::span<const std::byte> packet) {
                                          ": start both planes from the same build");
   size_t length = length_of(header.type);
   if (length == 0)
-    return fail(ErrorCode::kInvalid, "a message of unknown type " + std::to_string(static_cast<uint32_t>(header.type)));
+    return fail(ErrorCode::kInvalid,
+                "a message of unknown type " + std::to_string(static_cast<uint32_t>(header.type)));
   if (header.bytes != packet.size() || header.bytes != length)
-    return fail(ErrorCode::kInvalid, "a message of type " + std::to_string(static_cast<uint32_t>(header.type)) + " with " +
-                                         std::to_string(packet.size()) + " bytes instead of " + std::to_string(length));
+    return fail(ErrorCode::kInvalid,
+                "a message of type " + std::to_string(static_cast<uint32_t>(header.type)) + " with " +
+                    std::to_string(packet.size()) + " bytes instead of " + std::to_string(length));
   if (header.reserved != 0) return fail(ErrorCode::kInvalid, "a message with its reserved field set");
   return header;
 }
@@ -86,8 +99,9 @@ Expected<Message> decode_message(std::span<const std::byte> packet, MessageType 
   auto header = decode_header(packet);
   if (!header) return std::unexpected(header.error());
   if (header->type != type || packet.size() != sizeof(Message))
-    return fail(ErrorCode::kInvalid, "a message of type " + std::to_string(static_cast<uint32_t>(header->type)) +
-                                         " where type " + std::to_string(static_cast<uint32_t>(type)) + " is due");
+    return fail(ErrorCode::kInvalid,
+                "a message of type " + std::to_string(static_cast<uint32_t>(header->type)) + " where type " +
+                    std::to_string(static_cast<uint32_t>(type)) + " is due");
   Message message;
   std::memcpy(&message, packet.data(), sizeof message);
   if (const char* wrong = check(message)) return fail(ErrorCode::kInvalid, wrong);

@@ -1,9 +1,11 @@
 // What crosses the SEQPACKET socket between the control plane and the dataplane. One message is one packet: a
-// MessageHeader, then the fixed struct of its type; memfds ride along as SCM_RIGHTS. Same host, same build: host byte
-// order; `version` refuses everything else. Nothing here is trusted: lengths, counts and fds are checked by decode_*.
+// MessageHeader, then the fixed struct of its type; memfds ride along as SCM_RIGHTS. Same host, same build:
+// host byte order; `version` refuses everything else. Nothing here is trusted: lengths, counts and fds are
+// checked by decode_*.
 //
 //   control plane -> dataplane        dataplane -> control plane
-//   Hello                             Welcome (+ fds: counters, then per worker: ring, ring's consumer page; then
+//   Hello                             Welcome (+ fds: counters, then per worker: ring, ring's consumer page;
+//   then
 //                                     the rule hits of the image in force, if it has rules) or Refused
 //   Publish (+ fds: image?, batch?)   Accepted (every worker enforces it) or Refused (nothing changed)
 //   ListFlows                         FlowPage (+ fd: FlowRecord[])
@@ -42,7 +44,7 @@ enum class MessageType : uint32_t {
 struct MessageHeader {
   uint32_t version;  ///< kContractVersion
   MessageType type;
-  uint32_t bytes;    ///< of the whole message, this header included
+  uint32_t bytes;  ///< of the whole message, this header included
   uint32_t reserved;
 };
 
@@ -63,9 +65,9 @@ struct Welcome {
   uint32_t worker_count;
   uint32_t port_count;
   uint64_t max_flows;
-  uint64_t started_boot_ns;   ///< BootTime
-  uint64_t rule_hits_count;   ///< rules of that image; 0: no fd for their hits
-  char gateway[64];           ///< name, NUL-terminated
+  uint64_t started_boot_ns;  ///< BootTime
+  uint64_t rule_hits_count;  ///< rules of that image; 0: no fd for their hits
+  char gateway[64];          ///< name, NUL-terminated
 };
 
 /// Asks the dataplane to enforce: a new image, a batch of endpoint changes, or both at once, all or nothing.
@@ -93,9 +95,10 @@ static_assert(sizeof(EndpointChange) == 48);
 struct Accepted {
   MessageHeader header;
   uint64_t generation;
-  uint64_t checked_ns;    ///< spent copying and checking
-  uint64_t enforced_ns;   ///< from the message's arrival until the last worker was quiescent
-  uint64_t rule_hits_count;  ///< with a new image: the attached fd holds this many RuleHits for each worker, worker after worker
+  uint64_t checked_ns;       ///< spent copying and checking
+  uint64_t enforced_ns;      ///< from the message's arrival until the last worker was quiescent
+  uint64_t rule_hits_count;  ///< with a new image: the attached fd holds this many RuleHits for each worker,
+                             ///< worker after worker
 };
 
 /// What was published changes nothing, and why.
@@ -118,7 +121,7 @@ struct FlowPage {
   MessageHeader header;
   uint64_t request;
   uint64_t count;
-  uint64_t total;    ///< live flows in all
+  uint64_t total;  ///< live flows in all
 };
 
 /// A port came or went.
@@ -140,11 +143,12 @@ Message make_message(MessageType type) {
   return m;
 }
 
-/// The header of a packet as received. Errors: shorter than a header, another version, `bytes` that isn't the packet's length,
-/// a type that doesn't exist, a length that isn't that type's.
+/// The header of a packet as received. Errors: shorter than a header, another version, `bytes` that isn't the
+/// packet's length, a type that doesn't exist, a length that isn't that type's.
 Expected<MessageHeader> decode_header(std::span<const std::byte> packet);
 
-/// The packet as a message of `type`; its text fields are terminated, its enums, flags and counts in range afterwards.
+/// The packet as a message of `type`; its text fields are terminated, its enums, flags and counts in range
+/// afterwards.
 template <class Message>
 Expected<Message> decode_message(std::span<const std::byte> packet, MessageType type);
 

@@ -1,8 +1,9 @@
-// The text form of a dataplane's settings. The first line is `bulkhead-settings 1`; every other line is a key, one space, and
-// its value up to the line's end. `port NAME` opens a port, to which the `port.` lines after it belong. Keys of lists
-// (core, wire, route, port.source, port.host_address, port.address, port.neighbour) stand once for each item, all others at most
-// once; what is missing keeps its default. Text is as it is, but control characters and `%` are %XX. Durations are milliseconds.
-// Ports are named by their place, from 0.
+// The text form of a dataplane's settings. The first line is `bulkhead-settings 1`; every other line is a
+// key, one space, and its value up to the line's end. `port NAME` opens a port, to which the `port.` lines
+// after it belong. Keys of lists (core, wire, route, port.source, port.host_address, port.address,
+// port.neighbour) stand once for each item, all others at most once; what is missing keeps its default. Text
+// is as it is, but control characters and `%` are %XX. Durations are milliseconds. Ports are named by their
+// place, from 0.
 //
 //   bulkhead-settings 1           port left                            wire 0 1
 //   name edge-1                   port.device af_xdp:ga                route 0.0.0.0/0 10.9.0.1
@@ -10,13 +11,13 @@
 //   mode wire | route             port.vlans none | any | 10,20        tcp strict | liberal
 #include "contract/settings.h"
 
+#include <unistd.h>
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <concepts>
 #include <limits>
 #include <set>
-#include <unistd.h>
 
 namespace bulkhead {
 
@@ -24,9 +25,12 @@ namespace {
 
 constexpr std::string_view kFirstLine = "bulkhead-settings 1";
 
-// One pair of functions for each type of value: `write` gives its text; `read` takes it back, an error says what it should be.
+// One pair of functions for each type of value: `write` gives its text; `read` takes it back, an error says
+// what it should be.
 
-Expected<void> expected(const char* what) { return fail(ErrorCode::kInvalid, std::string("should be ") + what); }
+Expected<void> expected(const char* what) {
+  return fail(ErrorCode::kInvalid, std::string("should be ") + what);
+}
 
 std::string write(const std::string& text) {
   constexpr char kDigits[] = "0123456789abcdef";
@@ -67,25 +71,41 @@ template <std::unsigned_integral T>
 Expected<void> read(std::string_view text, T& out) {
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
   if (text.empty() || error != std::errc{} || end != text.data() + text.size())
-    return fail(ErrorCode::kInvalid, "should be a number up to " + std::to_string(std::numeric_limits<T>::max()));
+    return fail(ErrorCode::kInvalid,
+                "should be a number up to " + std::to_string(std::numeric_limits<T>::max()));
   return {};
 }
 
 /// Writes the first word for false or 0, the second for true or 1.
 template <class T>
 Expected<void> read_word(std::string_view text, const char* zero, const char* one, T& out) {
-  if (text != zero && text != one) return fail(ErrorCode::kInvalid, std::string("should be ") + zero + " or " + one);
+  if (text != zero && text != one)
+    return fail(ErrorCode::kInvalid, std::string("should be ") + zero + " or " + one);
   out = static_cast<T>(text == one);
   return {};
 }
-std::string write(bool flag) { return flag ? "yes" : "no"; }
-Expected<void> read(std::string_view text, bool& out) { return read_word(text, "no", "yes", out); }
-std::string write(Mode mode) { return mode == Mode::kRoute ? "route" : "wire"; }
-Expected<void> read(std::string_view text, Mode& out) { return read_word(text, "wire", "route", out); }
-std::string write(TcpMode mode) { return mode == TcpMode::kLiberal ? "liberal" : "strict"; }
-Expected<void> read(std::string_view text, TcpMode& out) { return read_word(text, "strict", "liberal", out); }
+std::string write(bool flag) {
+  return flag ? "yes" : "no";
+}
+Expected<void> read(std::string_view text, bool& out) {
+  return read_word(text, "no", "yes", out);
+}
+std::string write(Mode mode) {
+  return mode == Mode::kRoute ? "route" : "wire";
+}
+Expected<void> read(std::string_view text, Mode& out) {
+  return read_word(text, "wire", "route", out);
+}
+std::string write(TcpMode mode) {
+  return mode == TcpMode::kLiberal ? "liberal" : "strict";
+}
+Expected<void> read(std::string_view text, TcpMode& out) {
+  return read_word(text, "strict", "liberal", out);
+}
 
-std::string write(std::chrono::milliseconds time) { return std::to_string(time.count()); }
+std::string write(std::chrono::milliseconds time) {
+  return std::to_string(time.count());
+}
 Expected<void> read(std::string_view text, std::chrono::milliseconds& out) {
   uint32_t count = 0;
   auto result = read(text, count);
@@ -100,12 +120,24 @@ Expected<void> take(Expected<T> parsed, T& out) {
   out = *parsed;
   return {};
 }
-std::string write(const MacAddress& mac) { return to_string(mac); }
-Expected<void> read(std::string_view text, MacAddress& out) { return take(parse_mac(text), out); }
-std::string write(const IpAddress& address) { return to_string(address); }
-Expected<void> read(std::string_view text, IpAddress& out) { return take(parse_address(text), out); }
-std::string write(const Prefix& prefix) { return to_string(prefix.address) + "/" + std::to_string(prefix.length()); }
-Expected<void> read(std::string_view text, Prefix& out) { return take(parse_interface_address(text), out); }
+std::string write(const MacAddress& mac) {
+  return to_string(mac);
+}
+Expected<void> read(std::string_view text, MacAddress& out) {
+  return take(parse_mac(text), out);
+}
+std::string write(const IpAddress& address) {
+  return to_string(address);
+}
+Expected<void> read(std::string_view text, IpAddress& out) {
+  return take(parse_address(text), out);
+}
+std::string write(const Prefix& prefix) {
+  return to_string(prefix.address) + "/" + std::to_string(prefix.length());
+}
+Expected<void> read(std::string_view text, Prefix& out) {
+  return take(parse_interface_address(text), out);
+}
 
 /// Two values with a space between them.
 template <class A, class B>
@@ -115,12 +147,24 @@ Expected<void> read_two(std::string_view text, A& a, B& b) {
   if (auto first = read(text.substr(0, space), a); !first) return first;
   return read(text.substr(space + 1), b);
 }
-std::string write(const NeighbourSetting& n) { return write(n.address) + " " + write(n.mac); }
-Expected<void> read(std::string_view text, NeighbourSetting& out) { return read_two(text, out.address, out.mac); }
-std::string write(const RouteSetting& r) { return write(r.to) + " " + write(r.via); }
-Expected<void> read(std::string_view text, RouteSetting& out) { return read_two(text, out.to, out.via); }
-std::string write(const WireSetting& w) { return write(w.first.value) + " " + write(w.second.value); }
-Expected<void> read(std::string_view text, WireSetting& out) { return read_two(text, out.first.value, out.second.value); }
+std::string write(const NeighbourSetting& n) {
+  return write(n.address) + " " + write(n.mac);
+}
+Expected<void> read(std::string_view text, NeighbourSetting& out) {
+  return read_two(text, out.address, out.mac);
+}
+std::string write(const RouteSetting& r) {
+  return write(r.to) + " " + write(r.via);
+}
+Expected<void> read(std::string_view text, RouteSetting& out) {
+  return read_two(text, out.to, out.via);
+}
+std::string write(const WireSetting& w) {
+  return write(w.first.value) + " " + write(w.second.value);
+}
+Expected<void> read(std::string_view text, WireSetting& out) {
+  return read_two(text, out.first.value, out.second.value);
+}
 
 std::string write(const VlanSetting& vlans) {
   if (vlans.any) return "any";
@@ -206,7 +250,8 @@ struct FieldReader {
   template <class T>
   void operator()(const char* name, T& value) {
     if (key != name) return;
-    result = seen.emplace(key).second ? read(text, value) : fail(ErrorCode::kInvalid, "is there for the second time");
+    result = seen.emplace(key).second ? read(text, value)
+                                      : fail(ErrorCode::kInvalid, "is there for the second time");
   }
   template <class T>
   void operator()(const char* name, std::vector<T>& list) {
@@ -242,7 +287,8 @@ class SettingsReader {
     PortSetting port;
     if (auto named = read(text, port.name); !named) return named;
     for (const PortSetting& other : settings_.ports)
-      if (other.name == port.name) return fail(ErrorCode::kInvalid, "port " + std::string(text) + ": is there twice");
+      if (other.name == port.name)
+        return fail(ErrorCode::kInvalid, "port " + std::string(text) + ": is there twice");
     if (settings_.ports.size() == kMaxPorts)
       return fail(ErrorCode::kInvalid, "more than " + std::to_string(kMaxPorts) + " ports");
     settings_.ports.push_back(std::move(port));
@@ -254,7 +300,9 @@ class SettingsReader {
   std::set<std::string, std::less<>> seen_, seen_of_port_;
 };
 
-bool has_host_bits(const Prefix& prefix) { return masked(prefix.address, prefix.bits) != prefix.address; }
+bool has_host_bits(const Prefix& prefix) {
+  return masked(prefix.address, prefix.bits) != prefix.address;
+}
 
 /// What must hold for the settings as a whole: an error's text, or nothing.
 std::string check(const DataplaneSettings& s) {
@@ -265,11 +313,13 @@ std::string check(const DataplaneSettings& s) {
   std::set<uint8_t> wired;
   for (const WireSetting& wire : s.wires)
     for (PortId port : {wire.first, wire.second}) {
-      if (port.value >= s.ports.size()) return "a wire to port " + std::to_string(port.value) + ", which doesn't exist";
+      if (port.value >= s.ports.size())
+        return "a wire to port " + std::to_string(port.value) + ", which doesn't exist";
       if (!wired.insert(port.value).second) return "port " + std::to_string(port.value) + " is on two wires";
     }
   for (const PortSetting& port : s.ports)
-    if (std::ranges::any_of(port.sources, has_host_bits)) return "port " + write(port.name) + " has a source with host bits set";
+    if (std::ranges::any_of(port.sources, has_host_bits))
+      return "port " + write(port.name) + " has a source with host bits set";
   for (const RouteSetting& route : s.routes)
     if (has_host_bits(route.to)) return "a route to " + write(route.to) + ", which has host bits set";
   return {};
@@ -294,12 +344,14 @@ Expected<DataplaneSettings> decode_settings(std::string_view text) {
     size_t end = std::min(text.find('\n'), text.size());
     std::string_view line = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
-    Expected<void> taken = number > 1            ? reader.take_line(line)
-                           : line == kFirstLine ? Expected<void>{}
-                                                : fail(ErrorCode::kInvalid, "should be `bulkhead-settings 1`");
+    Expected<void> taken = number > 1 ? reader.take_line(line)
+                           : line == kFirstLine
+                               ? Expected<void>{}
+                               : fail(ErrorCode::kInvalid, "should be `bulkhead-settings 1`");
     if (!taken) return with_context(taken.error(), "settings, line " + std::to_string(number));
   }
-  if (std::string wrong = check(reader.settings()); !wrong.empty()) return fail(ErrorCode::kInvalid, "settings: " + wrong);
+  if (std::string wrong = check(reader.settings()); !wrong.empty())
+    return fail(ErrorCode::kInvalid, "settings: " + wrong);
   return std::move(reader.settings());
 }
 

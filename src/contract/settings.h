@@ -1,5 +1,5 @@
-// What a dataplane is told once, at its start: its ports, cores, limits. Written by whoever read the configuration,
-// as text lines `key value` (docs in settings.cc), since the dataplane reads no YAML.
+// What a dataplane is told once, at its start: its ports, cores, limits. Written by whoever read the
+// configuration, as text lines `key value` (docs in settings.cc), since the dataplane reads no YAML.
 #pragma once
 
 #include <chrono>
@@ -31,15 +31,15 @@ struct NeighbourSetting {
 
 struct PortSetting {
   std::string name;
-  std::string device;                 ///< as in the configuration: "af_xdp:ga", "pci:0000:03:00.0", ...
-  bool attached = false;              ///< a workload's first hop
-  bool any_source = false;            ///< `sources: any`, and the default on uncontrolled ports
-  std::vector<Prefix> sources;        ///< what may originate here
+  std::string device;           ///< as in the configuration: "af_xdp:ga", "pci:0000:03:00.0", ...
+  bool attached = false;        ///< a workload's first hop
+  bool any_source = false;      ///< `sources: any`, and the default on uncontrolled ports
+  std::vector<Prefix> sources;  ///< what may originate here
   VlanSetting vlans;
-  MacAddress mac;                     ///< all zero: the device's own
+  MacAddress mac;  ///< all zero: the device's own
   uint16_t mtu = 1500;
-  std::vector<IpAddress> host_addresses;   ///< left to the kernel
-  std::vector<Prefix> addresses;      ///< route mode; host bits kept
+  std::vector<IpAddress> host_addresses;  ///< left to the kernel
+  std::vector<Prefix> addresses;          ///< route mode; host bits kept
   std::vector<NeighbourSetting> neighbours;
   bool operator==(const PortSetting&) const = default;
 };
@@ -63,11 +63,11 @@ struct TimeoutSettings {
 };
 
 struct DataplaneSettings {
-  std::string name;                    ///< the gateway's
-  std::string file_prefix;             ///< EAL's, so that several gateways share a host
-  std::vector<unsigned> cores{1};      ///< one worker for each CPU
+  std::string name;                ///< the gateway's
+  std::string file_prefix;         ///< EAL's, so that several gateways share a host
+  std::vector<unsigned> cores{1};  ///< one worker for each CPU
   uint32_t memory_mib = 1024;
-  uint32_t max_flows = 1'048'576;      ///< whole gateway
+  uint32_t max_flows = 1'048'576;  ///< whole gateway
   Mode mode = Mode::kWire;
   std::vector<PortSetting> ports;
   std::vector<WireSetting> wires;
@@ -75,18 +75,19 @@ struct DataplaneSettings {
   TcpMode tcp = TcpMode::kStrict;
   TimeoutSettings timeouts;
   uint32_t half_open_per_identity = 4096, half_open_total = 65536;
-  bool reject_implicit_deny = false;   ///< on_implicit_deny: reject
-  bool reset_on_revoke = true;         ///< on_revoke: reset
+  bool reject_implicit_deny = false;                        ///< on_implicit_deny: reject
+  bool reset_on_revoke = true;                              ///< on_revoke: reset
   uint32_t reject_per_identity = 100, reject_total = 1000;  ///< answers a second
   bool operator==(const DataplaneSettings&) const = default;
 };
 
 /// The text form; decode(encode(s)) equals s.
 std::string encode(const DataplaneSettings& settings);
-/// Errors: kInvalid with the line's number and what is wrong with it. Unknown keys, duplicate ports and references to ports that
-/// don't exist are errors. Bounded by the input's length.
+/// Errors: kInvalid with the line's number and what is wrong with it. Unknown keys, duplicate ports and
+/// references to ports that don't exist are errors. Bounded by the input's length.
 Expected<DataplaneSettings> decode_settings(std::string_view text);
-/// Reads `fd` to its end and decodes that. Errors: as decode_settings; over kMaxSettingsBytes; what read(2) says.
+/// Reads `fd` to its end and decodes that. Errors: as decode_settings; over kMaxSettingsBytes; what read(2)
+/// says.
 Expected<DataplaneSettings> read_settings(int fd);
 inline constexpr size_t kMaxSettingsBytes = 4 << 20;
 inline constexpr size_t kMaxCores = 64;

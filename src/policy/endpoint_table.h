@@ -1,4 +1,5 @@
-// Which identity an address has: longest prefix over exact hash tables, one probe for each prefix length in use.
+// Which identity an address has: longest prefix over exact hash tables, one probe for each prefix length in
+// use.
 #pragma once
 
 #include <cstddef>
@@ -19,21 +20,21 @@ enum EndpointFlag : uint8_t {
 
 /// An address or prefix and whose it is. Also the format in which batches of them travel.
 struct Endpoint {
-  IpAddress address;   ///< bits after `bits` are 0
-  uint32_t identity;   ///< IdentityId
-  uint32_t workload;   ///< the control plane's number for it; 0: none
-  uint16_t vlan;       ///< 1-4094 where kEndpointHasVlan; 0 there: untagged
-  uint8_t bits;        ///< prefix length in the 128-bit form: 1-128
-  uint8_t port;        ///< PortId that it is bound to; kPortNone: any
-  uint8_t flags;       ///< EndpointFlag
+  IpAddress address;  ///< bits after `bits` are 0
+  uint32_t identity;  ///< IdentityId
+  uint32_t workload;  ///< the control plane's number for it; 0: none
+  uint16_t vlan;      ///< 1-4094 where kEndpointHasVlan; 0 there: untagged
+  uint8_t bits;       ///< prefix length in the 128-bit form: 1-128
+  uint8_t port;       ///< PortId that it is bound to; kPortNone: any
+  uint8_t flags;      ///< EndpointFlag
   MacAddress mac;
   uint8_t reserved[5];
 };
 static_assert(sizeof(Endpoint) == 40);
 
-/// An open-addressing table of endpoints, both families. One writer; readers only while nobody writes. An IPv6 prefix
-/// never holds an IPv4 address, however short it is.
-/// Host addresses cost one probe, prefixes one more for each distinct length that is present.
+/// An open-addressing table of endpoints, both families. One writer; readers only while nobody writes. An
+/// IPv6 prefix never holds an IPv4 address, however short it is. Host addresses cost one probe, prefixes one
+/// more for each distinct length that is present.
 class EndpointTable {
  public:
   explicit EndpointTable(size_t expected_count = 0);
@@ -42,8 +43,8 @@ class EndpointTable {
   const Endpoint* find(const IpAddress& address) const noexcept;
   /// The endpoint of exactly this prefix, or nullptr.
   const Endpoint* find_exact(const IpAddress& address, uint8_t bits) const noexcept;
-  /// Adds it, or replaces the one with the same prefix. Grows as needed. False, and nothing changed, when memory ran out
-  /// or `bits` is not 1-128.
+  /// Adds it, or replaces the one with the same prefix. Grows as needed. False, and nothing changed, when
+  /// memory ran out or `bits` is not 1-128.
   bool put(const Endpoint& endpoint);
   /// Takes it out. False when it isn't there.
   bool remove(const IpAddress& address, uint8_t bits);
@@ -79,7 +80,7 @@ class EndpointTable {
   uint64_t mask_ = 0;
   size_t size_ = 0;
   uint64_t seed_ = 0;
-  Lengths lengths_[2];           ///< of IPv4 (96-128 bits), of IPv6
+  Lengths lengths_[2];  ///< of IPv4 (96-128 bits), of IPv6
 };
 
 }  // namespace bulkhead

@@ -135,7 +135,8 @@ class Wave {
   /// Counts what the pairs added so far have to say.
   void run(Tally& tally) {
     size_t programs = find_programs();
-    for (size_t i = 0; i < programs; ++i) __builtin_prefetch(image_.intervals.data() + programs_[i]->interval_first);
+    for (size_t i = 0; i < programs; ++i)
+      __builtin_prefetch(image_.intervals.data() + programs_[i]->interval_first);
     size_t intervals = find_intervals(programs);
     for (size_t i = 0; i < intervals; ++i) {
       const IntervalRecord& interval = *intervals_[i];

@@ -4,7 +4,8 @@
 //   1. containment: an end in quarantine denies, whatever rules say;
 //   2. then tiers guardrail, segment, baseline: the first in which a rule matches decides;
 //   3. within a tier deny beats ask, ask beats allow;
-//   4. of several allows: the strictest mTLS mode of them, until the last of them ends, and the rule reported is the
+//   4. of several allows: the strictest mTLS mode of them, until the last of them ends, and the rule reported
+//   is the
 //      first (by file name, then position); of several denies or asks the first is reported;
 //   5. else the implicit deny.
 //
@@ -29,21 +30,22 @@ enum class Verdict : uint8_t { kDeny, kAsk, kAllow };
 struct Decision {
   Verdict verdict = Verdict::kDeny;
   DropReason reason = DropReason::k_policy_denied;  ///< kNone for an allow; for an ask kNone too
-  bool reject = false;                              ///< a deny that answers (an explicit one; the implicit deny's way is the gateway's configuration)
-  bool log = false;                                 ///< the deciding rule asks for a log line
+  bool reject = false;  ///< a deny that answers (an explicit one; the implicit deny's way is the gateway's
+                        ///< configuration)
+  bool log = false;     ///< the deciding rule asks for a log line
   MtlsMode mtls = MtlsMode::kNone;
   Tier tier = Tier::kDefault;
-  RuleIndex rule = kRuleNone;          ///< the rule reported
-  RuleIndex audit_rule = kRuleNone;    ///< the rule in audit mode that would have decided, were it not
-  Action audit_action = Action::kDeny; ///< what that one would have done
-  BootTime until = kNever;             ///< an allow: when the last of the allows ends
-  BootTime next_change = kNever;       ///< the earliest instant at which judging again could come out otherwise
+  RuleIndex rule = kRuleNone;           ///< the rule reported
+  RuleIndex audit_rule = kRuleNone;     ///< the rule in audit mode that would have decided, were it not
+  Action audit_action = Action::kDeny;  ///< what that one would have done
+  BootTime until = kNever;              ///< an allow: when the last of the allows ends
+  BootTime next_change = kNever;  ///< the earliest instant at which judging again could come out otherwise
 };
 
 /// Judges a service between two identities.
 /// Input:  identities by their place in `image` (ImageView::identity_index); `contained`: either end is.
-/// Thread: any; reads only. Cost: |source selectors| x |destination selectors| hash probes, a binary search each.
-/// Never allocates.
+/// Thread: any; reads only. Cost: |source selectors| x |destination selectors| hash probes, a binary search
+/// each. Never allocates.
 Decision judge(const ImageView& image, uint32_t source_index, uint32_t destination_index, bool contained,
                ServiceKey service, BootTime now) noexcept;
 
@@ -53,9 +55,9 @@ enum class IdentitySource : uint8_t { kNone, kBinding, kTag };
 /// What a packet says of its own origin, for the binding's checks.
 struct Origin {
   IpAddress address;
-  PortId port;          ///< where it came in; kPortNone: not known (explain, test): not checked
-  uint16_t vlan = 0;    ///< 0: untagged
-  MacAddress mac;       ///< source MAC; checked only where `port` is known
+  PortId port;        ///< where it came in; kPortNone: not known (explain, test): not checked
+  uint16_t vlan = 0;  ///< 0: untagged
+  MacAddress mac;     ///< source MAC; checked only where `port` is known
 };
 
 /// One end of a flow as the endpoint table knows it.
@@ -63,12 +65,12 @@ struct End {
   IdentityId identity = kIdentityUnknown;
   IdentitySource source = IdentitySource::kNone;
   bool contained = false;
-  bool spoofed = false;              ///< a binding exists and contradicts the packet
+  bool spoofed = false;                ///< a binding exists and contradicts the packet
   const Endpoint* endpoint = nullptr;  ///< the binding; valid while the table is unchanged
 };
 
-/// The source's identity: the longest prefix that holds it. Where that binding names a port, VLAN or MAC and the
-/// packet contradicts it, `spoofed` is set.
+/// The source's identity: the longest prefix that holds it. Where that binding names a port, VLAN or MAC and
+/// the packet contradicts it, `spoofed` is set.
 End classify_source(const EndpointTable& endpoints, const Origin& origin) noexcept;
 /// The destination's identity.
 End classify_destination(const EndpointTable& endpoints, const IpAddress& address) noexcept;

@@ -1,7 +1,8 @@
 // The policy image: what the compiler writes and the dataplane enforces. Flat, position-independent,
 // checksummed. Every reference is an index into a section or an offset into the strings.
 //
-//   ImageHeader | sections, in the order of SectionId, each at the first multiple of 64 bytes after the one before
+//   ImageHeader | sections, in the order of SectionId, each at the first multiple of 64 bytes after the one
+//   before
 //
 // The whole is a multiple of 64 bytes, too.
 //
@@ -33,9 +34,11 @@ enum SectionId : uint32_t {
   kSectionSegments,    ///< SegmentRecord, by tag
   kSectionIdentities,  ///< IdentityRecord, by (tag, posture class); the first is `unknown`
   kSectionSelectors,   ///< uint32_t: selector numbers, the identities' slices
-  kSectionPairs,       ///< PairRecord: open addressing, linear probing, a power of two of slots; runs within kMaxPairRun
+  kSectionPairs,       ///< PairRecord: open addressing, linear probing, a power of two of slots; runs within
+                       ///< kMaxPairRun
   kSectionPrograms,    ///< ProgramRecord
-  kSectionIntervals,   ///< IntervalRecord: the programs' slices one after the other, each ascending and disjoint
+  kSectionIntervals,   ///< IntervalRecord: the programs' slices one after the other, each ascending and
+                       ///< disjoint
   kSectionEntries,     ///< EntryRecord: the intervals' slices, in order of precedence, then of rule
   kSectionRules,       ///< RuleRecord, by RuleIndex
   kSectionCount,
@@ -46,9 +49,9 @@ struct ImageHeader {
   uint32_t format;
   uint32_t header_bytes;
   uint64_t total_bytes;
-  uint64_t checksum;         ///< image_checksum() of the whole image with this field 0
-  uint64_t pair_hash_seed;   ///< for pair_slot_hash()
-  uint32_t selector_count;   ///< selectors are numbered from 0 to this, exclusive
+  uint64_t checksum;        ///< image_checksum() of the whole image with this field 0
+  uint64_t pair_hash_seed;  ///< for pair_slot_hash()
+  uint32_t selector_count;  ///< selectors are numbered from 0 to this, exclusive
   uint32_t reserved;
   Section sections[kSectionCount];
 };
@@ -66,20 +69,20 @@ struct SegmentRecord {
 };
 
 struct IdentityRecord {
-  uint32_t id;             ///< IdentityId
-  uint32_t segment;        ///< index into segments
-  uint32_t source_first;   ///< slice of selectors that hold it as a source
+  uint32_t id;            ///< IdentityId
+  uint32_t segment;       ///< index into segments
+  uint32_t source_first;  ///< slice of selectors that hold it as a source
   uint32_t source_count;
   uint32_t destination_first;
   uint32_t destination_count;
 };
 
-inline constexpr uint32_t kSelectorAny = 0;             ///< every segment that policy defines
-inline constexpr uint32_t kNoProgram = 0xffffffff;      ///< an empty slot of `pairs`
+inline constexpr uint32_t kSelectorAny = 0;         ///< every segment that policy defines
+inline constexpr uint32_t kNoProgram = 0xffffffff;  ///< an empty slot of `pairs`
 
 // What bounds the cost of a decision, whatever the image.
 inline constexpr uint32_t kMaxSelectorsOfIdentity = 1024;  ///< as a source, and again as a destination
-inline constexpr size_t kMaxPairRun = 512;                 ///< occupied slots of `pairs` in a row; about 70 at a million
+inline constexpr size_t kMaxPairRun = 512;  ///< occupied slots of `pairs` in a row; about 70 at a million
 
 struct PairRecord {
   uint32_t source_selector;
@@ -113,21 +116,21 @@ enum RuleFlag : uint8_t {
 
 /// One rule as it covers one interval: all that evaluate() needs, so that a decision reads one place.
 struct EntryRecord {
-  int64_t after_ns;   ///< BootTime from which it holds; INT64_MIN: always
-  int64_t until_ns;   ///< BootTime from which it holds no more; INT64_MAX: never
-  uint32_t rule;      ///< RuleIndex
-  uint8_t tier;       ///< Tier
-  uint8_t action;     ///< Action
-  uint8_t mtls;       ///< MtlsMode
-  uint8_t flags;      ///< RuleFlag
+  int64_t after_ns;  ///< BootTime from which it holds; INT64_MIN: always
+  int64_t until_ns;  ///< BootTime from which it holds no more; INT64_MAX: never
+  uint32_t rule;     ///< RuleIndex
+  uint8_t tier;      ///< Tier
+  uint8_t action;    ///< Action
+  uint8_t mtls;      ///< MtlsMode
+  uint8_t flags;     ///< RuleFlag
 };
 
 /// A rule's name and where it stands, for people.
 struct RuleRecord {
   StringRef name;
   StringRef file;
-  int64_t after_wall_ns;   ///< as written, UTC; INT64_MIN: always
-  int64_t until_wall_ns;   ///< as written, UTC; INT64_MAX: never
+  int64_t after_wall_ns;  ///< as written, UTC; INT64_MIN: always
+  int64_t until_wall_ns;  ///< as written, UTC; INT64_MAX: never
   uint32_t line;
   uint8_t tier;
   uint8_t action;
@@ -136,7 +139,9 @@ struct RuleRecord {
 };
 
 inline constexpr uint64_t kImageAlignment = 64;
-constexpr uint64_t image_aligned(uint64_t offset) { return (offset + kImageAlignment - 1) / kImageAlignment * kImageAlignment; }
+constexpr uint64_t image_aligned(uint64_t offset) {
+  return (offset + kImageAlignment - 1) / kImageAlignment * kImageAlignment;
+}
 
 static_assert(sizeof(ImageHeader) == 48 + 16 * kSectionCount);
 static_assert(sizeof(SegmentRecord) == 16 && sizeof(IdentityRecord) == 24 && sizeof(PairRecord) == 12);
@@ -151,8 +156,8 @@ inline uint32_t pair_slot_hash(uint64_t seed, uint32_t source_selector, uint32_t
   return static_cast<uint32_t>(x >> 32);
 }
 
-/// CRC-32C over four interleaved streams of 8-byte words, folded into 64 bits: the image with its checksum field
-/// taken as 0. Finds damage, not malice: bounds are checked apart from it.
+/// CRC-32C over four interleaved streams of 8-byte words, folded into 64 bits: the image with its checksum
+/// field taken as 0. Finds damage, not malice: bounds are checked apart from it.
 uint64_t image_checksum(const void* image, uint64_t total_bytes);
 
 }  // namespace bulkhead

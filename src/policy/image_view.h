@@ -1,4 +1,5 @@
-// A checked image, ready to be evaluated. Everything that evaluate() may follow was bounds-checked once, here.
+// A checked image, ready to be evaluated. Everything that evaluate() may follow was bounds-checked once,
+// here.
 #pragma once
 
 #include <cstddef>
@@ -35,11 +36,14 @@ struct ImageView {
     return index < end ? index : 0;
   }
   bool knows(IdentityId id) const { return identities[identity_index(id)].id == id.value; }
-  /// The pair's slot, or nullptr where no rule names it. Cost: at most kMaxPairRun slots, about one as a rule.
+  /// The pair's slot, or nullptr where no rule names it. Cost: at most kMaxPairRun slots, about one as a
+  /// rule.
   const PairRecord* find_pair(uint32_t source_selector, uint32_t destination_selector) const noexcept {
-    const PairRecord *slot = pair_home(source_selector, destination_selector), *end = pairs.data() + pairs.size();
+    const PairRecord *slot = pair_home(source_selector, destination_selector),
+                     *end = pairs.data() + pairs.size();
     while (slot->program != kNoProgram) {
-      if (slot->source_selector == source_selector && slot->destination_selector == destination_selector) return slot;
+      if (slot->source_selector == source_selector && slot->destination_selector == destination_selector)
+        return slot;
       if (++slot == end) slot = pairs.data();
     }
     return nullptr;
@@ -59,12 +63,11 @@ struct ImageView {
   }
 };
 
-/// Checks an image end to end and returns a view of it: sizes, alignment, order and disjointness of sections, every
-/// reference, sorted and disjoint intervals, entries in order of precedence, enums in range, short runs and every
-/// pair to be found in `pairs`, `unknown` as identity 0, posture classes of a tag from 0 without gaps.
-/// Input:  bytes that nobody else can write, 64-byte aligned; they must outlive the view.
-/// Errors: kInvalid, naming the first thing found wrong. Never reads outside `bytes`.
-/// Cost: linear in the image.
+/// Checks an image end to end and returns a view of it: sizes, alignment, order and disjointness of sections,
+/// every reference, sorted and disjoint intervals, entries in order of precedence, enums in range, short runs
+/// and every pair to be found in `pairs`, `unknown` as identity 0, posture classes of a tag from 0 without
+/// gaps. Input:  bytes that nobody else can write, 64-byte aligned; they must outlive the view. Errors:
+/// kInvalid, naming the first thing found wrong. Never reads outside `bytes`. Cost: linear in the image.
 Expected<ImageView> read_image(std::span<const std::byte> bytes);
 
 }  // namespace bulkhead

@@ -23,13 +23,13 @@ struct LargePageAllocator {
     if (count > (std::numeric_limits<size_t>::max() - kPageBytes) / sizeof(T)) throw std::bad_alloc();
     if (!is_large(count)) return static_cast<T*>(::operator new(count * sizeof(T)));
     size_t bytes = (count * sizeof(T) + kPageBytes - 1) / kPageBytes * kPageBytes;
-    void* memory = ::operator new (bytes, std::align_val_t{kPageBytes});
+    void* memory = ::operator new(bytes, std::align_val_t{kPageBytes});
     madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: ordinary pages do as well
     return static_cast<T*>(memory);
   }
   void deallocate(T* memory, size_t count) noexcept {
     if (is_large(count)) {
-      ::operator delete (memory, std::align_val_t{kPageBytes});
+      ::operator delete(memory, std::align_val_t{kPageBytes});
     } else {
       ::operator delete(memory);
     }

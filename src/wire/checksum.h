@@ -8,8 +8,8 @@
 
 namespace bulkhead {
 
-/// One's complement sum of `bytes` bytes as they stand in memory, not yet folded: sums add up, the order of 32-bit
-/// words doesn't matter. An odd last byte counts as if a zero byte followed.
+/// One's complement sum of `bytes` bytes as they stand in memory, not yet folded: sums add up, the order of
+/// 32-bit words doesn't matter. An odd last byte counts as if a zero byte followed.
 inline uint64_t checksum_sum(const void* at, size_t bytes) noexcept {
   auto* p = static_cast<const uint8_t*>(at);
   uint64_t a = 0, b = 0;
@@ -50,10 +50,14 @@ constexpr uint16_t checksum_fold(uint64_t sum) noexcept {
 }
 
 /// The checksum field for data of that sum, in memory order.
-constexpr uint16_t checksum_finish(uint64_t sum) noexcept { return static_cast<uint16_t>(~checksum_fold(sum)); }
+constexpr uint16_t checksum_finish(uint64_t sum) noexcept {
+  return static_cast<uint16_t>(~checksum_fold(sum));
+}
 
 /// Whether data that includes its checksum field adds up (RFC 1071 §1).
-constexpr bool checksum_holds(uint64_t sum) noexcept { return checksum_fold(sum) == 0xffff; }
+constexpr bool checksum_holds(uint64_t sum) noexcept {
+  return checksum_fold(sum) == 0xffff;
+}
 
 /// The checksum after one 16-bit word changed; all values in memory order (RFC 1624 eqn. 3).
 constexpr uint16_t checksum_update(uint16_t checksum, uint16_t from, uint16_t to) noexcept {
@@ -62,7 +66,8 @@ constexpr uint16_t checksum_update(uint16_t checksum, uint16_t from, uint16_t to
 
 /// The protocol and length words of a pseudo-header, as a sum in memory order (RFC 9293 §3.1, RFC 8200 §8.1).
 constexpr uint64_t pseudo_header_sum(uint8_t proto, uint32_t l4_bytes) noexcept {
-  return uint64_t{Be16(proto).raw()} + Be16(static_cast<uint16_t>(l4_bytes)).raw() + Be16(static_cast<uint16_t>(l4_bytes >> 16)).raw();
+  return uint64_t{Be16(proto).raw()} + Be16(static_cast<uint16_t>(l4_bytes)).raw() +
+         Be16(static_cast<uint16_t>(l4_bytes >> 16)).raw();
 }
 
 }  // namespace bulkhead

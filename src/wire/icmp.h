@@ -16,15 +16,15 @@ static_assert(sizeof(IcmpHeader) == 8);
 
 inline constexpr uint8_t kIcmpEchoReply = 0;
 inline constexpr uint8_t kIcmpUnreachable = 3;
-inline constexpr uint8_t kIcmpSourceQuench = 4;      // deprecated: RFC 6633
+inline constexpr uint8_t kIcmpSourceQuench = 4;  // deprecated: RFC 6633
 inline constexpr uint8_t kIcmpRedirect = 5;
 inline constexpr uint8_t kIcmpEcho = 8;
 inline constexpr uint8_t kIcmpTimeExceeded = 11;
 inline constexpr uint8_t kIcmpParameterProblem = 12;
 inline constexpr uint8_t kIcmpTimestamp = 13;
 inline constexpr uint8_t kIcmpTimestampReply = 14;
-inline constexpr uint8_t kIcmpFragmentationNeeded = 4;   // code of kIcmpUnreachable
-inline constexpr uint8_t kIcmpAdminProhibited = 13;      // code of kIcmpUnreachable (RFC 1812 §5.2.7.1)
+inline constexpr uint8_t kIcmpFragmentationNeeded = 4;  // code of kIcmpUnreachable
+inline constexpr uint8_t kIcmpAdminProhibited = 13;     // code of kIcmpUnreachable (RFC 1812 §5.2.7.1)
 
 inline constexpr uint8_t kIcmpv6Unreachable = 1;
 inline constexpr uint8_t kIcmpv6PacketTooBig = 2;
@@ -38,7 +38,7 @@ inline constexpr uint8_t kIcmpv6RouterAdvertisement = 134;
 inline constexpr uint8_t kIcmpv6NeighbourSolicitation = 135;
 inline constexpr uint8_t kIcmpv6NeighbourAdvertisement = 136;
 inline constexpr uint8_t kIcmpv6Redirect = 137;
-inline constexpr uint8_t kIcmpv6AdminProhibited = 1;     // code of kIcmpv6Unreachable
+inline constexpr uint8_t kIcmpv6AdminProhibited = 1;  // code of kIcmpv6Unreachable
 
 /// Neighbour solicitation and advertisement (RFC 4861 §4.3, §4.4); options follow.
 struct NeighbourMessage {
@@ -50,7 +50,7 @@ struct NeighbourMessage {
 };
 static_assert(sizeof(NeighbourMessage) == 24);
 
-inline constexpr uint8_t kNdHopLimit = 255;              // RFC 4861 §7.1
+inline constexpr uint8_t kNdHopLimit = 255;  // RFC 4861 §7.1
 inline constexpr uint8_t kNdOptionSourceLinkLayer = 1;
 inline constexpr uint8_t kNdOptionTargetLinkLayer = 2;
 inline constexpr uint32_t kNdFlagSolicited = 0x40000000;

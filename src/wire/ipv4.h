@@ -11,7 +11,7 @@ struct Ipv4Header {
   uint8_t tos;
   Be16 total_length;
   Be16 id;
-  Be16 fragment;   ///< flags 3 bits, offset 13 in units of 8 bytes
+  Be16 fragment;  ///< flags 3 bits, offset 13 in units of 8 bytes
   uint8_t ttl;
   IpProto proto;
   Be16 checksum;
@@ -20,11 +20,11 @@ struct Ipv4Header {
 };
 static_assert(sizeof(Ipv4Header) == 20 && alignof(Ipv4Header) == 1);
 
-inline constexpr uint8_t kIpv4MinIhl = 5;                // RFC 791 §3.1, in words of 4 bytes
+inline constexpr uint8_t kIpv4MinIhl = 5;  // RFC 791 §3.1, in words of 4 bytes
 inline constexpr uint16_t kIpv4DontFragment = 0x4000;
 inline constexpr uint16_t kIpv4MoreFragments = 0x2000;
 inline constexpr uint16_t kIpv4OffsetMask = 0x1fff;
-inline constexpr uint16_t kIpv4MinMtu = 68;              // RFC 791 §3.2
+inline constexpr uint16_t kIpv4MinMtu = 68;  // RFC 791 §3.2
 
 // Options (RFC 791 §3.1) by type octet.
 inline constexpr uint8_t kIpv4OptionEnd = 0;

@@ -33,8 +33,8 @@ static_assert(sizeof(Ipv6Fragment) == 8);
 
 inline constexpr uint16_t kIpv6FragmentMore = 1;
 inline constexpr uint16_t kIpv6FragmentOffsetMask = 0xfff8;
-inline constexpr uint16_t kIpv6MinMtu = 1280;        // §5
-inline constexpr int kIpv6MaxExtensions = 8;         // ours; RFC 9098 §5.1 on why to bound
-inline constexpr int kIpv6MaxExtensionBytes = 512;   // ours
+inline constexpr uint16_t kIpv6MinMtu = 1280;       // §5
+inline constexpr int kIpv6MaxExtensions = 8;        // ours; RFC 9098 §5.1 on why to bound
+inline constexpr int kIpv6MaxExtensionBytes = 512;  // ours
 
 }  // namespace bulkhead

@@ -1,5 +1,5 @@
-// Whatever a peer sends: messages of every type, and settings as text. What decodes must come out the same when it is
-// encoded and decoded again.
+// Whatever a peer sends: messages of every type, and settings as text. What decodes must come out the same
+// when it is encoded and decoded again.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

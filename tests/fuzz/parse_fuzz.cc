@@ -1,4 +1,5 @@
-// Frames as bytes, in a heap block of exactly their size: the first byte chooses the port's kind and the checks, the rest is the frame.
+// Frames as bytes, in a heap block of exactly their size: the first byte chooses the port's kind and the
+// checks, the rest is the frame.
 #include <algorithm>
 #include <memory>
 
@@ -24,7 +25,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
   PacketMeta meta;
   PacketKey key;
   auto flags = static_cast<uint8_t>(choice & (kSkipL4Checksum | kSkipIpChecksum));
-  DropReason reason = parse_frame({frame.get(), size - 1}, (choice & 4) != 0 ? tagged : untagged, (choice & 8) != 0, flags, meta, key);
+  DropReason reason = parse_frame({frame.get(), size - 1}, (choice & 4) != 0 ? tagged : untagged,
+                                  (choice & 8) != 0, flags, meta, key);
   BULKHEAD_CHECK(reason == meta.reason);
   if (reason != DropReason::kNone || meta.family == 0) return 0;
   BULKHEAD_CHECK(size_t{meta.l3} + meta.ip_bytes <= size - 1);

@@ -1,5 +1,6 @@
-// Bursts of frames through a whole pipeline: whatever comes, packets are conserved, none leaks, and no flow exists that policy
-// didn't allow. The input is a list of (port, milliseconds since the one before, length, frame); 0xff for a length runs the timers.
+// Bursts of frames through a whole pipeline: whatever comes, packets are conserved, none leaks, and no flow
+// exists that policy didn't allow. The input is a list of (port, milliseconds since the one before, length,
+// frame); 0xff for a length runs the timers.
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -45,8 +46,8 @@ std::unique_ptr<test::Rig> make_rig(const char* gateway) {
   BULKHEAD_CHECK(loaded.config && policy.policy);
   auto compiled = compile(*policy.policy, target_of(loaded.config->dataplane), wall_as_boot);
   BULKHEAD_CHECK(compiled.has_value());
-  auto rig = std::make_unique<test::Rig>(loaded.config->dataplane, 1, BootTime{1'000'000'000'000}, std::chrono::hours(1),
-                                         kSkipIpChecksum | kSkipL4Checksum);
+  auto rig = std::make_unique<test::Rig>(loaded.config->dataplane, 1, BootTime{1'000'000'000'000},
+                                         std::chrono::hours(1), kSkipIpChecksum | kSkipL4Checksum);
   rig->publish(*compiled);
   return rig;
 }

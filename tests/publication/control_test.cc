@@ -1,13 +1,13 @@
 // Both ends of the contract over a real socket: a control server in a thread, and clients that attach to it.
 #include "dataplane/fastpath/control.h"
 
-#include <atomic>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <thread>
 #include <unistd.h>
+#include <atomic>
+#include <thread>
 
 #include "controlplane/publish/dataplane_client.h"
 #include "controlplane/publish/endpoint_diff.h"
@@ -43,13 +43,15 @@ class Dataplane {
  public:
   explicit Dataplane(std::optional<uid_t> control_plane = geteuid()) : enforcer_(kWorkers) {
     EXPECT_NE(mkdtemp(directory_), nullptr);
-    auto server = ControlServer::listen({socket(), control_plane, "edge-1", 4096}, enforcer_.publisher, telemetry, flows_);
+    auto server = ControlServer::listen({socket(), control_plane, "edge-1", 4096}, enforcer_.publisher,
+                                        telemetry, flows_);
     EXPECT_TRUE(server) << server.error().message;
     server_ = std::move(*server);
     thread_ = std::jthread([this](std::stop_token stop) {
       while (!stop.stop_requested()) {
         server_->step(2);
-        if (int port = port_down_.exchange(-1); port >= 0) server_->announce_port(PortId{static_cast<uint8_t>(port)}, false);
+        if (int port = port_down_.exchange(-1); port >= 0)
+          server_->announce_port(PortId{static_cast<uint8_t>(port)}, false);
         shutdown_requested = server_->shutdown_requested();
       }
     });
@@ -88,7 +90,8 @@ class Dataplane {
 struct ControlTest : testing::Test {
   Dataplane dataplane;
   MarkerImage image{kSite, "first"};
-  std::vector<EndpointChange> endpoints{put("10.0.0.1", identity_of(kSite), 1), put("10.0.0.2", identity_of(kSite), 2)};
+  std::vector<EndpointChange> endpoints{put("10.0.0.1", identity_of(kSite), 1),
+                                        put("10.0.0.2", identity_of(kSite), 2)};
 
   std::unique_ptr<DataplaneClient> attached() {
     auto client = dataplane.attach();
@@ -103,7 +106,8 @@ struct ControlTest : testing::Test {
     return result.value_or(PublishResult{});
   }
   PublishResult publish_first(DataplaneClient& client) {
-    return publish(client, {.generation = 1, .image = image.bytes(), .changes = endpoints, .replace_endpoints = true});
+    return publish(
+        client, {.generation = 1, .image = image.bytes(), .changes = endpoints, .replace_endpoints = true});
   }
 };
 
@@ -152,7 +156,8 @@ TEST_F(ControlTest, RefusalSaysWhyAndChangesNothing) {
   PublishResult result = publish(*client, {.generation = 2, .base_image_generation = 1, .changes = stranger});
   ASSERT_TRUE(result.refused);
   EXPECT_EQ(result.refused->code, ErrorCode::kInvalid);
-  EXPECT_EQ(result.refused->message, "endpoint change 0 (10.0.0.3/32): an identity that the policy image doesn't know");
+  EXPECT_EQ(result.refused->message,
+            "endpoint change 0 (10.0.0.3/32): an identity that the policy image doesn't know");
   EXPECT_EQ(dataplane.snapshot(), before);
 }
 
@@ -162,7 +167,8 @@ TEST_F(ControlTest, AnswersComeInTheOrderOfRequests) {
   ASSERT_TRUE(client->publish({.generation = 1, .image = image.bytes()}));
   ASSERT_TRUE(client->publish({.generation = 2, .base_image_generation = 1, .changes = endpoints}));
   EXPECT_EQ(client->unanswered(), 3u);
-  auto first = client->wait_result(5000), second = client->wait_result(5000), third = client->wait_result(5000);
+  auto first = client->wait_result(5000), second = client->wait_result(5000),
+       third = client->wait_result(5000);
   ASSERT_TRUE(first && second && third);
   EXPECT_FALSE(first->refused);
   EXPECT_TRUE(second->refused);
@@ -184,7 +190,8 @@ TEST_F(ControlTest, ResultsComeThroughThePollLoopToo) {
   EXPECT_FALSE(result->refused);
 }
 
-/// A worker in the middle of a burst: the publish is acknowledged only once it is through, and the control thread answers others meanwhile.
+/// A worker in the middle of a burst: the publish is acknowledged only once it is through, and the control
+/// thread answers others meanwhile.
 TEST_F(ControlTest, AcknowledgementWaitsForTheLastWorker) {
   auto client = attached();
   dataplane.quiescence().online(1);
@@ -244,7 +251,8 @@ TEST_F(ControlTest, ControlPlaneThatIsKilledIsSucceeded) {
   ASSERT_EQ(ok, 1);
   auto refused = dataplane.attach();
   ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().message, dataplane.socket() + ": a control plane, pid " + std::to_string(child) + ", is attached");
+  EXPECT_EQ(refused.error().message,
+            dataplane.socket() + ": a control plane, pid " + std::to_string(child) + ", is attached");
   kill(child, SIGKILL);
   waitpid(child, nullptr, 0);
   EXPECT_TRUE(dataplane.attach_soon());
@@ -285,7 +293,8 @@ TEST_F(ControlTest, CountersAreLive) {
   add(dataplane.telemetry.worker(1).received, 9);
   EXPECT_EQ(read(client->worker_counters()[1].received), 9u);
   publish_first(*client);
-  for (int i = 0; i < 400 && read(client->counters().generation) != 1; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  for (int i = 0; i < 400 && read(client->counters().generation) != 1; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   EXPECT_EQ(read(client->counters().generation), 1u);
   EXPECT_EQ(read(client->counters().image_generation), 1u);
   EXPECT_EQ(read(client->counters().endpoints), 2u);
@@ -319,7 +328,8 @@ TEST_F(ControlTest, ShutdownIsAskedFor) {
   auto client = attached();
   EXPECT_FALSE(dataplane.shutdown_requested);
   ASSERT_TRUE(client->shut_down());
-  for (int i = 0; i < 400 && !dataplane.shutdown_requested; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  for (int i = 0; i < 400 && !dataplane.shutdown_requested; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   EXPECT_TRUE(dataplane.shutdown_requested);
 }
 
@@ -352,7 +362,8 @@ TEST_F(RudeTest, AnotherVersion) {
   auto hello = make_message<Hello>(MessageType::kHello);
   hello.header.version = 9;
   ASSERT_TRUE(channel.send_message(hello));
-  EXPECT_EQ(answer(), "a message of contract version 9, this is version 1: start both planes from the same build");
+  EXPECT_EQ(answer(),
+            "a message of contract version 9, this is version 1: start both planes from the same build");
   expect_hung_up();
 }
 TEST_F(RudeTest, Nonsense) {
@@ -407,7 +418,8 @@ TEST(Control, SocketOfALiveDataplaneIsLeftAlone) {
   Enforcer enforcer(1);
   auto telemetry = Telemetry::create(1, 1, 1);
   FixedFlows flows(0);
-  auto second = ControlServer::listen({dataplane.socket(), std::nullopt, "edge-2", 1}, enforcer.publisher, *telemetry, flows);
+  auto second = ControlServer::listen({dataplane.socket(), std::nullopt, "edge-2", 1}, enforcer.publisher,
+                                      *telemetry, flows);
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, ErrorCode::kExists);
   EXPECT_TRUE(dataplane.attach());

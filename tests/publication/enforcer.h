@@ -39,8 +39,11 @@ struct Enforcer {
   explicit Enforcer(unsigned workers)
       : quiescence(Quiescence::create(workers)), publisher(published, *quiescence, workers, kPorts) {}
 
-  static Fd sealed(std::span<const std::byte> bytes) { return bytes.empty() ? Fd() : *make_sealed("test", bytes); }
-  static Update update(uint64_t generation, std::span<const std::byte> image, std::span<const EndpointChange> changes) {
+  static Fd sealed(std::span<const std::byte> bytes) {
+    return bytes.empty() ? Fd() : *make_sealed("test", bytes);
+  }
+  static Update update(uint64_t generation, std::span<const std::byte> image,
+                       std::span<const EndpointChange> changes) {
     return {.generation = generation,
             .base_image_generation = 0,
             .image_bytes = image.size(),

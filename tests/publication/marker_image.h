@@ -1,5 +1,5 @@
-// Small policy images that tell each other apart: segment `site` of a given tag, and one rule of a given name that allows
-// everything within it.
+// Small policy images that tell each other apart: segment `site` of a given tag, and one rule of a given name
+// that allows everything within it.
 #pragma once
 
 #include <cstddef>
@@ -18,12 +18,17 @@ namespace bulkhead::test {
 class MarkerImage {
  public:
   MarkerImage(SegmentTag tag, const std::string& rule) {
-    std::string strings = "unknown" "gateway" "site" "policy.yaml" + rule;
+    std::string strings =
+        "unknown"
+        "gateway"
+        "site"
+        "policy.yaml" +
+        rule;
     StringRef file{18, 11}, rule_name{29, static_cast<uint32_t>(rule.size())};
     append<char>(kSectionStrings, {strings.begin(), strings.end()});
-    append<SegmentRecord>(kSectionSegments, {{{0, 7}, kTagUnknown.value, {}},
-                                             {{14, 4}, tag.value, {}},
-                                             {{7, 7}, kTagGateway.value, {}}});
+    append<SegmentRecord>(
+        kSectionSegments,
+        {{{0, 7}, kTagUnknown.value, {}}, {{14, 4}, tag.value, {}}, {{7, 7}, kTagGateway.value, {}}});
     append<IdentityRecord>(kSectionIdentities, {{kIdentityUnknown.value, 0, 0, 0, 0, 0},
                                                 {identity_of(tag).value, 1, 0, 1, 0, 1},
                                                 {kIdentityGateway.value, 2, 0, 0, 0, 0}});

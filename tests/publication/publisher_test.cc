@@ -1,11 +1,11 @@
 // What a publisher takes, what it refuses, and that a refusal changes nothing.
 #include "dataplane/fastpath/publisher.h"
 
-#include <cstring>
 #include <fcntl.h>
-#include <map>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <cstring>
+#include <map>
 
 #include "enforcer.h"
 #include "policy/evaluate.h"
@@ -46,14 +46,15 @@ struct PublisherTest : testing::Test {
   /// What anybody could see of the state.
   auto everything() const {
     const Snapshot* s = enforcer.snapshot();
-    return std::tuple(s, s->generation, s->image_generation, s->image, s->endpoints, workloads(), rule(), versions(),
-                      enforcer.publisher.generation(), enforcer.publisher.pending());
+    return std::tuple(s, s->generation, s->image_generation, s->image, s->endpoints, workloads(), rule(),
+                      versions(), enforcer.publisher.generation(), enforcer.publisher.pending());
   }
   void expect_refused(Update update, const std::string& reason) {
     auto before = everything();
     EXPECT_EQ(enforcer.publish(std::move(update)), reason);
     EXPECT_EQ(everything(), before);
-    EXPECT_EQ(enforcer.publish(enforcer.next({}, {put("10.0.0.1", identity_of(kSite), 11)})), "none") << "and the next is taken";
+    EXPECT_EQ(enforcer.publish(enforcer.next({}, {put("10.0.0.1", identity_of(kSite), 11)})), "none")
+        << "and the next is taken";
     EXPECT_EQ(workloads()["10.0.0.1"], 11u);
   }
   /// A batch with one change that differs from a good one in what `spoil` does.
@@ -77,7 +78,8 @@ TEST_F(PublisherTest, ImageAndEndpointsAreInForceTogether) {
   EXPECT_EQ(s->generation, 1u);
   EXPECT_EQ(s->image_generation, 1u);
   EXPECT_EQ(rule(), "first");
-  EXPECT_EQ(workloads(), (std::map<std::string, uint32_t>{{"10.0.0.1", 1}, {"10.0.0.2", 2}, {"fd00::/64", 3}}));
+  EXPECT_EQ(workloads(),
+            (std::map<std::string, uint32_t>{{"10.0.0.1", 1}, {"10.0.0.2", 2}, {"fd00::/64", 3}}));
   Evaluation e = evaluate(*s->image, *s->endpoints, {*parse_address("10.0.0.1"), kPortNone, 0, {}},
                           *parse_address("fd00::9"), service_key(IpProto::kTcp, 80), boot_now());
   EXPECT_EQ(e.decision.verdict, Verdict::kAllow);
@@ -85,30 +87,37 @@ TEST_F(PublisherTest, ImageAndEndpointsAreInForceTogether) {
 
 TEST_F(PublisherTest, BatchChangesOnlyWhatItNames) {
   ASSERT_EQ(enforcer.publish(enforcer.next({}, {put("10.0.0.2", identity_of(kSite), 22), removal("fd00::/64"),
-                                                put("10.0.0.3", identity_of(kSite), 33)})), "none");
-  EXPECT_EQ(workloads(), (std::map<std::string, uint32_t>{{"10.0.0.1", 1}, {"10.0.0.2", 22}, {"10.0.0.3", 33}}));
+                                                put("10.0.0.3", identity_of(kSite), 33)})),
+            "none");
+  EXPECT_EQ(workloads(),
+            (std::map<std::string, uint32_t>{{"10.0.0.1", 1}, {"10.0.0.2", 22}, {"10.0.0.3", 33}}));
   EXPECT_EQ(enforcer.snapshot()->generation, 2u);
   EXPECT_EQ(enforcer.snapshot()->image_generation, 1u);
 }
 
-/// The two sides of the table take turns, and neither misses a batch, with refusals and replacements in between.
+/// The two sides of the table take turns, and neither misses a batch, with refusals and replacements in
+/// between.
 TEST_F(PublisherTest, SidesNeverDriftApart) {
   std::map<std::string, uint32_t> model = workloads();
   for (uint32_t i = 0; i < 200; ++i) {
     std::string address = "10.0.1." + std::to_string(i % 50);
     bool present = model.contains(address);
-    EndpointChange change = present && i % 3 == 0 ? removal(address.c_str()) : put(address.c_str(), identity_of(kSite), i);
+    EndpointChange change =
+        present && i % 3 == 0 ? removal(address.c_str()) : put(address.c_str(), identity_of(kSite), i);
     if (i % 7 == 0) {
       ASSERT_NE(enforcer.publish(enforcer.next({}, {change, removal("10.255.0.1")})), "none");
     }
     if (i % 31 == 0) {
       std::vector<EndpointChange> all;
-      for (const auto& [prefix, workload] : model) all.push_back(put(prefix.c_str(), identity_of(kSite), workload));
+      for (const auto& [prefix, workload] : model)
+        all.push_back(put(prefix.c_str(), identity_of(kSite), workload));
       ASSERT_EQ(enforcer.publish(enforcer.replacing({}, all)), "none");
     }
     ASSERT_EQ(enforcer.publish(enforcer.next({}, {change})), "none");
-    if (change.kind == ChangeKind::kRemove) model.erase(address);
-    else model[address] = i;
+    if (change.kind == ChangeKind::kRemove)
+      model.erase(address);
+    else
+      model[address] = i;
     ASSERT_EQ(workloads(), model) << i;
   }
 }
@@ -123,8 +132,10 @@ TEST_F(PublisherTest, NewImageKeepsTheEndpointsWhoseIdentitiesItKnows) {
 
 TEST_F(PublisherTest, NewImageWithTheBatchThatMakesEndpointsFitIsTaken) {
   MarkerImage second(kOther, "second");
-  ASSERT_EQ(enforcer.publish(enforcer.next(second.bytes(), {put("10.0.0.1", identity_of(kOther)), removal("10.0.0.2"),
-                                                            put("fd00::/64", kIdentityUnknown)})), "none");
+  ASSERT_EQ(enforcer.publish(
+                enforcer.next(second.bytes(), {put("10.0.0.1", identity_of(kOther)), removal("10.0.0.2"),
+                                               put("fd00::/64", kIdentityUnknown)})),
+            "none");
   EXPECT_EQ(rule(), "second");
 }
 
@@ -147,8 +158,10 @@ TEST_F(PublisherTest, VersionsMoveForEndpointsThatChangeOnly) {
 }
 
 TEST_F(PublisherTest, ReplacementMovesVersionsOfWhatCameWentOrDiffersOnly) {
-  ASSERT_EQ(enforcer.publish(enforcer.replacing({}, {put("10.0.0.1", identity_of(kSite), 1), put("10.0.0.7", identity_of(kSite), 7),
-                                                     put("fd00::/64", identity_of(kSite), 3)})), "none");
+  ASSERT_EQ(enforcer.publish(enforcer.replacing(
+                {}, {put("10.0.0.1", identity_of(kSite), 1), put("10.0.0.7", identity_of(kSite), 7),
+                     put("fd00::/64", identity_of(kSite), 3)})),
+            "none");
   EXPECT_EQ(version_of("10.0.0.1"), 1u);
   EXPECT_EQ(version_of("10.0.0.2"), 2u) << "gone";
   EXPECT_EQ(version_of("10.0.0.7"), 2u) << "new";
@@ -179,7 +192,8 @@ TEST_F(PublisherTest, BatchForAnotherImage) {
 }
 TEST(Publisher, BatchBeforeAnyImage) {
   Enforcer fresh(1);
-  EXPECT_EQ(fresh.publish(fresh.next({}, {put("10.0.0.1", kIdentityUnknown)})), "no policy image is in force, and none came with the update");
+  EXPECT_EQ(fresh.publish(fresh.next({}, {put("10.0.0.1", kIdentityUnknown)})),
+            "no policy image is in force, and none came with the update");
   EXPECT_EQ(fresh.snapshot(), nullptr);
 }
 TEST_F(PublisherTest, ImageWithAByteTooFew) {
@@ -190,7 +204,8 @@ TEST_F(PublisherTest, ImageWithAByteTooFew) {
 TEST_F(PublisherTest, ImageThatCouldStillBeWritten) {
   Update u = enforcer.next(image.bytes(), {});
   u.image = Fd(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  ASSERT_EQ(write(u.image.get(), image.bytes().data(), image.bytes().size()), static_cast<ssize_t>(image.bytes().size()));
+  ASSERT_EQ(write(u.image.get(), image.bytes().data(), image.bytes().size()),
+            static_cast<ssize_t>(image.bytes().size()));
   ASSERT_EQ(fcntl(u.image.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), 0);
   expect_refused(std::move(u), "policy image: shared memory without the seals that it must have");
 }
@@ -202,21 +217,26 @@ TEST_F(PublisherTest, BatchOfAnotherLength) {
 TEST_F(PublisherTest, ImageThatDoesNotKnowAnEndpointsIdentity) {
   MarkerImage second(kOther, "second");
   ASSERT_EQ(enforcer.publish(enforcer.replacing({}, {put("10.0.0.1", identity_of(kSite), 1)})), "none");
-  expect_refused(enforcer.next(second.bytes(), {}), "endpoint 10.0.0.1 has identity 100, which the policy image doesn't know");
+  expect_refused(enforcer.next(second.bytes(), {}),
+                 "endpoint 10.0.0.1 has identity 100, which the policy image doesn't know");
 }
 TEST_F(PublisherTest, ImageThatDoesNotKnowTheIdentityOfAnEndpointThatTheBatchLeaves) {
   MarkerImage second(kOther, "second");
-  ASSERT_EQ(enforcer.publish(enforcer.replacing({}, {put("10.0.0.1", identity_of(kSite)), put("10.0.0.2", identity_of(kSite))})), "none");
+  ASSERT_EQ(enforcer.publish(enforcer.replacing(
+                {}, {put("10.0.0.1", identity_of(kSite)), put("10.0.0.2", identity_of(kSite))})),
+            "none");
   expect_refused(enforcer.next(second.bytes(), {put("10.0.0.1", identity_of(kOther))}),
                  "endpoint 10.0.0.2 has identity 100, which the policy image doesn't know");
 }
 TEST_F(PublisherTest, EndpointTwiceInABatch) {
-  expect_refused(enforcer.next({}, {put("10.0.0.5", identity_of(kSite)), put("10.0.0.5", identity_of(kSite))}),
-                 "endpoint 10.0.0.5 occurs twice in one batch");
+  expect_refused(
+      enforcer.next({}, {put("10.0.0.5", identity_of(kSite)), put("10.0.0.5", identity_of(kSite))}),
+      "endpoint 10.0.0.5 occurs twice in one batch");
 }
 TEST_F(PublisherTest, EndpointTwiceInAReplacement) {
-  expect_refused(enforcer.replacing({}, {put("10.0.0.5", identity_of(kSite)), put("10.0.0.5", identity_of(kSite))}),
-                 "endpoint 10.0.0.5 occurs twice in one batch");
+  expect_refused(
+      enforcer.replacing({}, {put("10.0.0.5", identity_of(kSite)), put("10.0.0.5", identity_of(kSite))}),
+      "endpoint 10.0.0.5 occurs twice in one batch");
 }
 TEST_F(PublisherTest, RemovalOfWhatIsNotThere) {
   expect_refused(enforcer.next({}, {put("10.0.0.1", identity_of(kSite), 9), removal("10.0.0.77")}),
@@ -227,7 +247,8 @@ TEST_F(PublisherTest, RemovalInAReplacement) {
                  "endpoint change 0 (10.0.0.1/32): a removal in a batch that replaces everything");
 }
 TEST_F(PublisherTest, UnknownKindOfChange) {
-  expect_change_refused([](EndpointChange& c) { c.kind = ChangeKind{3}; }, "endpoint change 1 (10.0.0.9/32): an unknown kind of change");
+  expect_change_refused([](EndpointChange& c) { c.kind = ChangeKind{3}; },
+                        "endpoint change 1 (10.0.0.9/32): an unknown kind of change");
 }
 TEST_F(PublisherTest, UnknownIdentity) {
   expect_change_refused([](EndpointChange& c) { c.endpoint.identity = 101; },
@@ -254,22 +275,27 @@ TEST_F(PublisherTest, PortThatDoesNotExist) {
                         "endpoint change 1 (10.0.0.9/32): a port that this gateway doesn't have");
 }
 TEST_F(PublisherTest, UnknownFlag) {
-  expect_change_refused([](EndpointChange& c) { c.endpoint.flags = 8; }, "endpoint change 1 (10.0.0.9/32): an unknown flag");
+  expect_change_refused([](EndpointChange& c) { c.endpoint.flags = 8; },
+                        "endpoint change 1 (10.0.0.9/32): an unknown flag");
 }
 TEST_F(PublisherTest, VlanOverTheRange) {
-  expect_change_refused([](EndpointChange& c) { c.endpoint.flags = kEndpointHasVlan, c.endpoint.vlan = 4095; },
-                        "endpoint change 1 (10.0.0.9/32): an impossible VLAN");
+  expect_change_refused(
+      [](EndpointChange& c) { c.endpoint.flags = kEndpointHasVlan, c.endpoint.vlan = 4095; },
+      "endpoint change 1 (10.0.0.9/32): an impossible VLAN");
 }
 TEST_F(PublisherTest, VlanWithoutItsFlag) {
-  expect_change_refused([](EndpointChange& c) { c.endpoint.vlan = 10; }, "endpoint change 1 (10.0.0.9/32): an impossible VLAN");
+  expect_change_refused([](EndpointChange& c) { c.endpoint.vlan = 10; },
+                        "endpoint change 1 (10.0.0.9/32): an impossible VLAN");
 }
 TEST_F(PublisherTest, MacWithoutItsFlag) {
   expect_change_refused([](EndpointChange& c) { c.endpoint.mac.bytes[5] = 1; },
                         "endpoint change 1 (10.0.0.9/32): a MAC address that its flags don't mention");
 }
 TEST_F(PublisherTest, ReservedBytes) {
-  expect_change_refused([](EndpointChange& c) { c.reserved[6] = 1; }, "endpoint change 1 (10.0.0.9/32): reserved bytes set");
-  expect_change_refused([](EndpointChange& c) { c.endpoint.reserved[4] = 1; }, "endpoint change 1 (10.0.0.9/32): reserved bytes set");
+  expect_change_refused([](EndpointChange& c) { c.reserved[6] = 1; },
+                        "endpoint change 1 (10.0.0.9/32): reserved bytes set");
+  expect_change_refused([](EndpointChange& c) { c.endpoint.reserved[4] = 1; },
+                        "endpoint change 1 (10.0.0.9/32): reserved bytes set");
 }
 
 TEST_F(PublisherTest, SecondPublishWaitsForTheFirst) {
@@ -323,7 +349,8 @@ TEST_F(PublisherTest, EachWorkerHasHitsOfItsOwnForEachRule) {
   EXPECT_FALSE(map_read_write(enforcer.publisher.image()->hits.fd, 2 * sizeof(RuleHits)));
 }
 
-/// Every byte of an image, flipped as it is and with the checksum made right again: refused, or a state that can be judged by.
+/// Every byte of an image, flipped as it is and with the checksum made right again: refused, or a state that
+/// can be judged by.
 TEST_F(PublisherTest, EveryFlippedByteIsRefusedOrHarmless) {
   size_t taken = 0;
   for (size_t at = 0; at < image.bytes().size(); ++at) {
@@ -337,7 +364,8 @@ TEST_F(PublisherTest, EveryFlippedByteIsRefusedOrHarmless) {
       const Snapshot* s = enforcer.snapshot();
       for (const char* to : {"10.0.0.2", "fd00::1", "192.0.2.1"})
         for (uint32_t key : {0u, 0x06000050u, 0xffffffffu})
-          evaluate(*s->image, *s->endpoints, {*parse_address("10.0.0.1"), kPortNone, 0, {}}, *parse_address(to), ServiceKey{key}, boot_now());
+          evaluate(*s->image, *s->endpoints, {*parse_address("10.0.0.1"), kPortNone, 0, {}},
+                   *parse_address(to), ServiceKey{key}, boot_now());
       for (const RuleRecord& rule : s->image->rules) s->image->text(rule.name);
     }
   }

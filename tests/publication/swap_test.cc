@@ -1,5 +1,5 @@
-// Readers evaluate without pause while the publisher swaps images and makes batches: no reader ever sees a mix, and (under
-// ASan) none sees freed memory. Runs under TSan, too.
+// Readers evaluate without pause while the publisher swaps images and makes batches: no reader ever sees a
+// mix, and (under ASan) none sees freed memory. Runs under TSan, too.
 #include <array>
 #include <atomic>
 #include <thread>
@@ -15,13 +15,16 @@ constexpr uint32_t kGenerations = 2000;
 constexpr std::array<const char*, 4> kAddresses{"10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"};
 
 /// The tag that the image of a generation knows, and no image of a neighbouring generation does.
-SegmentTag tag_for(uint64_t image_generation) { return SegmentTag{static_cast<uint16_t>(2 + image_generation % 60000)}; }
+SegmentTag tag_for(uint64_t image_generation) {
+  return SegmentTag{static_cast<uint16_t>(2 + image_generation % 60000)};
+}
 
 /// Every address, of the image's own identity, with the generation of the batch as its workload.
 std::vector<EndpointChange> all_addresses(uint64_t image_generation, uint64_t generation) {
   std::vector<EndpointChange> changes;
   for (const char* address : kAddresses)
-    changes.push_back(put(address, identity_of(tag_for(image_generation)), static_cast<uint32_t>(generation)));
+    changes.push_back(
+        put(address, identity_of(tag_for(image_generation)), static_cast<uint32_t>(generation)));
   return changes;
 }
 
@@ -44,7 +47,8 @@ struct Reader {
       const Endpoint* endpoint = s.endpoints->find(address);
       ASSERT_TRUE(endpoint);
       ASSERT_EQ(endpoint->workload, first->workload) << "half a batch";
-      ASSERT_EQ(endpoint->identity, identity_of(tag_for(s.image_generation)).value) << "endpoints of another image";
+      ASSERT_EQ(endpoint->identity, identity_of(tag_for(s.image_generation)).value)
+          << "endpoints of another image";
       uint32_t version = s.shards->host[shard_of(address)].load(std::memory_order_relaxed);
       ASSERT_GE(version, versions[i]) << "a version went back";
       ASSERT_GE(version, first->workload) << "changed, but its version didn't move first";
@@ -64,7 +68,8 @@ struct Reader {
 
 void read_until(const std::atomic<bool>& stop, Enforcer& enforcer, Reader& reader) {
   enforcer.quiescence->online(reader.worker);
-  for (uint64_t burst = 0; !stop.load(std::memory_order_relaxed) && !testing::Test::HasFatalFailure(); ++burst) {
+  for (uint64_t burst = 0; !stop.load(std::memory_order_relaxed) && !testing::Test::HasFatalFailure();
+       ++burst) {
     if (const Snapshot* snapshot = enforcer.snapshot()) reader.look(*snapshot);
     enforcer.quiescence->quiescent(reader.worker);
     if (burst % 97 == reader.worker) {  // sleeps, and is waited for by nobody
@@ -100,7 +105,8 @@ TEST(Swap, NoReaderEverSeesAMix) {
     for (uint64_t generation = 1; generation <= kGenerations && !testing::Test::HasFailure(); ++generation) {
       EXPECT_EQ(enforcer.publish(update_for(enforcer, generation)), "none");
       if (generation % 11 == 0) {
-        EXPECT_NE(enforcer.publish(enforcer.next({}, {put("10.0.0.1", identity_of(SegmentTag{1}, 9))})), "none");
+        EXPECT_NE(enforcer.publish(enforcer.next({}, {put("10.0.0.1", identity_of(SegmentTag{1}, 9))})),
+                  "none");
       }
     }
     stop = true;
@@ -108,7 +114,8 @@ TEST(Swap, NoReaderEverSeesAMix) {
   for (const Reader& reader : readers) EXPECT_GT(reader.judged, 0u);
 }
 
-/// A worker may judge by an old snapshot when it already sees the new version: what it notes must still count as stale then.
+/// A worker may judge by an old snapshot when it already sees the new version: what it notes must still count
+/// as stale then.
 TEST(Swap, WhatWasJudgedUnderTheOldSnapshotIsStaleOnceTheVersionMoved) {
   Enforcer enforcer(1);
   ASSERT_EQ(enforcer.publish(update_for(enforcer, 1)), "none");

@@ -8,8 +8,9 @@
 namespace bulkhead::test {
 namespace {
 
-constexpr std::array<const char*, 6> kFates{"forward", "drop", "reject", "consume", "hold", "hand off"};   // by Fate
-constexpr std::array<const char*, 4> kRelations{"none", "new", "established", "related"};                 // by FlowRelation
+constexpr std::array<const char*, 6> kFates{"forward", "drop", "reject",
+                                            "consume", "hold", "hand off"};                // by Fate
+constexpr std::array<const char*, 4> kRelations{"none", "new", "established", "related"};  // by FlowRelation
 
 Fate fate_named(const std::string& name) {
   for (size_t i = 0; i < kFates.size(); ++i)
@@ -22,10 +23,14 @@ std::string segment(const Rig& rig, IdentityId id) {
 }
 
 std::string rule(const Rig& rig, RuleIndex index) {
-  return rig.snapshot() == nullptr || index == kRuleNone ? "none" : std::string(rig.snapshot()->image->rule_name(index));
+  return rig.snapshot() == nullptr || index == kRuleNone
+             ? "none"
+             : std::string(rig.snapshot()->image->rule_name(index));
 }
 
-bool is_dropped(Fate fate) { return fate == Fate::kDrop || fate == Fate::kReject; }
+bool is_dropped(Fate fate) {
+  return fate == Fate::kDrop || fate == Fate::kReject;
+}
 
 }  // namespace
 
@@ -55,10 +60,12 @@ std::string describe(const Rig& rig, const DataplaneSettings& settings, const Pa
   if (v.fate == Fate::kForward) text += " " + settings.ports[v.out.value].name;
   if (is_dropped(v.fate)) text += " " + std::string(name_of(v.reason));
   text += std::string(" ") + kRelations[static_cast<size_t>(v.flow)];
-  return text + " rule " + rule(rig, v.rule) + " src " + segment(rig, v.source) + " dst " + segment(rig, v.destination);
+  return text + " rule " + rule(rig, v.rule) + " src " + segment(rig, v.source) + " dst " +
+         segment(rig, v.destination);
 }
 
-std::string differences(const Expectation& e, const Rig& rig, const DataplaneSettings& settings, const PacketVerdict& v) {
+std::string differences(const Expectation& e, const Rig& rig, const DataplaneSettings& settings,
+                        const PacketVerdict& v) {
   bool same = e.fate == v.fate;
   if (same && e.fate == Fate::kForward) same = settings.ports[v.out.value].name == e.out;
   if (same && is_dropped(e.fate)) same = e.reason == v.reason;

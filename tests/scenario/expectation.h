@@ -8,15 +8,16 @@
 
 namespace bulkhead::test {
 
-/// FATE [OUT or REASON] [new|established|related|none] [rule NAME] [tier NAME] [src SEGMENT] [dst SEGMENT] [to MAC]
+/// FATE [OUT or REASON] [new|established|related|none] [rule NAME] [tier NAME] [src SEGMENT] [dst SEGMENT]
+/// [to MAC]
 struct Expectation {
   Fate fate = Fate::kForward;
-  std::string out;                         ///< kForward: the port's name
-  DropReason reason = DropReason::kNone;   ///< kDrop, kReject
+  std::string out;                        ///< kForward: the port's name
+  DropReason reason = DropReason::kNone;  ///< kDrop, kReject
   std::optional<FlowRelation> relation;
-  std::optional<std::string> rule;         ///< "none": no rule decided
-  std::optional<std::string> source, destination;   ///< segments
-  std::optional<MacAddress> to;            ///< route mode: the next hop's MAC
+  std::optional<std::string> rule;                 ///< "none": no rule decided
+  std::optional<std::string> source, destination;  ///< segments
+  std::optional<MacAddress> to;                    ///< route mode: the next hop's MAC
 };
 
 /// Errors: throws std::invalid_argument.
@@ -26,6 +27,7 @@ Expectation parse_expectation(const std::string& text);
 std::string describe(const Rig& rig, const DataplaneSettings& settings, const PacketVerdict& verdict);
 
 /// What differs, one line each; empty where nothing does.
-std::string differences(const Expectation& expected, const Rig& rig, const DataplaneSettings& settings, const PacketVerdict& verdict);
+std::string differences(const Expectation& expected, const Rig& rig, const DataplaneSettings& settings,
+                        const PacketVerdict& verdict);
 
 }  // namespace bulkhead::test

@@ -33,8 +33,9 @@ size_t register_scenarios(const std::filesystem::path& directory) {
     std::string suite = "Workers" + std::to_string(workers);
     for (const auto& file : files) {
       std::string name = file.lexically_relative(directory).replace_extension().string();
-      testing::RegisterTest(suite.c_str(), name.c_str(), nullptr, nullptr, file.c_str(), 1,
-                            [path = file.string(), workers]() -> testing::Test* { return new Scenario(path, workers); });
+      testing::RegisterTest(
+          suite.c_str(), name.c_str(), nullptr, nullptr, file.c_str(), 1,
+          [path = file.string(), workers]() -> testing::Test* { return new Scenario(path, workers); });
     }
   }
   return files.size();

@@ -9,18 +9,20 @@
 namespace bulkhead::test {
 namespace {
 
-constexpr uint8_t kNoProtocol = 59;   // IPv6's "no next header": raw bytes that no layer names
+constexpr uint8_t kNoProtocol = 59;  // IPv6's "no next header": raw bytes that no layer names
 
 /// IP protocol numbers of layers (IANA).
 uint8_t protocol_of(const std::string& kind) {
   static const std::map<std::string, uint8_t> kNumbers{
-      {"hop", 0}, {"icmp", 1}, {"tcp", 6}, {"udp", 17}, {"routing", 43}, {"frag", 44}, {"gre", 47}, {"icmp6", 58}, {"ns", 58},
-      {"na", 58}, {"rs", 58},  {"ra", 58}, {"dst", 60}, {"sctp", 132}};
+      {"hop", 0},    {"icmp", 1}, {"tcp", 6}, {"udp", 17}, {"routing", 43}, {"frag", 44}, {"gre", 47},
+      {"icmp6", 58}, {"ns", 58},  {"na", 58}, {"rs", 58},  {"ra", 58},      {"dst", 60},  {"sctp", 132}};
   auto at = kNumbers.find(kind);
   return at == kNumbers.end() ? kNoProtocol : at->second;
 }
 
-bool is_neighbour_discovery(const std::string& kind) { return kind == "ns" || kind == "na" || kind == "rs" || kind == "ra"; }
+bool is_neighbour_discovery(const std::string& kind) {
+  return kind == "ns" || kind == "na" || kind == "rs" || kind == "ra";
+}
 
 /// The right checksum, or what is written in its place: a number, or `bad` for any but the right one.
 uint16_t checksum_or(Layer& layer, uint16_t right) {
@@ -57,7 +59,8 @@ class FrameBuilder {
     for (size_t i = 0; i < layers_.size(); ++i) {
       if (layers_[i].kind() != "ip") continue;
       auto [source, destination] = layers_[i].ends();
-      addresses_[i] = {address_of(source), address_of(destination), true, source.starts_with("mapped:") || destination.starts_with("mapped:")};
+      addresses_[i] = {address_of(source), address_of(destination), true,
+                       source.starts_with("mapped:") || destination.starts_with("mapped:")};
       if (addresses_[i].source.is_v4() != addresses_[i].destination.is_v4() && !addresses_[i].as_v6)
         throw std::invalid_argument("addresses of two families: " + source + " and " + destination);
     }
@@ -73,7 +76,9 @@ class FrameBuilder {
     if (kind == "eth") return with_link(layer, payload, next);
     if (kind == "vlan") return vlan(layer, payload, next);
     if (kind == "arp") return arp(layer, payload);
-    if (kind == "ip") return addresses_[i].v4() ? ipv4(layer, addresses_[i], payload, next) : ipv6(layer, addresses_[i], payload, next);
+    if (kind == "ip")
+      return addresses_[i].v4() ? ipv4(layer, addresses_[i], payload, next)
+                                : ipv6(layer, addresses_[i], payload, next);
     if (kind == "hop" || kind == "dst" || kind == "routing") return extension(layer, payload, next);
     if (kind == "frag") return fragment(layer, payload, next);
     if (kind == "tcp") return tcp(layer, i, payload);
@@ -84,7 +89,8 @@ class FrameBuilder {
     return content(layer, payload);
   }
 
-  /// Bytes as they are: text, hex, zeros; `take N` keeps the first N of what follows; `raw` is a whole frame's.
+  /// Bytes as they are: text, hex, zeros; `take N` keeps the first N of what follows; `raw` is a whole
+  /// frame's.
   Bytes content(Layer& layer, const Bytes& payload) {
     Bytes bytes;
     const std::string& kind = layer.kind();
@@ -118,10 +124,13 @@ class FrameBuilder {
     return at == addresses_.end() ? addresses_[0] : *at;
   }
 
-  Bytes with_link(Layer&& layer, const Bytes& payload, const std::string& next) { return with_link(layer, payload, next); }
+  Bytes with_link(Layer&& layer, const Bytes& payload, const std::string& next) {
+    return with_link(layer, payload, next);
+  }
   Bytes with_link(Layer& layer, const Bytes& payload, const std::string& next) {
     const Addresses& ip = first_addresses();
-    MacAddress source = ip.known ? mac_for(ip.source) : arp_source_, destination = ip.known ? mac_for(ip.destination) : arp_destination_;
+    MacAddress source = ip.known ? mac_for(ip.source) : arp_source_,
+               destination = ip.known ? mac_for(ip.destination) : arp_destination_;
     if (defaults_.destination && !destination.is_multicast()) destination = *defaults_.destination;
     if (defaults_.source) source = *defaults_.source;
     if (auto to = layer.value("to")) destination = mac_of(*to);
@@ -202,7 +211,8 @@ class FrameBuilder {
   /// Hop-by-hop and destination options (padded by PadN), routing header. `size` in bytes.
   static Bytes extension(Layer& layer, const Bytes& payload, const std::string& next) {
     size_t size = layer.number("size", 8);
-    if (size < 8 || size % 8 != 0) throw std::invalid_argument("an extension header's size is a multiple of 8");
+    if (size < 8 || size % 8 != 0)
+      throw std::invalid_argument("an extension header's size is a multiple of 8");
     Bytes bytes;
     put8(bytes, layer.number("proto", protocol_of(next)));
     put8(bytes, layer.number("len", size / 8 - 1));
@@ -266,12 +276,13 @@ class FrameBuilder {
     return options;
   }
   static uint8_t tcp_flags(const std::string& word) {
-    constexpr std::string_view kLetters = "FSRPAUEC";   // from bit 0 on (RFC 9293 §3.1)
+    constexpr std::string_view kLetters = "FSRPAUEC";  // from bit 0 on (RFC 9293 §3.1)
     uint8_t flags = 0;
     if (word == "-") return flags;
     for (char letter : word) {
       size_t bit = kLetters.find(letter);
-      if (bit == std::string_view::npos) throw std::invalid_argument("'" + word + "' aren't TCP flags; write letters of FSRPAUEC, or -");
+      if (bit == std::string_view::npos)
+        throw std::invalid_argument("'" + word + "' aren't TCP flags; write letters of FSRPAUEC, or -");
       flags = static_cast<uint8_t>(flags | 1u << bit);
     }
     return flags;
@@ -343,7 +354,8 @@ class FrameBuilder {
     put8(bytes, kind == "rs" ? 133 : kind == "ra" ? 134 : kind == "ns" ? 135 : 136);
     put8(bytes, layer.number("code", 0));
     put16(bytes, 0);
-    uint64_t flags = (layer.flag("router") ? 0x80000000 : 0) | (layer.flag("solicited") ? 0x40000000 : 0) | (layer.flag("override") ? 0x20000000 : 0);
+    uint64_t flags = (layer.flag("router") ? 0x80000000 : 0) | (layer.flag("solicited") ? 0x40000000 : 0) |
+                     (layer.flag("override") ? 0x20000000 : 0);
     put32(bytes, flags);
     if (kind == "ns" || kind == "na") append(bytes, address_of(layer.next("its target")).bytes);
     if (kind == "ra") bytes.resize(16);
@@ -359,7 +371,7 @@ class FrameBuilder {
 
   const LinkDefaults& defaults_;
   std::vector<Layer> layers_;
-  std::vector<Addresses> addresses_;   // by layer
+  std::vector<Addresses> addresses_;  // by layer
   MacAddress arp_source_, arp_destination_;
 };
 
@@ -368,7 +380,8 @@ class FrameBuilder {
 MacAddress mac_for(const IpAddress& address) {
   auto& b = address.bytes;
   if (address.is_v4() && address.v4_host() == 0xffffffff) return kMacBroadcast;
-  if (address.is_v4() && b[12] >> 4 == 14) return {{0x01, 0x00, 0x5e, static_cast<uint8_t>(b[13] & 0x7f), b[14], b[15]}};
+  if (address.is_v4() && b[12] >> 4 == 14)
+    return {{0x01, 0x00, 0x5e, static_cast<uint8_t>(b[13] & 0x7f), b[14], b[15]}};
   if (!address.is_v4() && b[0] == 0xff) return {{0x33, 0x33, b[12], b[13], b[14], b[15]}};
   return {{0x02, static_cast<uint8_t>(address.is_v4() ? 0 : 6), b[12], b[13], b[14], b[15]}};
 }

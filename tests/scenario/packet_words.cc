@@ -62,18 +62,23 @@ static T checked(Expected<T> parsed) {
 }
 
 IpAddress address_of(std::string_view word) {
-  if (word.starts_with("mapped:")) {  // ::ffff:a.b.c.d on the wire, which the product's parser refuses to read
+  if (word.starts_with(
+          "mapped:")) {  // ::ffff:a.b.c.d on the wire, which the product's parser refuses to read
     IpAddress v4 = address_of(word.substr(7));
     return IpAddress::v6(v4.bytes.data());
   }
   return checked(parse_address(word));
 }
-MacAddress mac_of(std::string_view word) { return checked(parse_mac(word)); }
+MacAddress mac_of(std::string_view word) {
+  return checked(parse_mac(word));
+}
 
 Bytes hex_of(std::string_view word) {
   Bytes bytes;
-  if (word.size() % 2 != 0) throw std::invalid_argument("an odd number of hexadecimal digits: " + std::string(word));
-  for (size_t i = 0; i < word.size(); i += 2) bytes.push_back(static_cast<uint8_t>(number_of("0x" + std::string(word.substr(i, 2)))));
+  if (word.size() % 2 != 0)
+    throw std::invalid_argument("an odd number of hexadecimal digits: " + std::string(word));
+  for (size_t i = 0; i < word.size(); i += 2)
+    bytes.push_back(static_cast<uint8_t>(number_of("0x" + std::string(word.substr(i, 2)))));
   return bytes;
 }
 
@@ -110,7 +115,9 @@ std::optional<uint64_t> Layer::number(std::string_view name) {
   return word ? std::optional(number_of(*word)) : std::nullopt;
 }
 
-uint64_t Layer::number(std::string_view name, uint64_t otherwise) { return number(name).value_or(otherwise); }
+uint64_t Layer::number(std::string_view name, uint64_t otherwise) {
+  return number(name).value_or(otherwise);
+}
 
 bool Layer::flag(std::string_view name) {
   auto at = std::ranges::find(words_, name);

@@ -16,7 +16,7 @@ std::vector<std::string> split_words(std::string_view text);
 /// Splits at `separator` outside of quotes; the parts are trimmed.
 std::vector<std::string> split_layers(std::string_view text, std::string_view separator);
 
-uint64_t number_of(std::string_view word);   ///< decimal or 0x...; throws std::invalid_argument
+uint64_t number_of(std::string_view word);  ///< decimal or 0x...; throws std::invalid_argument
 IpAddress address_of(std::string_view word);
 MacAddress mac_of(std::string_view word);
 Bytes hex_of(std::string_view word);
@@ -42,7 +42,7 @@ class Layer {
 
  private:
   std::string kind_;
-  std::vector<std::string> words_;   // those that nobody took yet
+  std::vector<std::string> words_;  // those that nobody took yet
 };
 
 }  // namespace bulkhead::test

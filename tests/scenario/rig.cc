@@ -15,9 +15,9 @@
 namespace bulkhead::test {
 namespace {
 
-constexpr unsigned kPoolPackets = 511;       // one less than a power of two suits the pool best
-constexpr uint32_t kUsualFlows = 4096;       // a scenario that wants another limit sets max_flows under this
-constexpr uint16_t kRoom = 9 * 1024;         // jumbo frames too
+constexpr unsigned kPoolPackets = 511;  // one less than a power of two suits the pool best
+constexpr uint32_t kUsualFlows = 4096;  // a scenario that wants another limit sets max_flows under this
+constexpr uint16_t kRoom = 9 * 1024;    // jumbo frames too
 
 std::string unique_name(const char* kind) {
   static unsigned serial = 0;
@@ -46,17 +46,21 @@ Fd sealed(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-Rig::Rig(const DataplaneSettings& settings, unsigned workers, BootTime start, Nanoseconds uptime, uint8_t parse_flags)
+Rig::Rig(const DataplaneSettings& settings, unsigned workers, BootTime start, Nanoseconds uptime,
+         uint8_t parse_flags)
     : settings_(settings), parse_flags_(parse_flags), now_(start) {
   for (size_t i = 0; i < settings_.ports.size(); ++i)
-    if (settings_.ports[i].mac.is_zero()) settings_.ports[i].mac = MacAddress{{0x02, 0xff, 0, 0, 0, static_cast<uint8_t>(i + 1)}};
+    if (settings_.ports[i].mac.is_zero())
+      settings_.ports[i].mac = MacAddress{{0x02, 0xff, 0, 0, 0, static_cast<uint8_t>(i + 1)}};
   views_ = make_port_views(settings_, std::vector<MacAddress>(settings_.ports.size()));
   for (const PortView& view : views_) port_of_device_.push_back(view.id.value);
   for (unsigned i = 0; i < workers; ++i) counters_.push_back(std::make_unique<WorkerCounters>());
   quiescence_ = Quiescence::create(workers);
-  publisher_ = std::make_unique<Publisher>(published_, *quiescence_, workers, static_cast<unsigned>(views_.size()));
+  publisher_ =
+      std::make_unique<Publisher>(published_, *quiescence_, workers, static_cast<unsigned>(views_.size()));
   if (settings_.mode == Mode::kRoute) neighbours_ = std::make_unique<NeighbourTable>();
-  pool_ = rte_pktmbuf_pool_create(unique_name("scenario_pool").c_str(), kPoolPackets, 0, 0, kRoom, SOCKET_ID_ANY);
+  pool_ =
+      rte_pktmbuf_pool_create(unique_name("scenario_pool").c_str(), kPoolPackets, 0, 0, kRoom, SOCKET_ID_ANY);
   if (pool_ == nullptr) throw std::runtime_error(std::string("no packet pool: ") + rte_strerror(rte_errno));
   create_rings();
   create_pipelines(BootTime{start.ns - uptime.count()});
@@ -75,7 +79,8 @@ void Rig::create_rings() {
     for (size_t to = 0; to < workers; ++to) {
       if (from == to) continue;
       rte_ring*& ring = rings_[from * workers + to];
-      ring = rte_ring_create(unique_name("scenario_ring").c_str(), 64, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+      ring = rte_ring_create(unique_name("scenario_ring").c_str(), 64, SOCKET_ID_ANY,
+                             RING_F_SP_ENQ | RING_F_SC_DEQ);
       if (ring == nullptr) throw std::runtime_error(std::string("no ring: ") + rte_strerror(rte_errno));
     }
   }
@@ -150,7 +155,7 @@ Outcome Rig::inject(PortId port, std::span<const uint8_t> frame) {
   if (at == nullptr) throw std::runtime_error("the frame is longer than a buffer");
   std::memcpy(at, frame.data(), frame.size());
   packet->port = port.value;
-  rte_mbuf_refcnt_update(packet, 1);   // so that nothing else gets its place while its fate is open
+  rte_mbuf_refcnt_update(packet, 1);  // so that nothing else gets its place while its fate is open
 
   unsigned worker = wrong_worker_for(port, frame);
   injected_ = packet;
@@ -200,7 +205,7 @@ void Rig::maintain() {
       verdict.reason = l.reason;
       verdict.out = l.out;
       auto held = std::ranges::find(held_, l.packet, &Held::packet);
-      if (held == held_.end()) continue;   // one of the gateway's own
+      if (held == held_.end()) continue;  // one of the gateway's own
       if (l.fate == Fate::kForward) forwarded_ = Sent{l.out, bytes_of(held->packet)};
       released_.push_back({verdict, std::exchange(forwarded_, std::nullopt)});
     }
@@ -250,19 +255,24 @@ std::vector<FlowRecord> Rig::flows() const {
 }
 
 uint64_t Rig::drops(DropReason reason) const {
-  return total([reason](const WorkerCounters& c) -> const Counter& { return c.drops[static_cast<size_t>(reason)]; });
+  return total(
+      [reason](const WorkerCounters& c) -> const Counter& { return c.drops[static_cast<size_t>(reason)]; });
 }
 
 std::string Rig::broken_conservation() const {
-  auto sum = [this](Counter WorkerCounters::*member) { return total([member](const WorkerCounters& c) -> const Counter& { return c.*member; }); };
+  auto sum = [this](Counter WorkerCounters::* member) {
+    return total([member](const WorkerCounters& c) -> const Counter& { return c.*member; });
+  };
   uint64_t dropped = 0;
-  for (size_t reason = 0; reason < kDropReasonCount; ++reason) dropped += drops(static_cast<DropReason>(reason));
+  for (size_t reason = 0; reason < kDropReasonCount; ++reason)
+    dropped += drops(static_cast<DropReason>(reason));
   uint64_t received = sum(&WorkerCounters::received), originated = sum(&WorkerCounters::originated);
-  uint64_t transmitted = sum(&WorkerCounters::transmitted), consumed = sum(&WorkerCounters::consumed), held = sum(&WorkerCounters::held);
+  uint64_t transmitted = sum(&WorkerCounters::transmitted), consumed = sum(&WorkerCounters::consumed),
+           held = sum(&WorkerCounters::held);
   if (received + originated == transmitted + consumed + held + dropped) return {};
-  return "received " + std::to_string(received) + " + originated " + std::to_string(originated) + " != transmitted " +
-         std::to_string(transmitted) + " + consumed " + std::to_string(consumed) + " + held " + std::to_string(held) + " + dropped " +
-         std::to_string(dropped);
+  return "received " + std::to_string(received) + " + originated " + std::to_string(originated) +
+         " != transmitted " + std::to_string(transmitted) + " + consumed " + std::to_string(consumed) +
+         " + held " + std::to_string(held) + " + dropped " + std::to_string(dropped);
 }
 
 size_t Rig::close() {

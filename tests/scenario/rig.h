@@ -1,5 +1,5 @@
-// A whole gateway without devices: real pipelines joined by real rings, a real publisher, a clock that stands still until it is
-// moved. One thread plays all workers in turn.
+// A whole gateway without devices: real pipelines joined by real rings, a real publisher, a clock that stands
+// still until it is moved. One thread plays all workers in turn.
 #pragma once
 
 #include <deque>
@@ -34,9 +34,11 @@ struct Outcome {
 
 class Rig {
  public:
-  /// Errors: throws std::runtime_error with what couldn't be had. `start`: the clock's first instant; `uptime` has passed since the pipelines' epoch then.
-  /// `parse_flags`: checks that are left out (ParseFlag), so that a fuzzer needn't guess checksums.
-  Rig(const DataplaneSettings& settings, unsigned workers, BootTime start, Nanoseconds uptime, uint8_t parse_flags = 0);
+  /// Errors: throws std::runtime_error with what couldn't be had. `start`: the clock's first instant;
+  /// `uptime` has passed since the pipelines' epoch then. `parse_flags`: checks that are left out
+  /// (ParseFlag), so that a fuzzer needn't guess checksums.
+  Rig(const DataplaneSettings& settings, unsigned workers, BootTime start, Nanoseconds uptime,
+      uint8_t parse_flags = 0);
   ~Rig();
 
   /// Publishes a compiled policy, endpoints replaced, as a generation of its own. Errors: throws.
@@ -81,7 +83,7 @@ class Rig {
 
  private:
   struct Held {
-    rte_mbuf* packet;   ///< with a reference of ours
+    rte_mbuf* packet;  ///< with a reference of ours
   };
   void create_rings();
   void create_pipelines(BootTime epoch);
@@ -100,7 +102,7 @@ class Rig {
   std::unique_ptr<Publisher> publisher_;
   std::unique_ptr<NeighbourTable> neighbours_;
   rte_mempool* pool_ = nullptr;
-  std::vector<rte_ring*> rings_;   ///< [from][to]
+  std::vector<rte_ring*> rings_;  ///< [from][to]
   std::vector<std::unique_ptr<Pipeline>> pipelines_;
   BootTime now_;
   rte_mbuf* injected_ = nullptr;   ///< the packet that is under way

@@ -17,8 +17,10 @@
 namespace bulkhead::test {
 namespace {
 
-constexpr WallTime kStart{1'893'456'000'000'000'000};   // 2030-01-01T00:00:00Z: where every scenario's clock begins
-constexpr const char* kUsualGateway = "  mode: wire\n  ports: [{name: left}, {name: right}]\n  wires: [[left, right]]\n";
+constexpr WallTime kStart{
+    1'893'456'000'000'000'000};  // 2030-01-01T00:00:00Z: where every scenario's clock begins
+constexpr const char* kUsualGateway =
+    "  mode: wire\n  ports: [{name: left}, {name: right}]\n  wires: [[left, right]]\n";
 
 std::string hex_dump(std::span<const uint8_t> bytes) {
   std::string text;
@@ -88,7 +90,8 @@ class Script {
     if (kind == "hits") return hits(words);
     if (kind == "handshake") return handshake(words);
     if (kind == "held" && arrow != std::string::npos) return released(s.text.substr(arrow + 2));
-    if (kind == "sent" && colon != std::string::npos) return sent(s.text.substr(5, colon - 5), s.text.substr(colon + 2));
+    if (kind == "sent" && colon != std::string::npos)
+      return sent(s.text.substr(5, colon - 5), s.text.substr(colon + 2));
     if (arrow == std::string::npos || colon == std::string::npos || colon > arrow)
       throw std::invalid_argument("not a statement, nor 'PORT: packet => fate'");
     packets(s.text.substr(0, colon), s.text.substr(colon + 2, arrow - colon - 2), s.text.substr(arrow + 2));
@@ -111,9 +114,10 @@ class Script {
     if (!loaded.config) throw std::runtime_error("the gateway has errors:" + said(loaded.diagnostics));
     settings_ = loaded.config->dataplane;
     rig_ = std::make_unique<Rig>(settings_, workers_, BootTime{kStart.ns}, uptime_);
-    settings_.ports = [&] {   // with the MACs that the rig gave
+    settings_.ports = [&] {  // with the MACs that the rig gave
       auto ports = settings_.ports;
-      for (size_t i = 0; i < ports.size(); ++i) ports[i].mac = rig_->port(PortId{static_cast<uint8_t>(i)}).mac;
+      for (size_t i = 0; i < ports.size(); ++i)
+        ports[i].mac = rig_->port(PortId{static_cast<uint8_t>(i)}).mac;
       return ports;
     }();
   }
@@ -136,7 +140,8 @@ class Script {
 
   void at(const std::string& when) {
     BootTime now = rig().now();
-    BootTime then = when.starts_with('+') ? BootTime{now.ns + duration_of(when.substr(1)).count()} : BootTime{kStart.ns + duration_of(when).count()};
+    BootTime then = when.starts_with('+') ? BootTime{now.ns + duration_of(when.substr(1)).count()}
+                                          : BootTime{kStart.ns + duration_of(when).count()};
     if (then < now) throw std::invalid_argument("the clock doesn't go back");
     rig().set_now(then);
   }
@@ -155,7 +160,9 @@ class Script {
   // --- endpoints
 
   Endpoint known_endpoint(const Prefix& prefix) {
-    const Endpoint* known = rig().snapshot() == nullptr ? nullptr : rig().snapshot()->endpoints->find_exact(prefix.address, prefix.bits);
+    const Endpoint* known = rig().snapshot() == nullptr
+                                ? nullptr
+                                : rig().snapshot()->endpoints->find_exact(prefix.address, prefix.bits);
     if (known == nullptr) throw std::invalid_argument("there is no endpoint " + to_string(prefix));
     return *known;
   }
@@ -206,7 +213,8 @@ class Script {
     uint64_t repetitions = take_count(head);
     PortId port = port_named(head);
     Expectation expectation = parse_expectation(expected);
-    for (uint64_t i = 0; i < repetitions && !testing::Test::HasFailure(); ++i) arrive(port, numbered(packet, i), expectation);
+    for (uint64_t i = 0; i < repetitions && !testing::Test::HasFailure(); ++i)
+      arrive(port, numbered(packet, i), expectation);
   }
 
   void arrive(PortId port, const std::string& text, const Expectation& expected) {
@@ -215,13 +223,15 @@ class Script {
     if (routes()) link.destination = gateway.port(port).mac;
     BuiltFrame frame = build_frame(text, link);
     Outcome outcome = gateway.inject(port, frame.bytes);
-    if (auto wrong = differences(expected, gateway, settings_, outcome.verdict); !wrong.empty()) fail(text + "\n" + wrong);
+    if (auto wrong = differences(expected, gateway, settings_, outcome.verdict); !wrong.empty())
+      fail(text + "\n" + wrong);
     check_frame(expected, outcome, frame);
     if (outcome.verdict.fate == Fate::kHold) waiting_.push_back(frame);
     if (std::string broken = gateway.broken_conservation(); !broken.empty()) fail(broken);
   }
 
-  /// In wire mode a frame leaves as it came, padding trimmed; in route mode MACs, TTL and its checksum change, nothing else.
+  /// In wire mode a frame leaves as it came, padding trimmed; in route mode MACs, TTL and its checksum
+  /// change, nothing else.
   void check_frame(const Expectation& expected, const Outcome& outcome, const BuiltFrame& in) {
     if (outcome.verdict.fate != Fate::kForward) {
       if (outcome.forwarded) fail("the packet didn't pass and yet left");
@@ -232,7 +242,8 @@ class Script {
     Bytes wanted(in.bytes.begin(), in.bytes.begin() + static_cast<ptrdiff_t>(in.unpadded));
     const Bytes& got = outcome.forwarded->frame;
     if (routes()) {
-      MacAddress to = expected.to.value_or(load<MacAddress>(got.data()));   // where the scenario names no next hop, any will do
+      MacAddress to = expected.to.value_or(
+          load<MacAddress>(got.data()));  // where the scenario names no next hop, any will do
       rewrite_as_router(wanted, outcome.forwarded->port, to);
     }
     if (got != wanted) fail("it left changed:" + hex_dump(got) + "\ninstead of:" + hex_dump(wanted));
@@ -271,7 +282,8 @@ class Script {
       if (first == own.end()) return fail("the gateway sent nothing on " + head);
       if (text != "any") {
         Bytes wanted = build_frame(numbered(text, i), link).bytes;
-        if (first->frame != wanted) fail("the gateway sent:" + hex_dump(first->frame) + "\ninstead of:" + hex_dump(wanted));
+        if (first->frame != wanted)
+          fail("the gateway sent:" + hex_dump(first->frame) + "\ninstead of:" + hex_dump(wanted));
       }
       own.erase(first);
     }
@@ -284,13 +296,15 @@ class Script {
     arrive(port_named(port), packet, expected);
   }
 
-  /// handshake CLIENT PORT > SERVER PORT: from left, initial sequence numbers 100 and 500, windows of 1,000 bytes.
+  /// handshake CLIENT PORT > SERVER PORT: from left, initial sequence numbers 100 and 500, windows of 1,000
+  /// bytes.
   void handshake(Layer& words) {
     rig();
     std::string client = words.next("its client"), from = words.next("its port"), arrow = words.next("'>'");
     std::string server = words.next("its server"), to = words.next("its port");
     words.done();
-    std::string there = "ip " + client + " > " + server + " / tcp " + from + " > " + to, back = "ip " + server + " > " + client + " / tcp " + to + " > " + from;
+    std::string there = "ip " + client + " > " + server + " / tcp " + from + " > " + to,
+                back = "ip " + server + " > " + client + " / tcp " + to + " > " + from;
     one("left", there + " S seq 100 win 1000", FlowRelation::kNew);
     one("right", back + " SA seq 500 ack 101 win 1000", FlowRelation::kEstablished);
     one("left", there + " A seq 101 ack 501 win 1000", FlowRelation::kEstablished);
@@ -304,10 +318,17 @@ class Script {
 
   void count(Layer& words) {
     static const std::map<std::string, Counter WorkerCounters::*> kCounters{
-        {"received", &WorkerCounters::received},   {"originated", &WorkerCounters::originated}, {"transmitted", &WorkerCounters::transmitted},
-        {"consumed", &WorkerCounters::consumed},   {"held", &WorkerCounters::held},             {"new_flows", &WorkerCounters::new_flows},
-        {"revoked", &WorkerCounters::flows_revoked}, {"judged", &WorkerCounters::judged},         {"opening", &WorkerCounters::flows_tcp_opening},
-        {"established", &WorkerCounters::flows_tcp_established}, {"closing", &WorkerCounters::flows_tcp_closing}};
+        {"received", &WorkerCounters::received},
+        {"originated", &WorkerCounters::originated},
+        {"transmitted", &WorkerCounters::transmitted},
+        {"consumed", &WorkerCounters::consumed},
+        {"held", &WorkerCounters::held},
+        {"new_flows", &WorkerCounters::new_flows},
+        {"revoked", &WorkerCounters::flows_revoked},
+        {"judged", &WorkerCounters::judged},
+        {"opening", &WorkerCounters::flows_tcp_opening},
+        {"established", &WorkerCounters::flows_tcp_established},
+        {"closing", &WorkerCounters::flows_tcp_closing}};
     std::string name = words.next("what");
     if (name == "flows") return expect_equal(name, rig().flow_count(), number_of(words.next("how many")));
     if (name == "drops") {
@@ -319,13 +340,15 @@ class Script {
     auto counter = kCounters.find(name);
     if (counter == kCounters.end()) throw std::invalid_argument("no counter is called '" + name + "'");
     auto member = counter->second;
-    expect_equal(name, rig().total([member](const WorkerCounters& c) -> const Counter& { return c.*member; }), number_of(words.next("how many")));
+    expect_equal(name, rig().total([member](const WorkerCounters& c) -> const Counter& { return c.*member; }),
+                 number_of(words.next("how many")));
   }
 
   /// hits RULE DECIDED [audited N]
   void hits(Layer& words) {
     std::string name = words.next("the rule");
-    uint64_t wanted = number_of(words.next("how many")), wanted_audited = words.number("audited", 0), decided = 0, audited = 0;
+    uint64_t wanted = number_of(words.next("how many")), wanted_audited = words.number("audited", 0),
+             decided = 0, audited = 0;
     const ImageView& image = *rig().snapshot()->image;
     for (uint32_t rule = 0; rule < image.rules.size(); ++rule) {
       if (image.rule_name(RuleIndex{rule}) != name) continue;
@@ -341,10 +364,13 @@ class Script {
 
   void end() {
     for (const Sent& own : rig_->own_frames())
-      fail("the gateway sent a frame on " + settings_.ports[own.port.value].name + " that the scenario doesn't mention:" + hex_dump(own.frame));
-    if (!rig_->released().empty()) fail("a packet that was held was let go, and the scenario doesn't mention it");
+      fail("the gateway sent a frame on " + settings_.ports[own.port.value].name +
+           " that the scenario doesn't mention:" + hex_dump(own.frame));
+    if (!rig_->released().empty())
+      fail("a packet that was held was let go, and the scenario doesn't mention it");
     if (std::string broken = rig_->broken_conservation(); !broken.empty()) fail(broken);
-    if (size_t missing = rig_->close(); missing != 0) fail(std::to_string(missing) + " packets never came back to the pool");
+    if (size_t missing = rig_->close(); missing != 0)
+      fail(std::to_string(missing) + " packets never came back to the pool");
   }
 
   std::string path_;
@@ -353,11 +379,13 @@ class Script {
   Nanoseconds uptime_ = std::chrono::hours(1);
   DataplaneSettings settings_;
   std::unique_ptr<Rig> rig_;
-  std::vector<BuiltFrame> waiting_;   // held, oldest first
+  std::vector<BuiltFrame> waiting_;  // held, oldest first
 };
 
 }  // namespace
 
-void run_scenario(const std::string& path, unsigned workers) { Script(path, workers).run(); }
+void run_scenario(const std::string& path, unsigned workers) {
+  Script(path, workers).run();
+}
 
 }  // namespace bulkhead::test

@@ -5,7 +5,8 @@
 
 namespace bulkhead::test {
 
-/// Runs a scenario file with that many workers. What differs from what it says is a failure of the current test, with file and line.
+/// Runs a scenario file with that many workers. What differs from what it says is a failure of the current
+/// test, with file and line.
 void run_scenario(const std::string& path, unsigned workers);
 
 }  // namespace bulkhead::test

@@ -16,9 +16,13 @@ static std::string without_comment(const std::string& line) {
   return line;
 }
 
-static bool is_blank(const std::string& line) { return line.find_first_not_of(" \t") == std::string::npos; }
+static bool is_blank(const std::string& line) {
+  return line.find_first_not_of(" \t") == std::string::npos;
+}
 
-static bool takes_block(const std::string& text) { return text == "gateway" || text == "policy"; }
+static bool takes_block(const std::string& text) {
+  return text == "gateway" || text == "policy";
+}
 
 std::vector<Statement> read_statements(const std::string& path) {
   std::ifstream file(path);
@@ -48,7 +52,8 @@ std::string numbered(const std::string& text, uint64_t i) {
   for (size_t open; (open = text.find('{', at)) != std::string::npos;) {
     size_t close = text.find("+i}", open);
     if (close == std::string::npos) throw std::invalid_argument("'{' without '+i}'");
-    result += text.substr(at, open - at) + std::to_string(std::stoull(text.substr(open + 1, close - open - 1)) + i);
+    result +=
+        text.substr(at, open - at) + std::to_string(std::stoull(text.substr(open + 1, close - open - 1)) + i);
     at = close + 3;
   }
   return result + text.substr(at);

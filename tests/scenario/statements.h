@@ -8,9 +8,9 @@ namespace bulkhead::test {
 
 /// One statement: a line that begins at the margin, without its comment, joined with a "=>" line below it.
 struct Statement {
-  int line;            ///< from 1
+  int line;  ///< from 1
   std::string text;
-  std::string block;   ///< the indented lines below, as they stand, for `gateway` and `policy`
+  std::string block;  ///< the indented lines below, as they stand, for `gateway` and `policy`
 };
 
 /// Errors: throws std::runtime_error where the file can't be read.

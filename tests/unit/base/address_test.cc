@@ -5,16 +5,22 @@
 namespace bulkhead {
 namespace {
 
-Prefix prefix(const char* text) { return parse_prefix(text).value(); }
-IpAddress address(const char* text) { return parse_address(text).value(); }
+Prefix prefix(const char* text) {
+  return parse_prefix(text).value();
+}
+IpAddress address(const char* text) {
+  return parse_address(text).value();
+}
 
 TEST(ParseAddress, BothFamilies_RoundTrip) {
-  for (const char* text : {"0.0.0.0", "10.1.0.5", "255.255.255.255", "::", "::1", "fd00:1::5", "2001:db8::1:0:0:1"})
+  for (const char* text :
+       {"0.0.0.0", "10.1.0.5", "255.255.255.255", "::", "::1", "fd00:1::5", "2001:db8::1:0:0:1"})
     EXPECT_EQ(to_string(address(text)), text);
   EXPECT_EQ(to_string(address("FD00:0001:0:0:0:0:0:5")), "fd00:1::5") << "RFC 5952";
 }
 TEST(ParseAddress, WhatIsNone_IsInvalid) {
-  for (const char* text : {"", "10.1.0", "10.1.0.256", "10.1.0.5 ", "010.1.0.5x", "fd00:::1", "fe80::1%eth0", "::ffff:10.1.0.5", "10.1.0.5/24"}) {
+  for (const char* text : {"", "10.1.0", "10.1.0.256", "10.1.0.5 ", "010.1.0.5x", "fd00:::1", "fe80::1%eth0",
+                           "::ffff:10.1.0.5", "10.1.0.5/24"}) {
     auto parsed = parse_address(text);
     ASSERT_FALSE(parsed) << text;
     EXPECT_EQ(parsed.error().code, ErrorCode::kInvalid);
@@ -44,7 +50,8 @@ TEST(ParsePrefix, HostBitsSet_NamesTheRightPrefix) {
   EXPECT_EQ(parse_interface_address("10.1.0.5/24")->address, address("10.1.0.5"));
 }
 TEST(ParsePrefix, WrongLengths_AreInvalid) {
-  for (const char* text : {"10.1.0.0/33", "10.1.0.0/", "10.1.0.0/-1", "10.1.0.0/08", "10.1.0.0/8x", "fd00::/129", "/24"})
+  for (const char* text :
+       {"10.1.0.0/33", "10.1.0.0/", "10.1.0.0/-1", "10.1.0.0/08", "10.1.0.0/8x", "fd00::/129", "/24"})
     EXPECT_FALSE(parse_prefix(text)) << text;
 }
 TEST(Prefix, Contains_AtBothEdges) {
@@ -66,7 +73,8 @@ TEST(Masked, EveryLength) {
 }
 TEST(ParseMac, RoundTripsAndRefuses) {
   EXPECT_EQ(to_string(*parse_mac("02:00:00:0a:BC:07")), "02:00:00:0a:bc:07");
-  for (const char* text : {"", "02:00:00:00:00", "02:00:00:00:00:0g", "02-00-00-00-00-01", "02:00:00:00:00:01:02", "2:0:0:0:0:1", "+2:00:00:00:00:01"})
+  for (const char* text : {"", "02:00:00:00:00", "02:00:00:00:00:0g", "02-00-00-00-00-01",
+                           "02:00:00:00:00:01:02", "2:0:0:0:0:1", "+2:00:00:00:00:01"})
     EXPECT_FALSE(parse_mac(text)) << text;
 }
 TEST(MacAddress, Multicast) {

@@ -23,7 +23,8 @@ TEST(ServiceKey, TakesApartAgain) {
   ServiceKey key = service_key(IpProto::kUdp, 65535);
   EXPECT_EQ(proto_of(key), IpProto::kUdp);
   EXPECT_EQ(rest_of(key), 65535);
-  EXPECT_LT(service_key(IpProto::kTcp, 65535), service_key(IpProto::kUdp, 0)) << "protocols don't overlap on the axis";
+  EXPECT_LT(service_key(IpProto::kTcp, 65535), service_key(IpProto::kUdp, 0))
+      << "protocols don't overlap on the axis";
 }
 TEST(DropReason, NamesAreDistinctAndFoundAgain) {
   std::set<std::string_view> names;

@@ -22,7 +22,9 @@ policies:
   - {name: fallback, tier: baseline, from: any, to: any, deny: [tcp]}
 )";
 
-WallTime at(const char* text) { return *parse_time(text); }
+WallTime at(const char* text) {
+  return *parse_time(text);
+}
 
 std::unique_ptr<ExplainablePolicy> policy_of(const std::string& text) {
   LoadedPolicy loaded = load_policy_text({{"p.yaml", text}}, at("2029-01-01T00:00:00Z"));
@@ -37,7 +39,8 @@ std::unique_ptr<ExplainablePolicy> policy_of(const std::string& text) {
 Explanation ask(const ExplainablePolicy& policy, const char* from, const char* to, const char* service,
                 const char* when = "2029-01-01T00:00:00Z") {
   WallTime now = at(when);
-  return explain(policy, *parse_address(from), *parse_address(to), *parse_exact_service(service), BootTime{now.ns}, now);
+  return explain(policy, *parse_address(from), *parse_address(to), *parse_exact_service(service),
+                 BootTime{now.ns}, now);
 }
 
 std::string why(const Explanation& e, std::string_view rule) {
@@ -77,7 +80,8 @@ TEST(Explain, DenyInTheSameTier_BeatsAllow) {
 }
 
 TEST(Explain, Allow_EndsWithTheLastOfItsRules) {
-  auto policy = policy_of(std::string(kPolicy).replace(std::string(kPolicy).find("allow: [tcp]"), 12, "allow: [tcp/99]"));
+  auto policy = policy_of(
+      std::string(kPolicy).replace(std::string(kPolicy).find("allow: [tcp]"), 12, "allow: [tcp/99]"));
   Explanation e = ask(*policy, "10.1.0.5", "10.2.0.9", "tcp/5432");
   ASSERT_TRUE(e.until);
   EXPECT_EQ(to_string(*e.until), "2030-01-31T00:00:00Z");
@@ -112,12 +116,13 @@ policies:
   - {name: web-calls-db, from: web, to: db, allow: [tcp/5432], until: 2030-01-31T00:00:00Z}
   - {name: baseline-deny, tier: baseline, from: any, to: any, deny: [any]}
 )");
-  EXPECT_EQ(json_line(to_json(view_of(ask(*policy, "10.1.0.5", "10.2.0.9", "tcp/5432")))),
-            R"({"verdict":"allow","reason":"allowed","rule":"web-calls-db","tier":"segment","mtls":"none","until":"2030-01-31T00:00:00Z",)"
-            R"("src":{"address":"10.1.0.5","segment":"web","tag":100,"source":"binding","binding":"10.1.0.0/24"},)"
-            R"("dst":{"address":"10.2.0.9","segment":"db","tag":200,"source":"binding","binding":"10.2.0.0/24"},)"
-            R"("service":"tcp/5432","lost":[{"rule":"baseline-deny","tier":"baseline","why":"a higher tier decided"}],"generation":1})"
-            "\n");
+  EXPECT_EQ(
+      json_line(to_json(view_of(ask(*policy, "10.1.0.5", "10.2.0.9", "tcp/5432")))),
+      R"({"verdict":"allow","reason":"allowed","rule":"web-calls-db","tier":"segment","mtls":"none","until":"2030-01-31T00:00:00Z",)"
+      R"("src":{"address":"10.1.0.5","segment":"web","tag":100,"source":"binding","binding":"10.1.0.0/24"},)"
+      R"("dst":{"address":"10.2.0.9","segment":"db","tag":200,"source":"binding","binding":"10.2.0.0/24"},)"
+      R"("service":"tcp/5432","lost":[{"rule":"baseline-deny","tier":"baseline","why":"a higher tier decided"}],"generation":1})"
+      "\n");
 }
 
 TEST(ExplainText, ImplicitDeny_SaysSoInWords) {
@@ -141,7 +146,8 @@ TEST(PolicyTests, ExpectationsThatHold_GiveNoFailure) {
 }
 
 TEST(PolicyTests, AnotherVerdict_FailsWithItsExplanation) {
-  auto policy = policy_of(std::string(kPolicy) + "tests:\n  - {from: web, to: db, service: tcp/23, expect: allow}\n");
+  auto policy =
+      policy_of(std::string(kPolicy) + "tests:\n  - {from: web, to: db, service: tcp/23, expect: allow}\n");
   auto failures = failing_policy_tests(*policy, at("2029-01-01T00:00:00Z"));
   ASSERT_EQ(failures.size(), 1u);
   EXPECT_EQ(failures[0].message, "expected allow, got deny (policy_explicit_deny)");
@@ -150,7 +156,8 @@ TEST(PolicyTests, AnotherVerdict_FailsWithItsExplanation) {
 }
 
 TEST(PolicyTests, Now_DecidesWhereNoInstantIsNamed) {
-  auto policy = policy_of(std::string(kPolicy) + "tests:\n  - {from: web, to: db, service: udp/53, expect: deny}\n");
+  auto policy =
+      policy_of(std::string(kPolicy) + "tests:\n  - {from: web, to: db, service: udp/53, expect: deny}\n");
   EXPECT_TRUE(failing_policy_tests(*policy, at("2029-01-01T00:00:00Z")).empty());
   EXPECT_EQ(failing_policy_tests(*policy, at("2019-01-01T00:00:00Z")).size(), 1u);
 }

@@ -37,8 +37,10 @@ v1::FlowList one_flow() {
 
 TEST(FlowsText, NumbersAreHumanised_Ipv6PortsStandApart) {
   EXPECT_EQ(flows_text(one_flow(), Screen{200, false}, kNow),
-            "PROTO  FROM            SEGMENT  TO              SEGMENT  STATE        RULE          PKTS OUT  BACK     BYTES    AGE    IDLE  ENDS IN\n"
-            "tcp    10.1.0.5:40000  web      [fd00::9]:5432  db       established  web-calls-db    12.3 k     9  1.50 KiB  1m 0s  250 ms        -\n"
+            "PROTO  FROM            SEGMENT  TO              SEGMENT  STATE        RULE          PKTS OUT  "
+            "BACK     BYTES    AGE    IDLE  ENDS IN\n"
+            "tcp    10.1.0.5:40000  web      [fd00::9]:5432  db       established  web-calls-db    12.3 k    "
+            " 9  1.50 KiB  1m 0s  250 ms        -\n"
             "1 of 17 live flows\n");
 }
 

@@ -21,7 +21,8 @@ std::vector<std::byte> bytes_of(std::initializer_list<int> values) {
 
 /// A file of this test's own, gone with it.
 struct TemporaryFile {
-  std::string path = testing::TempDir() + "bulkhead-" + testing::UnitTest::GetInstance()->current_test_info()->name() + "." +
+  std::string path = testing::TempDir() + "bulkhead-" +
+                     testing::UnitTest::GetInstance()->current_test_info()->name() + "." +
                      std::to_string(getpid());
   ~TemporaryFile() { std::filesystem::remove(path); }
   std::string content() const {
@@ -33,7 +34,8 @@ struct TemporaryFile {
 
 constexpr WallTime kTime{1'700'000'000'123'456'789};
 
-void write_capture(const std::string& path, int link_type, int precision, const std::vector<std::byte>& frame, uint32_t length) {
+void write_capture(const std::string& path, int link_type, int precision, const std::vector<std::byte>& frame,
+                   uint32_t length) {
   pcap_t* handle = pcap_open_dead_with_tstamp_precision(link_type, 65535, static_cast<u_int>(precision));
   pcap_dumper_t* dumper = pcap_dump_open(handle, path.c_str());
   ASSERT_NE(dumper, nullptr);
@@ -156,7 +158,9 @@ TEST(LinkType, Loopback_TellsTheFamilyByThePacketInEitherByteOrder) {
   EXPECT_EQ(native, network);
 }
 
-TEST(LinkType, HeaderCutShort_LeavesAnEmptyFrame) { EXPECT_TRUE(to_ethernet(DLT_LINUX_SLL, bytes_of({0, 0, 0})).empty()); }
+TEST(LinkType, HeaderCutShort_LeavesAnEmptyFrame) {
+  EXPECT_TRUE(to_ethernet(DLT_LINUX_SLL, bytes_of({0, 0, 0})).empty());
+}
 
 }  // namespace
 }  // namespace bulkhead

@@ -16,7 +16,9 @@ constexpr MacAddress kMacA{{2, 0, 0, 0, 0, 0xa}}, kMacB{{2, 0, 0, 0, 0, 0xb}};
 constexpr PortId kLeft{0}, kRight{1};
 constexpr PortId kBoth[] = {kLeft, kRight};
 
-IpAddress ip(const char* text) { return *parse_address(text); }
+IpAddress ip(const char* text) {
+  return *parse_address(text);
+}
 
 /// left: 10.1.0.0/24; right: 10.0.0.0/8.
 DataplaneSettings two_ports() {
@@ -120,8 +122,12 @@ TEST(CaptureArgument, UnknownPort_IsAnErrorNamingTheKnownOnes) {
   ASSERT_FALSE(argument);
   EXPECT_EQ(argument.error().message, "no port 'middle' in the configuration; it has left, right");
 }
-TEST(CaptureArgument, NoFile_IsAnError) { EXPECT_FALSE(parse_capture_argument("left=", two_ports())); }
-TEST(CaptureArgument, SamePortTwice_IsAnError) { EXPECT_FALSE(parse_capture_argument("left+left=a.pcap", two_ports())); }
+TEST(CaptureArgument, NoFile_IsAnError) {
+  EXPECT_FALSE(parse_capture_argument("left=", two_ports()));
+}
+TEST(CaptureArgument, SamePortTwice_IsAnError) {
+  EXPECT_FALSE(parse_capture_argument("left+left=a.pcap", two_ports()));
+}
 
 /// A capture of frames that say which they are by their first byte.
 struct Capture {
@@ -129,7 +135,8 @@ struct Capture {
   Capture(const std::string& name, std::initializer_list<std::pair<int64_t, int>> frames)
       : path(testing::TempDir() + "bulkhead-" + name + std::to_string(getpid()) + ".pcap") {
     auto writer = PcapWriter::create(path);
-    for (auto [time, mark] : frames) writer->write(WallTime{time}, std::vector<std::byte>{static_cast<std::byte>(mark)});
+    for (auto [time, mark] : frames)
+      writer->write(WallTime{time}, std::vector<std::byte>{static_cast<std::byte>(mark)});
     EXPECT_TRUE(writer->close());
   }
   ~Capture() { std::filesystem::remove(path); }

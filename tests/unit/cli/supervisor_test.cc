@@ -1,7 +1,7 @@
 #include "cli/supervisor.h"
 
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,7 +23,9 @@ bool is_alive(pid_t pid) {
   return stat >> number >> name >> state && state != "Z";
 }
 
-ChildProgram shell(const std::string& name, const std::string& script) { return {name, {"/bin/sh", "-c", script}, -1, false, {}}; }
+ChildProgram shell(const std::string& name, const std::string& script) {
+  return {name, {"/bin/sh", "-c", script}, -1, false, {}};
+}
 
 /// supervise() in a process of its own, since it takes signals over; what it says comes through a pipe.
 class Supervised {
@@ -55,14 +57,16 @@ class Supervised {
   bool says(const std::string& text) {
     auto end = std::chrono::steady_clock::now() + 10s;
     while (said_.find(text) == std::string::npos) {
-      if (std::chrono::steady_clock::now() > end || !read_some()) return said_.find(text) != std::string::npos;
+      if (std::chrono::steady_clock::now() > end || !read_some())
+        return said_.find(text) != std::string::npos;
     }
     return true;
   }
   void signal(int number) { kill(pid_, number); }
   /// Its exit code, once it has ended.
   int wait() {
-    while (read_some()) {}
+    while (read_some()) {
+    }
     int status = 0;
     waitpid(pid_, &status, 0);
     pid_ = 0;

@@ -41,7 +41,10 @@ TEST(Table, ColumnThatMayNotShrink_IsNeverCut) {
 }
 
 TEST(Table, SpareColumns_AreLeftOutBeforeAnythingGetsTooNarrow_TheHighestFirst) {
-  Table table({{"NAME", Align::kLeft, 4}, {"AGE", Align::kRight, 0, false, 1}, {"IDLE", Align::kRight, 0, false, 2}, {"N"}});
+  Table table({{"NAME", Align::kLeft, 4},
+               {"AGE", Align::kRight, 0, false, 1},
+               {"IDLE", Align::kRight, 0, false, 2},
+               {"N"}});
   table.add({"segment", "1m 0s", "250 ms", "7"});
   EXPECT_EQ(lines_of(table.render(30))[0], "NAME       AGE    IDLE  N");
   EXPECT_EQ(lines_of(table.render(18))[0], "NAME       AGE  N");

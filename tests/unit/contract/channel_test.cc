@@ -1,15 +1,15 @@
 #include "contract/channel.h"
 
-#include <algorithm>
-#include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
-#include <memory>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <algorithm>
+#include <cstring>
+#include <memory>
 
 #include <gtest/gtest.h>
 
@@ -46,7 +46,9 @@ size_t open_descriptors() {
   return count;
 }
 
-std::span<const std::byte> bytes(const char* text) { return std::as_bytes(std::span(text, std::strlen(text))); }
+std::span<const std::byte> bytes(const char* text) {
+  return std::as_bytes(std::span(text, std::strlen(text)));
+}
 
 TEST(ChannelTest, MessageArrivesWholeWithItsDescriptors) {
   Pair p;
@@ -183,7 +185,10 @@ TEST(Listen, LiveSocketIsNotTakenOver) {
 
 TEST(Listen, SocketFileOfADeadOneIsReplaced) {
   Directory d;
-  { auto listener = listen_at(d.socket()); ASSERT_TRUE(listener); }
+  {
+    auto listener = listen_at(d.socket());
+    ASSERT_TRUE(listener);
+  }
   ASSERT_EQ(access(d.socket().c_str(), F_OK), 0);
   auto listener = listen_at(d.socket());
   ASSERT_TRUE(listener) << listener.error().message;
@@ -210,7 +215,9 @@ TEST(Connect, NobodyThere_IsUnavailable) {
   auto none = connect_to(d.socket());
   ASSERT_FALSE(none);
   EXPECT_EQ(none.error().code, ErrorCode::kUnavailable);
-  { auto listener = listen_at(d.socket()); }
+  {
+    auto listener = listen_at(d.socket());
+  }
   auto dead = connect_to(d.socket());
   ASSERT_FALSE(dead);
   EXPECT_EQ(dead.error().code, ErrorCode::kUnavailable);

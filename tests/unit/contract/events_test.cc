@@ -53,10 +53,12 @@ TEST_F(RingTest, FullRingLosesAndCountsWhatComesAndKeepsWhatItHas) {
   EXPECT_FALSE(writer.write(record(80)));
 }
 
-/// Whatever a reader writes into its page, the worker stays inside the ring, and no event overwrites another unseen.
+/// Whatever a reader writes into its page, the worker stays inside the ring, and no event overwrites another
+/// unseen.
 TEST_F(RingTest, TailThatMakesNoSenseCostsEventsOnly) {
   fill(10);
-  for (uint64_t hostile : {uint64_t{11}, uint64_t{kEventRingSlots}, UINT64_MAX, UINT64_MAX - kEventRingSlots, uint64_t{1} << 63}) {
+  for (uint64_t hostile : {uint64_t{11}, uint64_t{kEventRingSlots}, UINT64_MAX, UINT64_MAX - kEventRingSlots,
+                           uint64_t{1} << 63}) {
     tail->tail.store(hostile);
     uint64_t lost = reader.lost();
     bool sensible = header->head.load() - hostile < kEventRingSlots;
@@ -106,7 +108,9 @@ TEST_F(RingTest, WriterAndReaderInTwoThreadsLoseNothingUncounted) {
   EXPECT_EQ(read + refused, kRecords + 1);
 }
 
-TEST(Ring, WriterWithoutARingWritesNothing) { EXPECT_FALSE(EventWriter().write(FlowRecord{})); }
+TEST(Ring, WriterWithoutARingWritesNothing) {
+  EXPECT_FALSE(EventWriter().write(FlowRecord{}));
+}
 
 }  // namespace
 }  // namespace bulkhead

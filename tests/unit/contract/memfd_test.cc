@@ -1,9 +1,9 @@
 #include "contract/memfd.h"
 
-#include <cstring>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <cstring>
 #include <vector>
 
 #include <gtest/gtest.h>

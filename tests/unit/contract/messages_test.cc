@@ -58,7 +58,8 @@ TEST_F(HeaderTest, ShorterThanAHeader) {
 }
 TEST_F(HeaderTest, AnotherVersion) {
   message.header.version = 2;
-  EXPECT_EQ(error(), "a message of contract version 2, this is version 1: start both planes from the same build");
+  EXPECT_EQ(error(),
+            "a message of contract version 2, this is version 1: start both planes from the same build");
 }
 TEST_F(HeaderTest, UnknownType) {
   message.header.type = static_cast<MessageType>(10);
@@ -75,14 +76,16 @@ TEST_F(HeaderTest, LengthThatIsNotThePackets) {
 TEST_F(HeaderTest, Truncated) {
   auto packet = bytes_of(message);
   packet.pop_back();
-  EXPECT_EQ(error_of<Publish>(packet, MessageType::kPublish), "a message of type 3 with 55 bytes instead of 56");
+  EXPECT_EQ(error_of<Publish>(packet, MessageType::kPublish),
+            "a message of type 3 with 55 bytes instead of 56");
 }
 TEST_F(HeaderTest, ReservedField) {
   message.header.reserved = 1;
   EXPECT_EQ(error(), "a message with its reserved field set");
 }
 TEST_F(HeaderTest, NotTheTypeThatIsDue) {
-  EXPECT_EQ(error_of<Hello>(bytes_of(message), MessageType::kHello), "a message of type 3 where type 1 is due");
+  EXPECT_EQ(error_of<Hello>(bytes_of(message), MessageType::kHello),
+            "a message of type 3 where type 1 is due");
 }
 TEST_F(HeaderTest, ImageOverTheLimit) {
   message.image_bytes = kMaxImageBytes;
@@ -126,7 +129,8 @@ TEST(Messages, WelcomeWithImpossibleCountsIsInvalid) {
   auto welcome = make_message<Welcome>(MessageType::kWelcome);
   for (uint32_t workers : {0u, 65u, UINT32_MAX}) {
     welcome.worker_count = workers;
-    EXPECT_EQ(error_of<Welcome>(bytes_of(welcome), MessageType::kWelcome), "a Welcome with an impossible number of workers");
+    EXPECT_EQ(error_of<Welcome>(bytes_of(welcome), MessageType::kWelcome),
+              "a Welcome with an impossible number of workers");
   }
   welcome.worker_count = 64;
   EXPECT_EQ(error_of<Welcome>(bytes_of(welcome), MessageType::kWelcome), "none");
@@ -139,9 +143,11 @@ TEST(Messages, FlowPageOfMoreThanThereAreIsInvalid) {
   page.count = page.total = 3;
   EXPECT_EQ(error_of<FlowPage>(bytes_of(page), MessageType::kFlowPage), "none");
   page.total = 2;
-  EXPECT_EQ(error_of<FlowPage>(bytes_of(page), MessageType::kFlowPage), "a FlowPage with an impossible count");
+  EXPECT_EQ(error_of<FlowPage>(bytes_of(page), MessageType::kFlowPage),
+            "a FlowPage with an impossible count");
   page.count = page.total = kMaxFlowPage + 1;
-  EXPECT_EQ(error_of<FlowPage>(bytes_of(page), MessageType::kFlowPage), "a FlowPage with an impossible count");
+  EXPECT_EQ(error_of<FlowPage>(bytes_of(page), MessageType::kFlowPage),
+            "a FlowPage with an impossible count");
 }
 
 }  // namespace

@@ -10,22 +10,27 @@ namespace {
 
 using std::chrono::milliseconds;
 
-Prefix prefix(const char* text) { return *parse_prefix(text); }
-IpAddress address(const char* text) { return *parse_address(text); }
+Prefix prefix(const char* text) {
+  return *parse_prefix(text);
+}
+IpAddress address(const char* text) {
+  return *parse_address(text);
+}
 
 /// Every field differs from its default.
 DataplaneSettings everything() {
-  PortSetting left{.name = "left",
-                   .device = "pcap:/var/a b%41\n\x7f/ü.pcap",
-                   .attached = true,
-                   .any_source = true,
-                   .sources = {prefix("10.1.0.0/24"), prefix("fd00:1::/64"), prefix("0.0.0.0/0"), prefix("10.9.9.9")},
-                   .vlans = {.any = false, .ids = {10, 20, 4094}},
-                   .mac = *parse_mac("02:00:00:00:00:01"),
-                   .mtu = 9000,
-                   .host_addresses = {address("192.0.2.1"), address("fe80::1")},
-                   .addresses = {*parse_interface_address("10.1.0.254/24"), *parse_interface_address("fd00:1::fe/64")},
-                   .neighbours = {{address("10.1.0.9"), *parse_mac("02:00:00:00:00:09")}}};
+  PortSetting left{
+      .name = "left",
+      .device = "pcap:/var/a b%41\n\x7f/ü.pcap",
+      .attached = true,
+      .any_source = true,
+      .sources = {prefix("10.1.0.0/24"), prefix("fd00:1::/64"), prefix("0.0.0.0/0"), prefix("10.9.9.9")},
+      .vlans = {.any = false, .ids = {10, 20, 4094}},
+      .mac = *parse_mac("02:00:00:00:00:01"),
+      .mtu = 9000,
+      .host_addresses = {address("192.0.2.1"), address("fe80::1")},
+      .addresses = {*parse_interface_address("10.1.0.254/24"), *parse_interface_address("fd00:1::fe/64")},
+      .neighbours = {{address("10.1.0.9"), *parse_mac("02:00:00:00:00:09")}}};
   PortSetting right{.name = "right", .device = "null", .vlans = {.any = true, .ids = {}}};
   PortSetting third{.name = "third", .device = ""};
   return {.name = "edge-1",
@@ -38,7 +43,8 @@ DataplaneSettings everything() {
           .wires = {{PortId{1}, PortId{0}}},
           .routes = {{prefix("0.0.0.0/0"), address("10.9.0.1")}, {prefix("::/0"), address("fd00::1")}},
           .tcp = TcpMode::kLiberal,
-          .timeouts = {milliseconds(1), milliseconds(2), milliseconds(3), milliseconds(4), milliseconds(5), milliseconds(6)},
+          .timeouts = {milliseconds(1), milliseconds(2), milliseconds(3), milliseconds(4), milliseconds(5),
+                       milliseconds(6)},
           .half_open_per_identity = 7,
           .half_open_total = 8,
           .reject_implicit_deny = true,
@@ -92,7 +98,7 @@ TEST(Settings, ReadFromADescriptor) {
 
 struct BadLine {
   const char* what;
-  const char* line;   ///< appended to kSmall, as its line 6
+  const char* line;  ///< appended to kSmall, as its line 6
   const char* error;
 };
 class SettingsRefused : public testing::TestWithParam<BadLine> {};
@@ -104,37 +110,44 @@ TEST_P(SettingsRefused, WithTheLineAndTheReason) {
 
 INSTANTIATE_TEST_SUITE_P(
     Lines, SettingsRefused,
-    testing::Values(BadLine{"UnknownKey", "colour red", "colour: is not a setting"},
-                    BadLine{"UnknownPortKey", "port.colour red", "port.colour: is not a setting"},
-                    BadLine{"DuplicatePort", "port a", "port a: is there twice"},
-                    BadLine{"NoValue", "tcp", "a line without a value"},
-                    BadLine{"EmptyLine", "", "a line without a value"},
-                    BadLine{"EmptyNumber", "max_flows ", "max_flows: should be a number up to 4294967295"},
-                    BadLine{"NumberTooLarge", "max_flows 4294967296", "max_flows: should be a number up to 4294967295"},
-                    BadLine{"NumberWithTail", "max_flows 1k", "max_flows: should be a number up to 4294967295"},
-                    BadLine{"Negative", "port.mtu -1", "port.mtu: should be a number up to 65535"},
-                    BadLine{"UnknownWord", "tcp loose", "tcp: should be strict or liberal"},
-                    BadLine{"VlanZero", "port.vlans 10,0", "port.vlans: should be none, any, or VLANs from 1 to 4094"},
-                    BadLine{"VlanTooLarge", "port.vlans 4095", "port.vlans: should be none, any, or VLANs from 1 to 4094"},
-                    BadLine{"OneEndedWire", "wire 0", "wire: should be two values"},
-                    BadLine{"BadEscape", "name a%4", "name: should be text with each % written as %25"},
-                    BadLine{"ControlCharacterInKey", "\x01 x", "%01: is not a setting"}),
+    testing::Values(
+        BadLine{"UnknownKey", "colour red", "colour: is not a setting"},
+        BadLine{"UnknownPortKey", "port.colour red", "port.colour: is not a setting"},
+        BadLine{"DuplicatePort", "port a", "port a: is there twice"},
+        BadLine{"NoValue", "tcp", "a line without a value"},
+        BadLine{"EmptyLine", "", "a line without a value"},
+        BadLine{"EmptyNumber", "max_flows ", "max_flows: should be a number up to 4294967295"},
+        BadLine{"NumberTooLarge", "max_flows 4294967296", "max_flows: should be a number up to 4294967295"},
+        BadLine{"NumberWithTail", "max_flows 1k", "max_flows: should be a number up to 4294967295"},
+        BadLine{"Negative", "port.mtu -1", "port.mtu: should be a number up to 65535"},
+        BadLine{"UnknownWord", "tcp loose", "tcp: should be strict or liberal"},
+        BadLine{"VlanZero", "port.vlans 10,0", "port.vlans: should be none, any, or VLANs from 1 to 4094"},
+        BadLine{"VlanTooLarge", "port.vlans 4095",
+                "port.vlans: should be none, any, or VLANs from 1 to 4094"},
+        BadLine{"OneEndedWire", "wire 0", "wire: should be two values"},
+        BadLine{"BadEscape", "name a%4", "name: should be text with each % written as %25"},
+        BadLine{"ControlCharacterInKey", "\x01 x", "%01: is not a setting"}),
     [](const auto& line) { return line.param.what; });
 
 TEST(SettingsRefusedWhole, KeyTwice) {
-  EXPECT_EQ(error_of(kSmall + "tcp strict\ntcp strict\n"), "settings, line 7: tcp: is there for the second time");
+  EXPECT_EQ(error_of(kSmall + "tcp strict\ntcp strict\n"),
+            "settings, line 7: tcp: is there for the second time");
 }
 TEST(SettingsRefusedWhole, PortKeyTwiceInOnePort) {
-  EXPECT_EQ(error_of(kSmall + "port.mtu 1\nport.mtu 1\n"), "settings, line 7: port.mtu: is there for the second time");
+  EXPECT_EQ(error_of(kSmall + "port.mtu 1\nport.mtu 1\n"),
+            "settings, line 7: port.mtu: is there for the second time");
   EXPECT_EQ(error_of(kSmall + "port.mtu 1\nport c\nport.mtu 1\n"), "none");
 }
 TEST(SettingsRefusedWhole, PortKeyBeforeAnyPort) {
-  EXPECT_EQ(error_of("bulkhead-settings 1\nport.mtu 1\n"), "settings, line 2: port.mtu: stands before the first port");
+  EXPECT_EQ(error_of("bulkhead-settings 1\nport.mtu 1\n"),
+            "settings, line 2: port.mtu: stands before the first port");
 }
 TEST(SettingsRefusedWhole, AnotherFormat) {
   EXPECT_EQ(error_of("bulkhead-settings 2\ncore 1\n"), "settings, line 1: should be `bulkhead-settings 1`");
 }
-TEST(SettingsRefusedWhole, Empty) { EXPECT_EQ(error_of(""), "settings: 1 to 64 different cores are needed"); }
+TEST(SettingsRefusedWhole, Empty) {
+  EXPECT_EQ(error_of(""), "settings: 1 to 64 different cores are needed");
+}
 TEST(SettingsRefusedWhole, WireToAPortThatDoesNotExist) {
   EXPECT_EQ(error_of(kSmall + "port c\nwire 2 3\n"), "settings: a wire to port 3, which doesn't exist");
 }
@@ -148,7 +161,8 @@ TEST(SettingsRefusedWhole, CoreTwice) {
   EXPECT_EQ(error_of(kSmall + "core 1\n"), "settings: 1 to 64 different cores are needed");
 }
 TEST(SettingsRefusedWhole, SourceWithHostBits) {
-  EXPECT_EQ(error_of(kSmall + "port.source 10.0.0.1/24\n"), "settings: port b has a source with host bits set");
+  EXPECT_EQ(error_of(kSmall + "port.source 10.0.0.1/24\n"),
+            "settings: port b has a source with host bits set");
 }
 TEST(SettingsRefusedWhole, MorePortsThanThereCanBe) {
   std::string text = "bulkhead-settings 1\ncore 1\n";

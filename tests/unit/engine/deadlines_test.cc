@@ -18,7 +18,8 @@ struct Machine {
   std::string boot_id = "first";
 
   Clocks clocks() {
-    return {[this] { return BootTime{true_ns - booted_ns}; }, [this] { return WallTime{true_ns + wall_error_ns}; }, boot_id};
+    return {[this] { return BootTime{true_ns - booted_ns}; },
+            [this] { return WallTime{true_ns + wall_error_ns}; }, boot_id};
   }
   void pass(int64_t ns) { true_ns += ns; }
   void boot(const std::string& id) { boot_id = id, booted_ns = true_ns; }
@@ -39,7 +40,8 @@ struct DeadlinesTest : testing::TestWithParam<int64_t> {
     deadlines.emplace(std::move(*opened));
   }
   /// A policy with one rule's deadline is loaded and accepted; the true instant at which it is enforced.
-  int64_t load(DeadlineKind kind = DeadlineKind::kUntil, WallTime time = kDeadline, const std::string& rule = "grant") {
+  int64_t load(DeadlineKind kind = DeadlineKind::kUntil, WallTime time = kDeadline,
+               const std::string& rule = "grant") {
     deadlines->begin();
     BootTime at = deadlines->convert(rule, kind, time);
     auto kept = deadlines->keep();

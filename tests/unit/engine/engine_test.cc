@@ -1,4 +1,5 @@
-// The control loop against a real dataplane's control server: what is in the directory becomes what is enforced.
+// The control loop against a real dataplane's control server: what is in the directory becomes what is
+// enforced.
 #include "controlplane/engine/engine.h"
 
 #include <gtest/gtest.h>
@@ -22,7 +23,8 @@ class Dataplane {
     auto made = Telemetry::create(1, 2, 1'000'000'000);
     EXPECT_TRUE(made) << made.error().message;
     telemetry_.emplace(std::move(*made));
-    auto listening = ControlServer::listen({socket, std::nullopt, gateway, 1024}, publisher_, *telemetry_, flows_);
+    auto listening =
+        ControlServer::listen({socket, std::nullopt, gateway, 1024}, publisher_, *telemetry_, flows_);
     EXPECT_TRUE(listening) << listening.error().message;
     server_ = std::move(*listening);
     thread_ = std::jthread([this](const std::stop_token& stop) {
@@ -41,8 +43,8 @@ class Dataplane {
   Verdict verdict(const char* from, const char* to, uint16_t port) const {
     const Snapshot* snapshot = published_.current.load();
     if (snapshot == nullptr) return Verdict::kDeny;
-    return evaluate(*snapshot->image, *snapshot->endpoints, {*parse_address(from), kPortNone, 0, {}}, *parse_address(to),
-                    service_key(IpProto::kTcp, port), boot_now())
+    return evaluate(*snapshot->image, *snapshot->endpoints, {*parse_address(from), kPortNone, 0, {}},
+                    *parse_address(to), service_key(IpProto::kTcp, port), boot_now())
         .decision.verdict;
   }
   uint64_t image_generation() const { return published_.current.load()->image_generation; }
@@ -59,17 +61,21 @@ class Dataplane {
 };
 
 std::string policy_text(const std::string& allow, const std::string& web = "10.1.0.0/24") {
-  return "segments:\n  web: {tag: 100, members: [" + web + "]}\n  db: {tag: 200, members: [10.2.0.0/24]}\n"
-         "policies:\n  - {name: r, from: web, to: db, allow: [" + allow + "]}\n";
+  return "segments:\n  web: {tag: 100, members: [" + web +
+         "]}\n  db: {tag: 200, members: [10.2.0.0/24]}\n"
+         "policies:\n  - {name: r, from: web, to: db, allow: [" +
+         allow + "]}\n";
 }
 
 /// A control plane that runs, with its directory of policy.
 struct ControlPlane {
-  ControlPlane(const TemporaryDirectory& directory, const DataplaneSettings& settings, const std::string& socket) {
+  ControlPlane(const TemporaryDirectory& directory, const DataplaneSettings& settings,
+               const std::string& socket) {
     std::filesystem::create_directories(directory.path("state"));
     auto deadlines = Deadlines::open(directory.path("state"), *system_clocks());
     EXPECT_TRUE(deadlines) << deadlines.error().message;
-    auto created = Engine::create({settings, socket, *FileFeed::open(directory.path("policy")), std::move(*deadlines), board, names, retired});
+    auto created = Engine::create({settings, socket, *FileFeed::open(directory.path("policy")),
+                                   std::move(*deadlines), board, names, retired});
     EXPECT_TRUE(created);
     engine = std::move(*created);
     thread = std::thread([this] { engine->run(); });
@@ -111,15 +117,18 @@ struct EngineTest : testing::Test {
     ControlState state = control->board.read();
     std::string errors;
     for (const std::string& error : state.feed.errors) errors += error + "\n";
-    return testing::AssertionFailure() << "not within 10 s; generation " << state.enforced.generation << ", standing "
-                                       << int(state.feed.standing) << "\n" << errors;
+    return testing::AssertionFailure() << "not within 10 s; generation " << state.enforced.generation
+                                       << ", standing " << int(state.feed.standing) << "\n"
+                                       << errors;
   }
   auto enforces(uint64_t generation) {
     return [generation](const ControlState& state) {
       return state.enforced.generation == generation && state.feed.standing == FeedState::Standing::kInForce;
     };
   }
-  static bool is_refused(const ControlState& state) { return state.feed.standing == FeedState::Standing::kRefused; }
+  static bool is_refused(const ControlState& state) {
+    return state.feed.standing == FeedState::Standing::kRefused;
+  }
 };
 using Engine_ = EngineTest;
 
@@ -196,11 +205,12 @@ TEST_F(Engine_, PolicyWhoseOwnTestFails_IsRefused) {
 
 TEST_F(Engine_, TestAtAnInstant_IsJudgedThen) {
   start_dataplane();
-  directory.write("policy/a.yaml",
-                  "segments:\n  web: {tag: 100, members: [10.1.0.0/24]}\n  db: {tag: 200, members: [10.2.0.0/24]}\n"
-                  "policies:\n  - {name: r, from: web, to: db, allow: [tcp/80], until: 2100-01-01T00:00:00Z}\n"
-                  "tests:\n  - {from: web, to: db, service: tcp/80, expect: allow}\n"
-                  "  - {from: web, to: db, service: tcp/80, at: 2100-01-02T00:00:00Z, expect: deny}\n");
+  directory.write(
+      "policy/a.yaml",
+      "segments:\n  web: {tag: 100, members: [10.1.0.0/24]}\n  db: {tag: 200, members: [10.2.0.0/24]}\n"
+      "policies:\n  - {name: r, from: web, to: db, allow: [tcp/80], until: 2100-01-01T00:00:00Z}\n"
+      "tests:\n  - {from: web, to: db, service: tcp/80, expect: allow}\n"
+      "  - {from: web, to: db, service: tcp/80, at: 2100-01-02T00:00:00Z, expect: deny}\n");
   start_control();
   ASSERT_TRUE(eventually(enforces(1)));
   EXPECT_NE(directory.read("state/deadlines.json").find("\"until\""), std::string::npos);
@@ -219,7 +229,8 @@ TEST_F(Engine_, DataplaneThatRestarts_IsGivenItsStateAgain) {
   start_control();
   ASSERT_TRUE(eventually(enforces(1)));
   dataplane.reset();
-  ASSERT_TRUE(eventually([](const ControlState& state) { return !state.dataplane && state.enforced.generation == 0; }));
+  ASSERT_TRUE(eventually(
+      [](const ControlState& state) { return !state.dataplane && state.enforced.generation == 0; }));
   start_dataplane();
   ASSERT_TRUE(eventually(enforces(2)));
   EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kAllow);
@@ -230,7 +241,8 @@ TEST_F(Engine_, NewControlPlane_TakesOverAboveTheGenerationInForce) {
   start_control();
   ASSERT_TRUE(eventually(enforces(1)));
   control.reset();
-  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kAllow) << "without a control plane the last state stays";
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kAllow)
+      << "without a control plane the last state stays";
   directory.write("policy/a.yaml", policy_text("tcp/81"));
   start_control();
   ASSERT_TRUE(eventually(enforces(2)));

@@ -17,7 +17,8 @@ using namespace std::chrono_literals;
 constexpr int64_t kMillisecond = 1'000'000;
 
 std::string segment(const std::string& name, int tag) {
-  return "segments:\n  " + name + ": {tag: " + std::to_string(tag) + ", members: [10." + std::to_string(tag % 200) + ".0.0/16]}\n";
+  return "segments:\n  " + name + ": {tag: " + std::to_string(tag) + ", members: [10." +
+         std::to_string(tag % 200) + ".0.0/16]}\n";
 }
 
 struct FileFeedTest : testing::Test {
@@ -55,7 +56,9 @@ struct FileFeedTest : testing::Test {
 };
 using FileFeed_ = FileFeedTest;
 
-TEST_F(FileFeed_, NothingChanged_NothingIsRead) { EXPECT_EQ(names(next(300ms)), "nothing"); }
+TEST_F(FileFeed_, NothingChanged_NothingIsRead) {
+  EXPECT_EQ(names(next(300ms)), "nothing");
+}
 
 TEST_F(FileFeed_, FileEditedInPlace_IsRead) {
   directory.write("policy/a.yaml", segment("edited", 101));
@@ -125,7 +128,8 @@ TEST_F(FileFeed_, MembersFileOutsideTheDirectory_IsWatched) {
   directory.write("lists/web.csv", "prefix\n10.9.0.1\n");
   directory.write("policy/a.yaml", "segments:\n  web: {tag: 100, members_file: ../lists/web.csv}\n");
   auto reading = next();
-  ASSERT_TRUE(reading && reading->loaded.policy) << (reading ? to_string(reading->loaded.diagnostics.at(0)) : "nothing");
+  ASSERT_TRUE(reading && reading->loaded.policy)
+      << (reading ? to_string(reading->loaded.diagnostics.at(0)) : "nothing");
   EXPECT_EQ(reading->loaded.policy->segments[0].members.size(), 1u);
   directory.write("lists/web.csv", "prefix\n10.9.0.1\n10.9.0.2\n");
   reading = next();
@@ -142,7 +146,8 @@ TEST_F(FileFeed_, BrokenFile_IsReadAsErrors) {
 }
 
 TEST_F(FileFeed_, ManyWrites_AreOneReading) {
-  for (int i = 0; i < 20; ++i) directory.write("policy/f" + std::to_string(i) + ".yaml", segment("s" + std::to_string(i), 120 + i));
+  for (int i = 0; i < 20; ++i)
+    directory.write("policy/f" + std::to_string(i) + ".yaml", segment("s" + std::to_string(i), 120 + i));
   auto reading = next();
   ASSERT_TRUE(reading && reading->loaded.policy);
   EXPECT_EQ(reading->loaded.policy->segments.size(), 21u);

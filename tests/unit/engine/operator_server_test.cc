@@ -44,14 +44,16 @@ struct OperatorServerTest : testing::Test {
     board.change([&](ControlState& state) { state.policy = shared, state.enforced = {3, 3}; });
   }
   template <class Answer, class Request>
-  std::pair<grpc::Status, Answer> call(grpc::Status (v1::Operator::Stub::*method)(grpc::ClientContext*, const Request&, Answer*),
+  std::pair<grpc::Status, Answer> call(grpc::Status (v1::Operator::Stub::*method)(grpc::ClientContext*,
+                                                                                  const Request&, Answer*),
                                        const Request& request) {
     grpc::ClientContext context;
     Answer answer;
     grpc::Status status = (stub.get()->*method)(&context, request, &answer);
     return {status, answer};
   }
-  std::pair<grpc::Status, v1::Explanation> explain(const std::string& from, const std::string& to, const std::string& service) {
+  std::pair<grpc::Status, v1::Explanation> explain(const std::string& from, const std::string& to,
+                                                   const std::string& service) {
     v1::ExplainRequest request;
     request.set_from(from), request.set_to(to), request.set_service(service);
     return call(&v1::Operator::Stub::Explain, request);
@@ -60,7 +62,8 @@ struct OperatorServerTest : testing::Test {
 using OperatorServer_ = OperatorServerTest;
 
 constexpr const char* kPolicy =
-    "segments:\n  web: {tag: 100, members: [10.1.0.0/24], labels: {tier: frontend}}\n  db: {tag: 200, members: [10.2.0.0/24]}\n"
+    "segments:\n  web: {tag: 100, members: [10.1.0.0/24], labels: {tier: frontend}}\n  db: {tag: 200, "
+    "members: [10.2.0.0/24]}\n"
     "policies:\n  - {name: web-calls-db, from: web, to: db, allow: [tcp/5432]}\n";
 
 TEST_F(OperatorServer_, Status_WithoutDataplaneSaysSo) {
@@ -78,7 +81,8 @@ TEST_F(OperatorServer_, FlowsAndDrops_WithoutDataplaneAreUnavailable) {
 }
 
 TEST_F(OperatorServer_, Segments_AreThoseInForce) {
-  EXPECT_EQ(call(&v1::Operator::Stub::ListSegments, v1::SegmentsRequest{}).first.error_code(), grpc::FAILED_PRECONDITION);
+  EXPECT_EQ(call(&v1::Operator::Stub::ListSegments, v1::SegmentsRequest{}).first.error_code(),
+            grpc::FAILED_PRECONDITION);
   enforce(kPolicy);
   auto [status, answer] = call(&v1::Operator::Stub::ListSegments, v1::SegmentsRequest{});
   ASSERT_TRUE(status.ok());
@@ -110,11 +114,12 @@ TEST_F(OperatorServer_, Explain_WhatCannotBeReadIsInvalid) {
 }
 
 TEST_F(OperatorServer_, TooLargeARequest_IsRefused) {
-  EXPECT_EQ(explain(std::string(100 << 10, '1'), "10.2.0.9", "tcp/22").first.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(explain(std::string(100 << 10, '1'), "10.2.0.9", "tcp/22").first.error_code(),
+            grpc::RESOURCE_EXHAUSTED);
 }
 
 TEST_F(OperatorServer_, Socket_IsClosedToOthers) {
-  struct stat status {};
+  struct stat status{};
   ASSERT_EQ(::stat(path.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0660u);
 }
@@ -156,7 +161,8 @@ TEST(Hints, KnownCauses_AreNamedOnlyWhenTheyPileUp) {
   ASSERT_EQ(hints.size(), 1u);
   EXPECT_NE(hints[0].find("ethtool -K"), std::string::npos);
   readings.drops[static_cast<size_t>(DropReason::k_tcp_no_state)] = 100;
-  EXPECT_NE(hints_for(readings, 1min).at(1), hints_for(readings, 1h).at(1)) << "right after the start it is another cause";
+  EXPECT_NE(hints_for(readings, 1min).at(1), hints_for(readings, 1h).at(1))
+      << "right after the start it is another cause";
 }
 
 }  // namespace

@@ -8,7 +8,7 @@ namespace {
 constexpr uint64_t kHz = 2'600'000'000;
 constexpr uint64_t kTicksPerMs = kHz / 1000;
 
-BootTime kernel_time{};   // what the source says next
+BootTime kernel_time{};  // what the source says next
 int readings = 0;
 BootTime read_kernel_time() {
   ++readings;
@@ -32,14 +32,14 @@ TEST_F(BootClockTest, BetweenAnchors_TicksBecomeNanoseconds) {
 
 TEST_F(BootClockTest, AfterAMillisecond_IsAnchoredAnew) {
   BootClock clock(kHz, 0, read_kernel_time);
-  kernel_time = BootTime{1'000'999'000};   // the kernel's clock runs slower than the TSC says
+  kernel_time = BootTime{1'000'999'000};  // the kernel's clock runs slower than the TSC says
   EXPECT_EQ(clock.now(kTicksPerMs).ns, 1'000'999'000);
   EXPECT_EQ(readings, 2);
 }
 
 TEST_F(BootClockTest, AfterASuspend_TheSleepIsSeenAtTheNextAnchor) {
   BootClock clock(kHz, 0, read_kernel_time);
-  kernel_time = BootTime{3'601'000'000'000};   // an hour passed, the TSC stood still
+  kernel_time = BootTime{3'601'000'000'000};  // an hour passed, the TSC stood still
   EXPECT_EQ(clock.now(kTicksPerMs).ns, 3'601'000'000'000);
 }
 

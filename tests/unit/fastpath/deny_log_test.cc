@@ -43,7 +43,8 @@ struct DenyLogTest : testing::Test {
   }
 };
 
-constexpr uint64_t kKind = uint64_t{7} << 56 | 0x1234, kSamePlace = uint64_t{7} << 56 | 0x9876, kOtherPlace = uint64_t{8} << 56;
+constexpr uint64_t kKind = uint64_t{7} << 56 | 0x1234, kSamePlace = uint64_t{7} << 56 | 0x9876,
+                   kOtherPlace = uint64_t{8} << 56;
 
 TEST_F(DenyLogTest, First_IsWrittenAtOnce_RepetitionsAreCounted) {
   for (int i = 0; i < 100; ++i) log.note(kKind, denied(80), 5000 + i, events);

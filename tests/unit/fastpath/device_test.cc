@@ -12,7 +12,9 @@ PortSetting port(const std::string& name, const std::string& device) {
   return setting;
 }
 
-Device device(const std::string& text) { return parse_device(text).value(); }
+Device device(const std::string& text) {
+  return parse_device(text).value();
+}
 
 TEST(ParseDevice, EachKind_IsRecognised) {
   EXPECT_EQ(device("pci:0000:03:00.0"), (Device{DeviceKind::kPci, "0000:03:00.0"}));
@@ -38,8 +40,9 @@ TEST(ParseDevice, UnknownKind_IsInvalidAndNamesAllKinds) {
 }
 
 TEST(ParseDevice, WhatDpdkWouldMisread_IsInvalid) {
-  for (const char* text : {"af_xdp:", "af_xdp:ga,force_copy=1", "tap:a b", "af_packet:abcdefghijklmnop", "af_xdp:../x", "pci:eth0", "pci:0000:03:00",
-                           "pcap:a,b.pcap", "pcap:", "dpdk:", "dpdk:,x=1", "null:", "", "ga"}) {
+  for (const char* text :
+       {"af_xdp:", "af_xdp:ga,force_copy=1", "tap:a b", "af_packet:abcdefghijklmnop", "af_xdp:../x",
+        "pci:eth0", "pci:0000:03:00", "pcap:a,b.pcap", "pcap:", "dpdk:", "dpdk:,x=1", "null:", "", "ga"}) {
     auto parsed = parse_device(text);
     ASSERT_FALSE(parsed) << text;
     EXPECT_EQ(parsed.error().code, ErrorCode::kInvalid) << text;
@@ -50,7 +53,9 @@ TEST(CheckDevices, OneInterfaceUnderTwoDrivers_IsExists) {
   auto checked = check_devices({port("left", "af_xdp:ga"), port("right", "af_packet:ga")});
   ASSERT_FALSE(checked);
   EXPECT_EQ(checked.error().code, ErrorCode::kExists);
-  EXPECT_NE(checked.error().message.find("port 'right': interface ga is already port 'left'"), std::string::npos) << checked.error().message;
+  EXPECT_NE(checked.error().message.find("port 'right': interface ga is already port 'left'"),
+            std::string::npos)
+      << checked.error().message;
 }
 
 TEST(CheckDevices, OnePciDeviceInTwoSpellings_IsExists) {
@@ -60,14 +65,16 @@ TEST(CheckDevices, OnePciDeviceInTwoSpellings_IsExists) {
 }
 
 TEST(CheckDevices, DistinctOrUnsharedDevices_AreFine) {
-  EXPECT_TRUE(check_devices({port("a", "af_xdp:ga"), port("b", "af_xdp:gb"), port("c", "null"), port("d", "null"),
-                             port("e", "pcap:x.pcap"), port("f", "pcap:x.pcap")}));
+  EXPECT_TRUE(check_devices({port("a", "af_xdp:ga"), port("b", "af_xdp:gb"), port("c", "null"),
+                             port("d", "null"), port("e", "pcap:x.pcap"), port("f", "pcap:x.pcap")}));
 }
 
 TEST(DevArgs, AfXdp_TakesTheGuardsProgramAndAllQueues) {
-  DevArgs args = dev_args(device("af_xdp:ga"), {.port = PortId{1}, .queues = 2, .xdp_object = "/proc/self/fd/9"});
+  DevArgs args =
+      dev_args(device("af_xdp:ga"), {.port = PortId{1}, .queues = 2, .xdp_object = "/proc/self/fd/9"});
   EXPECT_EQ(args.name, "net_af_xdp_p1");
-  EXPECT_EQ(args.text, "net_af_xdp_p1,iface=ga,start_queue=0,queue_count=2,busy_budget=0,xdp_prog=/proc/self/fd/9");
+  EXPECT_EQ(args.text,
+            "net_af_xdp_p1,iface=ga,start_queue=0,queue_count=2,busy_budget=0,xdp_prog=/proc/self/fd/9");
 }
 
 TEST(DevArgs, AfPacketFrame_HoldsTheMtu) {
@@ -80,8 +87,9 @@ TEST(DevArgs, AfPacketFrame_HoldsTheMtu) {
 TEST(DevArgs, OthersSayWhatTheyAre) {
   EXPECT_EQ(dev_args(device("null"), {.port = PortId{3}}).text, "net_null_p3,no-rx=1");
   EXPECT_EQ(dev_args(device("pcap:/x.pcap"), {.port = PortId{3}}).text, "net_pcap_p3,rx_pcap=/x.pcap");
-  EXPECT_EQ(dev_args(device("tap:t0"), {.port = PortId{3}, .mac = parse_mac("02:00:00:00:00:01").value()}).text,
-            "net_tap_p3,iface=t0,mac=02:00:00:00:00:01");
+  EXPECT_EQ(
+      dev_args(device("tap:t0"), {.port = PortId{3}, .mac = parse_mac("02:00:00:00:00:01").value()}).text,
+      "net_tap_p3,iface=t0,mac=02:00:00:00:00:01");
   DevArgs raw = dev_args(device("dpdk:net_memif0,role=client"), {.port = PortId{3}});
   EXPECT_EQ(raw.name, "net_memif0");
   EXPECT_EQ(raw.text, "net_memif0,role=client");

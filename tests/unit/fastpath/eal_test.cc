@@ -22,14 +22,18 @@ DataplaneSettings settings_with(std::vector<std::string> devices) {
   return settings;
 }
 
-bool has(const std::vector<std::string>& arguments, const std::string& wanted) { return std::ranges::count(arguments, wanted) == 1; }
+bool has(const std::vector<std::string>& arguments, const std::string& wanted) {
+  return std::ranges::count(arguments, wanted) == 1;
+}
 
 TEST(LcoreMap, MainThread_GetsTheCpusThatNoWorkerHas) {
   EXPECT_EQ(lcore_map({1}, {0, 1}), "0@(0),1@1");
   EXPECT_EQ(lcore_map({2, 1}, {0, 1, 2, 3}), "0@(0,3),1@2,2@1");
 }
 
-TEST(LcoreMap, WhereWorkersHaveAllCpus_MainThreadSharesThem) { EXPECT_EQ(lcore_map({0, 1}, {0, 1}), "0@(0,1),1@0,2@1"); }
+TEST(LcoreMap, WhereWorkersHaveAllCpus_MainThreadSharesThem) {
+  EXPECT_EQ(lcore_map({0, 1}, {0, 1}), "0@(0,1),1@0,2@1");
+}
 
 TEST(LcoreMap, CpuThatIsNotThere_IsInvalidAndNamesThoseThatAre) {
   auto map = lcore_map({2}, {0, 1});
@@ -39,7 +43,9 @@ TEST(LcoreMap, CpuThatIsNotThere_IsInvalidAndNamesThoseThatAre) {
   EXPECT_NE(map.error().message.find("0,1"), std::string::npos);
 }
 
-TEST(LcoreMap, NoWorker_IsInvalid) { EXPECT_FALSE(lcore_map({}, {0, 1})); }
+TEST(LcoreMap, NoWorker_IsInvalid) {
+  EXPECT_FALSE(lcore_map({}, {0, 1}));
+}
 
 TEST(EalArguments, VirtualDevices_LeaveThePciBusAlone) {
   auto arguments = eal_arguments(settings_with({"af_xdp:ga", "tap:t0"}), {0, 1}, true).value();

@@ -22,7 +22,8 @@ constexpr auto kNicKey = [] {
 uint32_t nic_hash(const std::vector<uint8_t>& tuple) {
   std::vector<uint32_t> words;
   for (size_t i = 0; i < tuple.size(); i += 4)
-    words.push_back(uint32_t{tuple[i]} << 24 | uint32_t{tuple[i + 1]} << 16 | uint32_t{tuple[i + 2]} << 8 | tuple[i + 3]);
+    words.push_back(uint32_t{tuple[i]} << 24 | uint32_t{tuple[i + 1]} << 16 | uint32_t{tuple[i + 2]} << 8 |
+                    tuple[i + 3]);
   return rte_softrss(words.data(), static_cast<uint32_t>(words.size()), kNicKey.data());
 }
 
@@ -67,8 +68,12 @@ void expect_nics_hash() {
     }
   }
 }
-TEST(RssHash, Ipv4_IsTheNicsBothWays) { expect_nics_hash<FlowKey4>(); }
-TEST(RssHash, Ipv6_IsTheNicsBothWays) { expect_nics_hash<FlowKey6>(); }
+TEST(RssHash, Ipv4_IsTheNicsBothWays) {
+  expect_nics_hash<FlowKey4>();
+}
+TEST(RssHash, Ipv6_IsTheNicsBothWays) {
+  expect_nics_hash<FlowKey6>();
+}
 
 TEST(OwnerOf, EveryWorkerOwnsSome) {
   for (unsigned workers : {1u, 2u, 3u, 4u, 64u}) {
@@ -96,8 +101,12 @@ void expect_every_bit_counts() {
   HashSeed other{{seed.words[0] ^ 1, seed.words[1]}};
   EXPECT_NE(flow_hash(key, other), before);
 }
-TEST(FlowHash, Ipv4_EveryBitCounts) { expect_every_bit_counts<FlowKey4>(); }
-TEST(FlowHash, Ipv6_EveryBitCounts) { expect_every_bit_counts<FlowKey6>(); }
+TEST(FlowHash, Ipv4_EveryBitCounts) {
+  expect_every_bit_counts<FlowKey4>();
+}
+TEST(FlowHash, Ipv6_EveryBitCounts) {
+  expect_every_bit_counts<FlowKey6>();
+}
 
 }  // namespace
 }  // namespace bulkhead

@@ -81,8 +81,10 @@ TYPED_TEST(FlowTableTest, HoldsItsWholeCapacity_ThenRefuses) {
     FlowTable<TypeParam> table;
     ASSERT_TRUE(table.create(capacity, kSeed));
     for (uint32_t n = 0; n < capacity; ++n)
-      ASSERT_NE(table.insert(Keyed<TypeParam>::make(n), table.hash(Keyed<TypeParam>::make(n))), kNoSlot) << n << " of " << capacity;
-    EXPECT_EQ(table.insert(Keyed<TypeParam>::make(capacity), table.hash(Keyed<TypeParam>::make(capacity))), kNoSlot);
+      ASSERT_NE(table.insert(Keyed<TypeParam>::make(n), table.hash(Keyed<TypeParam>::make(n))), kNoSlot)
+          << n << " of " << capacity;
+    EXPECT_EQ(table.insert(Keyed<TypeParam>::make(capacity), table.hash(Keyed<TypeParam>::make(capacity))),
+              kNoSlot);
     EXPECT_EQ(table.used_end(), capacity);
   }
 }
@@ -100,9 +102,10 @@ TYPED_TEST(FlowTableTest, ErasedSlot_IsFreeAndUsedAgain) {
   EXPECT_EQ(this->table.used_end(), 1u);
 }
 
-/// Keys of one and the same first bucket: they spill to their second ones, are found there, and are found after erases in between.
+/// Keys of one and the same first bucket: they spill to their second ones, are found there, and are found
+/// after erases in between.
 TYPED_TEST(FlowTableTest, KeysOfOneBucket_SpillAndAreFound) {
-  ASSERT_TRUE(this->table.create(1280, kSeed));   // 256 buckets
+  ASSERT_TRUE(this->table.create(1280, kSeed));  // 256 buckets
   std::vector<uint32_t> same;
   for (uint32_t n = 0; same.size() < 12; ++n)
     if ((this->table.hash(Keyed<TypeParam>::make(n)) & 255) == 7) same.push_back(n);
@@ -113,7 +116,8 @@ TYPED_TEST(FlowTableTest, KeysOfOneBucket_SpillAndAreFound) {
     this->table.erase(slots[same[i]]);
     EXPECT_EQ(this->find(same[i]), kNoSlot);
   }
-  for (size_t i = 8; i < 12; ++i) EXPECT_EQ(this->find(same[i]), slots[same[i]]) << "still in its second bucket";
+  for (size_t i = 8; i < 12; ++i)
+    EXPECT_EQ(this->find(same[i]), slots[same[i]]) << "still in its second bucket";
   for (size_t i = 8; i < 12; ++i) this->table.erase(slots[same[i]]);
   EXPECT_EQ(this->table.size(), 0u);
 }

@@ -10,10 +10,13 @@ namespace bulkhead {
 namespace {
 
 constexpr PortId kLeft{0}, kRight{1};
-IpAddress host(uint32_t n) { return IpAddress::v4(0x0a000000 + n); }
+IpAddress host(uint32_t n) {
+  return IpAddress::v4(0x0a000000 + n);
+}
 /// A MAC that says whose it is.
 MacAddress mac(uint32_t n, uint8_t writer = 0) {
-  return {{0x02, writer, static_cast<uint8_t>(n >> 24), static_cast<uint8_t>(n >> 16), static_cast<uint8_t>(n >> 8), static_cast<uint8_t>(n)}};
+  return {{0x02, writer, static_cast<uint8_t>(n >> 24), static_cast<uint8_t>(n >> 16),
+           static_cast<uint8_t>(n >> 8), static_cast<uint8_t>(n)}};
 }
 
 struct NeighbourTableTest : testing::Test {
@@ -60,7 +63,8 @@ TEST_F(NeighbourTableTest, WritersAndReadersAtOnce_NeverMixTwoEntries) {
   std::vector<std::thread> threads;
   for (uint8_t writer = 0; writer < 2; ++writer)
     threads.emplace_back([&, writer] {
-      for (uint32_t round = 0; round < 20'000; ++round) table->learn(kLeft, host(round % kHosts), mac(round % kHosts, writer), round);
+      for (uint32_t round = 0; round < 20'000; ++round)
+        table->learn(kLeft, host(round % kHosts), mac(round % kHosts, writer), round);
       stop = true;
     });
   for (int reader = 0; reader < 2; ++reader)

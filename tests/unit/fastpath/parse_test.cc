@@ -1,4 +1,5 @@
-// Every beginning of a good frame is refused without a byte read beyond it. Exact reasons for single faults: the scenarios.
+// Every beginning of a good frame is refused without a byte read beyond it. Exact reasons for single faults:
+// the scenarios.
 #include "dataplane/fastpath/parse.h"
 
 #include <gtest/gtest.h>
@@ -24,7 +25,8 @@ PortView any_port() {
 }
 
 /// Parses a copy in a heap block of exactly that size, so that a sanitizer sees a byte too far.
-DropReason parse_exactly(std::span<const uint8_t> frame, PacketMeta& meta, PacketKey& key, uint8_t flags = 0) {
+DropReason parse_exactly(std::span<const uint8_t> frame, PacketMeta& meta, PacketKey& key,
+                         uint8_t flags = 0) {
   std::unique_ptr<uint8_t[]> block(new uint8_t[frame.size()]);
   std::copy(frame.begin(), frame.end(), block.get());
   static const PortView port = any_port();
@@ -52,13 +54,15 @@ const char* const kGoodFrames[] = {
 };
 
 TEST(ParseFrame, GoodFrames_AreGood) {
-  for (const char* text : kGoodFrames) EXPECT_EQ(parse_exactly(build_frame(text).bytes), DropReason::kNone) << text;
+  for (const char* text : kGoodFrames)
+    EXPECT_EQ(parse_exactly(build_frame(text).bytes), DropReason::kNone) << text;
 }
 TEST(ParseFrame, EveryBeginningOfAGoodFrame_IsRefused) {
   for (const char* text : kGoodFrames) {
     Bytes frame = build_frame(text).bytes;
     for (size_t bytes = 0; bytes < frame.size(); ++bytes)
-      EXPECT_NE(parse_exactly(std::span(frame).first(bytes)), DropReason::kNone) << text << ", " << bytes << " bytes";
+      EXPECT_NE(parse_exactly(std::span(frame).first(bytes)), DropReason::kNone)
+          << text << ", " << bytes << " bytes";
   }
 }
 TEST(ParseFrame, FramesWithAnyByteChanged_ReadNothingBeyondThem) {
@@ -68,7 +72,8 @@ TEST(ParseFrame, FramesWithAnyByteChanged_ReadNothingBeyondThem) {
     for (size_t at = 0; at < good.size(); ++at) {
       for (int change = 0; change < 24; ++change) {
         Bytes frame = good;
-        frame[at] = change < 8 ? static_cast<uint8_t>(frame[at] ^ 1u << change) : static_cast<uint8_t>(random());
+        frame[at] =
+            change < 8 ? static_cast<uint8_t>(frame[at] ^ 1u << change) : static_cast<uint8_t>(random());
         frame.resize(random() % 4 == 0 ? at + 1 + random() % (frame.size() - at) : frame.size());
         PacketMeta meta;
         PacketKey key;
@@ -103,16 +108,20 @@ TEST(FlowKey, BothDirections_HaveTheSameKey) {
     EXPECT_EQ(a.key.v4, b.key.v4) << there;
     EXPECT_NE(a.meta.source_is_high, b.meta.source_is_high) << there;
   }
-  Parsed a = parsed("ip fd00:1::5 > fd00:2::9 / tcp 1000 > 80 S"), b = parsed("ip fd00:2::9 > fd00:1::5 / tcp 80 > 1000 SA");
+  Parsed a = parsed("ip fd00:1::5 > fd00:2::9 / tcp 1000 > 80 S"),
+         b = parsed("ip fd00:2::9 > fd00:1::5 / tcp 80 > 1000 SA");
   EXPECT_EQ(a.key.v6, b.key.v6);
   EXPECT_NE(a.meta.source_is_high, b.meta.source_is_high);
 }
 TEST(FlowKey, WhatDiffers_IsAnotherFlow) {
   FlowKey4 key = parsed("ip 10.1.0.5 > 10.2.0.9 / udp 1000 > 53").key.v4;
-  for (const char* other : {"ip 10.1.0.5 > 10.2.0.9 / udp 1001 > 53", "ip 10.1.0.5 > 10.2.0.9 / udp 53 > 1000", "ip 10.1.0.6 > 10.2.0.9 / udp 1000 > 53",
-                            "ip 10.1.0.5 > 10.2.0.9 / tcp 1000 > 53 S", "eth / vlan 20 / ip 10.1.0.5 > 10.2.0.9 / udp 1000 > 53"})
+  for (const char* other :
+       {"ip 10.1.0.5 > 10.2.0.9 / udp 1001 > 53", "ip 10.1.0.5 > 10.2.0.9 / udp 53 > 1000",
+        "ip 10.1.0.6 > 10.2.0.9 / udp 1000 > 53", "ip 10.1.0.5 > 10.2.0.9 / tcp 1000 > 53 S",
+        "eth / vlan 20 / ip 10.1.0.5 > 10.2.0.9 / udp 1000 > 53"})
     EXPECT_NE(parsed(other).key.v4, key) << other;
-  EXPECT_NE(parsed("ip 10.1.0.5 > 10.2.0.9 / icmp 8 0 id 7").key.v4, parsed("ip 10.2.0.9 > 10.1.0.5 / icmp 8 0 id 7").key.v4)
+  EXPECT_NE(parsed("ip 10.1.0.5 > 10.2.0.9 / icmp 8 0 id 7").key.v4,
+            parsed("ip 10.2.0.9 > 10.1.0.5 / icmp 8 0 id 7").key.v4)
       << "each end's queries are a flow of their own";
 }
 TEST(FlowKey, IcmpError_HasTheKeyOfWhatItQuotes) {

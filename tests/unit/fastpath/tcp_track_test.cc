@@ -17,7 +17,7 @@ struct Segment {
   uint32_t seq = 0, ack = 0;
   uint16_t window = 1000;
   uint32_t payload = 0;
-  int scale = -1;   ///< offered where not negative
+  int scale = -1;  ///< offered where not negative
 };
 
 std::vector<uint8_t> header_of(const Segment& s) {
@@ -41,7 +41,8 @@ struct Connection {
   FlowHot flow{};
   uint32_t client, server;
 
-  explicit Connection(uint32_t client_isn = 100, uint32_t server_isn = 500, int scale = -1) : client(client_isn + 1), server(server_isn + 1) {
+  explicit Connection(uint32_t client_isn = 100, uint32_t server_isn = 500, int scale = -1)
+      : client(client_isn + 1), server(server_isn + 1) {
     Segment syn{kTcpSyn, client_isn, 0, 1000, 0, scale};
     begin_tcp(flow, header_of(syn), 0);
     EXPECT_EQ(step(1, {kTcpSyn | kTcpAck, server_isn, client, 1000, 0, scale}), DropReason::kNone);
@@ -59,9 +60,11 @@ constexpr auto kFine = DropReason::kNone;
 
 TEST(TcpTrack, SequenceWindow_EdgesToTheByte) {
   for (uint32_t isn : {100u, 0xfffffe00u, 0x7fffff00u}) {
-    EXPECT_EQ(Connection(isn).step(0, {kTcpAck, isn + 1 + 1000, 501, 1000, 1}), kFine) << "the last that the receiver allowed";
+    EXPECT_EQ(Connection(isn).step(0, {kTcpAck, isn + 1 + 1000, 501, 1000, 1}), kFine)
+        << "the last that the receiver allowed";
     EXPECT_EQ(Connection(isn).step(0, {kTcpAck, isn + 1 + 1001, 501, 1000, 1}), kOut);
-    EXPECT_EQ(Connection(isn).step(0, {kTcpAck, isn + 1 - 1000, 501, 1000, 0}), kFine) << "a keep-alive or late retransmission";
+    EXPECT_EQ(Connection(isn).step(0, {kTcpAck, isn + 1 - 1000, 501, 1000, 0}), kFine)
+        << "a keep-alive or late retransmission";
     EXPECT_EQ(Connection(isn).step(0, {kTcpAck, isn + 1 - 1001, 501, 1000, 0}), kOut);
   }
 }
@@ -121,7 +124,9 @@ TEST(TcpTrack, FinEachWay_IsClosing) {
   EXPECT_EQ(c.flow.state, FlowState::kClosing);
   EXPECT_EQ(c.result(0, {kTcpSyn, 9000, 0}).step, TcpStep::kReopen);
 }
-TEST(TcpTrack, SegmentWithoutAck_NeverPassesAfterTheHandshake) { EXPECT_EQ(Connection().step(0, {kTcpPsh, 101, 0, 1000, 5}), kOut); }
+TEST(TcpTrack, SegmentWithoutAck_NeverPassesAfterTheHandshake) {
+  EXPECT_EQ(Connection().step(0, {kTcpPsh, 101, 0, 1000, 5}), kOut);
+}
 
 }  // namespace
 }  // namespace bulkhead

@@ -1,4 +1,5 @@
-// The flow log: lines that parse whatever is in them, repeated denies in one, rotation, and a disk that is full.
+// The flow log: lines that parse whatever is in them, repeated denies in one, rotation, and a disk that is
+// full.
 #include "controlplane/observe/flow_log.h"
 
 #include <gtest/gtest.h>
@@ -31,7 +32,8 @@ PolicyNames names_of_policy(const std::string& rule = "web-calls-db") {
 Json line_of(const FlowRecord& record, const PolicyNames* names, const PolicyNames* newest = nullptr,
              const Repetition& repetition = {}) {
   static const std::vector<std::string> ports{"left", "right"};
-  std::string line = flow_line(record, {names, newest, &ports, WallOfBoot(BootTime{2 * kSecond}, kWall)}, repetition);
+  std::string line =
+      flow_line(record, {names, newest, &ports, WallOfBoot(BootTime{2 * kSecond}, kWall)}, repetition);
   EXPECT_EQ(line.back(), '\n');
   EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1);
   return Json::parse(line);
@@ -150,7 +152,8 @@ using FlowLog_ = FlowLogTest;
 
 TEST_F(FlowLog_, Events_AreLinesInOrderInADirectoryThatWasMissing) {
   FlowLog log = open(directory.path("made/here/flows.jsonl"));
-  std::vector<FlowRecord> events{record(EventKind::kOpen), record(EventKind::kDeny), record(EventKind::kClose)};
+  std::vector<FlowRecord> events{record(EventKind::kOpen), record(EventKind::kDeny),
+                                 record(EventKind::kClose)};
   log.write(events, BootTime{0}, kWall);
   auto written = lines("made/here/flows.jsonl");
   ASSERT_EQ(written.size(), 3u);
@@ -219,7 +222,8 @@ TEST_F(FlowLog_, DiskWithRoomAgain_IsWrittenAgainWithoutATornLine) {
   log.write(events, BootTime{1}, kWall);
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &unlimited), 0);
   EXPECT_EQ(log.lost(), 3u);
-  EXPECT_EQ(std::filesystem::file_size(directory.path("flows.jsonl")), size) << "the torn part was taken back";
+  EXPECT_EQ(std::filesystem::file_size(directory.path("flows.jsonl")), size)
+      << "the torn part was taken back";
 
   log.write(events, BootTime{2}, kWall);
   EXPECT_EQ(lines("flows.jsonl").size(), 6u);

@@ -37,9 +37,10 @@ MetricsInput full_input() {
   in.readings = readings;
   in.busy_ratios = {0.25};
 
-  auto loaded = load_policy_text({{"p.yaml", "segments:\n  a: {tag: 10, members: [10.0.0.0/8]}\n"
-                                             "policies:\n  - {name: r1, from: a, to: a, allow: [tcp/80]}\n"
-                                             "  - {name: r2, from: a, to: a, deny: [tcp/81], audit: true}\n"}},
+  auto loaded = load_policy_text({{"p.yaml",
+                                   "segments:\n  a: {tag: 10, members: [10.0.0.0/8]}\n"
+                                   "policies:\n  - {name: r1, from: a, to: a, allow: [tcp/80]}\n"
+                                   "  - {name: r2, from: a, to: a, deny: [tcp/81], audit: true}\n"}},
                                  WallTime{0});
   EXPECT_TRUE(loaded.policy);
   auto policy = make_explainable(std::move(*loaded.policy), {}, wall_as_boot);
@@ -55,20 +56,31 @@ bool has_line(const std::string& text, const std::string& line) {
 
 TEST(Metrics, OpenMetrics_HasEveryPromisedSample) {
   std::string text = metrics_text(full_input(), MetricsFormat::kOpenMetrics);
-  for (const char* line :
-       {"bulkhead_build_info{version=\"1.2.3\"} 1", "bulkhead_port_packets_total{port=\"left\",direction=\"rx\"} 0",
-        "bulkhead_port_bytes_total{port=\"right\",direction=\"tx\"} 12345", "bulkhead_drops_total{reason=\"policy_denied\"} 10",
-        "bulkhead_drops_total{reason=\"tx_full\"} 0", "bulkhead_flows{state=\"tcp_established\"} 3",
-        "bulkhead_flow_table_capacity 1024", "bulkhead_new_flows_total 0", "bulkhead_policy_generation 5",
-        "bulkhead_rule_hits_total{rule=\"r1\",verdict=\"allow\"} 7", "bulkhead_audit_hits_total{rule=\"r2\",verdict=\"deny\"} 9",
-        "bulkhead_decision_to_enforcement_seconds_bucket{le=\"0.0025\"} 0",
-        "bulkhead_decision_to_enforcement_seconds_bucket{le=\"0.005\"} 1",
-        "bulkhead_decision_to_enforcement_seconds_bucket{le=\"10.0\"} 1",
-        "bulkhead_decision_to_enforcement_seconds_bucket{le=\"+Inf\"} 2", "bulkhead_decision_to_enforcement_seconds_count 2",
-        "bulkhead_feed_age_seconds{feed=\"file\"} 2.5", "bulkhead_events_lost_total 0",
-        "bulkhead_worker_busy_ratio{worker=\"0\"} 0.25", "bulkhead_packets_received_total 100",
-        "bulkhead_packets_transmitted_total 90", "bulkhead_flow_log_lost_total 0", "bulkhead_dataplane_up 1",
-        "# TYPE bulkhead_drops counter", "# UNIT bulkhead_port_bytes bytes"})
+  for (const char* line : {"bulkhead_build_info{version=\"1.2.3\"} 1",
+                           "bulkhead_port_packets_total{port=\"left\",direction=\"rx\"} 0",
+                           "bulkhead_port_bytes_total{port=\"right\",direction=\"tx\"} 12345",
+                           "bulkhead_drops_total{reason=\"policy_denied\"} 10",
+                           "bulkhead_drops_total{reason=\"tx_full\"} 0",
+                           "bulkhead_flows{state=\"tcp_established\"} 3",
+                           "bulkhead_flow_table_capacity 1024",
+                           "bulkhead_new_flows_total 0",
+                           "bulkhead_policy_generation 5",
+                           "bulkhead_rule_hits_total{rule=\"r1\",verdict=\"allow\"} 7",
+                           "bulkhead_audit_hits_total{rule=\"r2\",verdict=\"deny\"} 9",
+                           "bulkhead_decision_to_enforcement_seconds_bucket{le=\"0.0025\"} 0",
+                           "bulkhead_decision_to_enforcement_seconds_bucket{le=\"0.005\"} 1",
+                           "bulkhead_decision_to_enforcement_seconds_bucket{le=\"10.0\"} 1",
+                           "bulkhead_decision_to_enforcement_seconds_bucket{le=\"+Inf\"} 2",
+                           "bulkhead_decision_to_enforcement_seconds_count 2",
+                           "bulkhead_feed_age_seconds{feed=\"file\"} 2.5",
+                           "bulkhead_events_lost_total 0",
+                           "bulkhead_worker_busy_ratio{worker=\"0\"} 0.25",
+                           "bulkhead_packets_received_total 100",
+                           "bulkhead_packets_transmitted_total 90",
+                           "bulkhead_flow_log_lost_total 0",
+                           "bulkhead_dataplane_up 1",
+                           "# TYPE bulkhead_drops counter",
+                           "# UNIT bulkhead_port_bytes bytes"})
     EXPECT_TRUE(has_line(text, line)) << line;
   EXPECT_TRUE(text.ends_with("\n# EOF\n"));
 }
@@ -101,10 +113,13 @@ TEST(Metrics, OpenMetrics_FamiliesAreWellFormed) {
 }
 
 TEST(Metrics, Promtool_HasNoComplaint) {
-  if (std::system("command -v promtool >/dev/null") != 0) GTEST_SKIP() << "promtool isn't installed (Debian: prometheus)";
+  if (std::system("command -v promtool >/dev/null") != 0)
+    GTEST_SKIP() << "promtool isn't installed (Debian: prometheus)";
   TemporaryDirectory directory;
   directory.write("metrics", metrics_text(full_input(), MetricsFormat::kPrometheus));
-  int status = std::system(("promtool check metrics < " + directory.path("metrics") + " > " + directory.path("said") + " 2>&1").c_str());
+  int status = std::system(
+      ("promtool check metrics < " + directory.path("metrics") + " > " + directory.path("said") + " 2>&1")
+          .c_str());
   EXPECT_EQ(status, 0) << directory.read("said");
   EXPECT_EQ(directory.read("said"), "");
 }
@@ -148,14 +163,17 @@ TEST_F(MetricsServerTest, Accept_ChoosesTheFormat) {
   ASSERT_TRUE(plain);
   EXPECT_EQ(plain->body, "plain");
   EXPECT_EQ(plain->get_header_value("Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
-  auto open = client.Get("/metrics", {{"Accept", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}});
+  auto open =
+      client.Get("/metrics", {{"Accept", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}});
   ASSERT_TRUE(open);
   EXPECT_EQ(open->body, "open");
-  EXPECT_EQ(open->get_header_value("Content-Type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
+  EXPECT_EQ(open->get_header_value("Content-Type"),
+            "application/openmetrics-text; version=1.0.0; charset=utf-8");
 }
 
 TEST_F(MetricsServerTest, TakenPort_IsAnError) {
-  auto second = MetricsServer::start("127.0.0.1:" + std::to_string(port), [](MetricsFormat) { return std::string(); });
+  auto second =
+      MetricsServer::start("127.0.0.1:" + std::to_string(port), [](MetricsFormat) { return std::string(); });
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, ErrorCode::kExists);
 }

@@ -5,7 +5,8 @@
 
 namespace bulkhead::test {
 
-inline FlowRecord record(EventKind kind, const char* from = "10.1.0.5", const char* to = "10.2.0.9", uint16_t port = 5432) {
+inline FlowRecord record(EventKind kind, const char* from = "10.1.0.5", const char* to = "10.2.0.9",
+                         uint16_t port = 5432) {
   FlowRecord record{};
   record.flow_id = kind == EventKind::kDeny ? 0 : 17;
   record.opened_boot_ns = 1'000'000'000;

@@ -18,10 +18,13 @@ Endpoint endpoint(uint32_t host, uint32_t workload = 0, uint8_t bits = 128) {
   return e;
 }
 
-bool comes_before(const Endpoint& a, const Endpoint& b) { return std::tie(a.address, a.bits) < std::tie(b.address, b.bits); }
+bool comes_before(const Endpoint& a, const Endpoint& b) {
+  return std::tie(a.address, a.bits) < std::tie(b.address, b.bits);
+}
 
 /// What a table holds after the changes, sorted.
-std::vector<Endpoint> applied(const std::vector<Endpoint>& before, const std::vector<EndpointChange>& changes) {
+std::vector<Endpoint> applied(const std::vector<Endpoint>& before,
+                              const std::vector<EndpointChange>& changes) {
   EndpointTable table;
   for (const Endpoint& e : before) EXPECT_TRUE(table.put(e));
   for (const EndpointChange& c : changes) {
@@ -38,7 +41,8 @@ std::vector<Endpoint> applied(const std::vector<Endpoint>& before, const std::ve
 }
 
 bool equal(const std::vector<Endpoint>& a, const std::vector<Endpoint>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(Endpoint)) == 0);
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(Endpoint)) == 0);
 }
 
 TEST(EndpointDiff, EqualSetsDifferInNothing) {
@@ -48,7 +52,8 @@ TEST(EndpointDiff, EqualSetsDifferInNothing) {
 }
 
 TEST(EndpointDiff, NewGoneAndChangedAreOneChangeEach) {
-  std::vector<Endpoint> before{endpoint(1), endpoint(2), endpoint(3)}, after{endpoint(2, 9), endpoint(3), endpoint(4)};
+  std::vector<Endpoint> before{endpoint(1), endpoint(2), endpoint(3)},
+      after{endpoint(2, 9), endpoint(3), endpoint(4)};
   auto changes = endpoint_diff(before, after);
   ASSERT_EQ(changes.size(), 3u);
   EXPECT_EQ(changes[0].kind, ChangeKind::kRemove);

@@ -25,7 +25,9 @@ std::vector<uint8_t> random_bytes(std::mt19937& random, size_t count, bool all_o
 }
 
 /// One's complement has two zeroes.
-bool same(uint16_t a, uint16_t b) { return a == b || (a == 0 && b == 0xffff) || (a == 0xffff && b == 0); }
+bool same(uint16_t a, uint16_t b) {
+  return a == b || (a == 0 && b == 0xffff) || (a == 0xffff && b == 0);
+}
 
 TEST(Checksum, EveryLengthAndAlignment_AgreesWithTheNaiveSum) {
   std::mt19937 random(1);
@@ -33,7 +35,8 @@ TEST(Checksum, EveryLengthAndAlignment_AgreesWithTheNaiveSum) {
     for (size_t offset = 0; offset < 9; ++offset) {
       auto bytes = random_bytes(random, length + offset);
       std::vector<uint8_t> exact(bytes.begin() + static_cast<ptrdiff_t>(offset), bytes.end());
-      ASSERT_TRUE(same(checksum_fold(checksum_sum(bytes.data() + offset, length)), naive_fold(exact))) << length << " at " << offset;
+      ASSERT_TRUE(same(checksum_fold(checksum_sum(bytes.data() + offset, length)), naive_fold(exact)))
+          << length << " at " << offset;
     }
   }
 }
@@ -46,7 +49,8 @@ TEST(Checksum, SumsOfEvenParts_AddUp) {
   std::mt19937 random(2);
   auto bytes = random_bytes(random, 300);
   for (size_t split = 0; split <= bytes.size(); split += 2) {
-    uint64_t sum = checksum_sum(bytes.data(), split) + checksum_sum(bytes.data() + split, bytes.size() - split);
+    uint64_t sum =
+        checksum_sum(bytes.data(), split) + checksum_sum(bytes.data() + split, bytes.size() - split);
     ASSERT_TRUE(same(checksum_fold(sum), naive_fold(bytes)));
   }
 }
@@ -66,7 +70,8 @@ TEST(Checksum, Update_IsWhatStartingOverGives) {
   for (int i = 0; i < 10'000; ++i) {
     auto bytes = random_bytes(random, 20);
     bytes[10] = bytes[11] = 0;
-    uint16_t before = load<uint16_t>(bytes.data() + 8), checksum = checksum_finish(checksum_sum(bytes.data(), bytes.size()));
+    uint16_t before = load<uint16_t>(bytes.data() + 8),
+             checksum = checksum_finish(checksum_sum(bytes.data(), bytes.size()));
     --bytes[8];
     uint16_t updated = checksum_update(checksum, before, load<uint16_t>(bytes.data() + 8));
     store(bytes.data() + 10, updated);
