@@ -36,7 +36,7 @@ class Stage:
 
 
 STAGES = [
-    Stage("unit", "release", ("unit",)),
+    Stage("unit", "release", ("unit", "command")),
     Stage("property", "release", ("property",)),
     Stage("scenario", "release", ("scenario",)),
     Stage("publication", "release", ("publication",)),
