@@ -151,7 +151,7 @@ def run_test(stage, test):
         environment = {**os.environ, **SANITIZER_OPTIONS, **test["env"], "GTEST_COLOR": "no"}
         timeout = test["timeout"] * stage.slower if test["timeout"] > 0 else None
         try:
-            done = subprocess.run(command, cwd=test["workdir"] or scratch, env=environment, timeout=timeout,
+            done = subprocess.run(command, cwd=test["workdir"] or ROOT / "build" / stage.build, env=environment, timeout=timeout,
                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             output, code = done.stdout.decode(errors="replace"), done.returncode
         except subprocess.TimeoutExpired as expired:

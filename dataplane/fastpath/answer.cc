@@ -212,6 +212,7 @@ void answer_revoked(PipelineState& s, const PacketRef& p, const FlowHot& flow, u
   if (t.window[0] == 0 || t.window[1] == 0) return;  // never answered: there is no connection to end
   Ends ends = ends_of(p);
   auto tcp = load<TcpHeader>(frame_of(p.mbuf) + p.meta->l4);
+  if ((tcp.flags & kTcpRst) != 0) return;  // a reset is never answered (RFC 9293 §3.10.7.1)
   // The sender expects next what its own packet acknowledges; the receiver, what follows the last byte that
   // passed.
   uint32_t sender_expects = (tcp.flags & kTcpAck) != 0 ? tcp.acknowledgement.host() : t.end[direction ^ 1];

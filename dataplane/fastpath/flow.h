@@ -44,6 +44,7 @@ enum FlowFlag : uint8_t {
   kFlowMacBound = 16,  ///< an end's binding names a MAC: every packet is checked against it
   kFlowRevoked = 32,   ///< lost its permission while idle; its next packet is answered and ends it
   kFlowSynAck = 64,    ///< TCP, opening: the responder has answered
+  kFlowEnds = 128,     ///< `deadline` is one that policy set, not just the farthest
 };
 
 /// What every packet of a flow reads, key excepted. Owner: the worker.

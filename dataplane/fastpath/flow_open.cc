@@ -87,6 +87,8 @@ void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const E
                    const Moment& m) noexcept {
   hot.checked = m.generation;
   hot.deadline = deadline_ticks(s, e.decision.next_change, m);
+  bool ends = hot.deadline != m.ticks + kFarthest;
+  hot.flags = static_cast<uint8_t>(ends ? hot.flags | kFlowEnds : hot.flags & ~kFlowEnds);
   hot.flags |= kFlowResponderUnchecked;
   bool mac_bound = e.source.endpoint != nullptr && (e.source.endpoint->flags & kEndpointHasMac) != 0;
   hot.flags = static_cast<uint8_t>(mac_bound ? hot.flags | kFlowMacBound : hot.flags & ~kFlowMacBound);

@@ -75,7 +75,8 @@ FlowRecord record_of(const PipelineState& s, uint32_t slot, const Snapshot* snap
   r.opened_boot_ns = s.parts.epoch.ns + int64_t{cold.opened} * 1'000'000;
   r.time_boot_ns = now.ns;
   Ticks ahead = hot.deadline - s.ticks_of(now);
-  r.until_boot_ns = ahead < kFarthest ? now.ns + int64_t{ahead} * 1'000'000 : INT64_MAX;
+  r.until_boot_ns =
+      (hot.flags & kFlowEnds) != 0 && ahead < kFarthest ? now.ns + int64_t{ahead} * 1'000'000 : INT64_MAX;
   r.generation = snapshot != nullptr ? snapshot->generation : 0;
   for (int d = 0; d < 2; ++d) {
     bool tcp = key.proto == IpProto::kTcp;

@@ -130,8 +130,10 @@ bool settle_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t s
       drop(s, p, result.reason);
       return true;
     case TcpStep::kChallenge:
-      if (s.challenges.take(m.ticks)) return false;
-      drop(s, p, DropReason::k_tcp_out_of_window);
+      if (s.challenges.take(m.ticks))
+        forward(s, p, hot.ports[direction ^ 1], m);
+      else
+        drop(s, p, DropReason::k_tcp_out_of_window);
       return true;
     case TcpStep::kReopen:
       end_flow<Key>(s, slot, EndCause::kFin, DropReason::kNone, m);
@@ -206,7 +208,8 @@ void step_icmp_error(PipelineState& s, const PacketRef& p, const Key& key, const
   FlowHot& hot = table.entry(slot).hot;
   unsigned quoted = p.meta->source_is_high ^ (hot.flags & kFlowInitiatorHigh);
   // It comes from the side that the quoted packet went to.
-  if (hot.ports[quoted ^ 1] != p.meta->in_port || (hot.flags & kFlowRevoked) != 0) {
+  bool idle = m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)];
+  if (idle || hot.ports[quoted ^ 1] != p.meta->in_port || (hot.flags & kFlowRevoked) != 0) {
     drop(s, p, DropReason::k_icmp_unrelated);
     return;
   }
