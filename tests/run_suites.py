@@ -36,7 +36,7 @@ class Stage:
 
 
 STAGES = [
-    Stage("unit", "release", ("unit", "command")),
+    Stage("unit", "release", ("unit", "operator", "command")),
     Stage("property", "release", ("property",)),
     Stage("scenario", "release", ("scenario",)),
     Stage("publication", "release", ("publication",)),
