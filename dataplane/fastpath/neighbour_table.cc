@@ -39,11 +39,11 @@ std::optional<Neighbour> NeighbourTable::find(PortId port, const IpAddress& addr
     const Place& place = places_[(home + i) % kPlaces];
     uint32_t before = place.sequence.load(std::memory_order_acquire);
     if (before == 0) return std::nullopt;  // never written: nor is anything behind it
-    uint64_t first = place.address[0].load(std::memory_order_relaxed),
-             second = place.address[1].load(std::memory_order_relaxed);
-    uint64_t bits = place.mac_port.load(std::memory_order_relaxed);
-    Ticks confirmed = place.confirmed.load(std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_acquire);
+    uint64_t first = place.address[0].load(std::memory_order_acquire),
+             second = place.address[1].load(std::memory_order_acquire);
+    uint64_t bits = place.mac_port.load(std::memory_order_acquire);
+    Ticks confirmed = place.confirmed.load(std::memory_order_acquire);
+    // Acquire loads keep the second look at the sequence behind them.
     bool torn = (before & 1) != 0 || place.sequence.load(std::memory_order_relaxed) != before;
     if (torn || first != words[0] || second != words[1] || port_of(bits) != port.value)
       continue;  // a torn read is a miss: the packet waits
@@ -82,11 +82,11 @@ bool NeighbourTable::learn(PortId port, const IpAddress& address, const MacAddre
   if ((before & 1) != 0 ||
       !chosen->sequence.compare_exchange_strong(before, before + 1, std::memory_order_acquire))
     return false;  // another worker writes it at this moment: its answer serves as well, or the next one will
-  std::atomic_thread_fence(std::memory_order_release);
-  chosen->address[0].store(words[0], std::memory_order_relaxed);
-  chosen->address[1].store(words[1], std::memory_order_relaxed);
-  chosen->mac_port.store(pack(port, mac, fixed), std::memory_order_relaxed);
-  chosen->confirmed.store(now, std::memory_order_relaxed);
+  // Release stores keep the odd sequence before them.
+  chosen->address[0].store(words[0], std::memory_order_release);
+  chosen->address[1].store(words[1], std::memory_order_release);
+  chosen->mac_port.store(pack(port, mac, fixed), std::memory_order_release);
+  chosen->confirmed.store(now, std::memory_order_release);
   chosen->sequence.store(before + 2, std::memory_order_release);
   return true;
 }
