@@ -99,15 +99,7 @@ DropReason parse_ipv4(std::span<const uint8_t> frame, uint8_t parse_flags, Packe
   if (reason != DropReason::kNone) [[unlikely]]
     return reason;
   if (meta.kind == PacketKind::kIcmpError) return parse_quoted_ipv4(l4, meta, key);
-  uint32_t source = ip.source.raw(), destination = ip.destination.raw();
-  bool high = is_high(source, ports.source, destination, ports.destination, ports.ordered);
-  meta.source_is_high = high;
-  key.low_address = high ? destination : source;
-  key.high_address = high ? source : destination;
-  key.low_port = ports.ordered && high ? ports.destination : ports.source;
-  key.high_port = ports.ordered && high ? ports.source : ports.destination;
-  key.proto = meta.proto;
-  key.leg = leg_of(meta.proto, ports, high);
+  fill_key(key, meta, meta.proto, ip.source.raw(), ip.destination.raw(), ports);
   return DropReason::kNone;
 }
 

@@ -130,15 +130,7 @@ DropReason parse_ipv6(std::span<const uint8_t> frame, uint8_t parse_flags, Packe
   // Neighbour discovery is never fragmented (RFC 6980 §5), not even into one piece.
   if (meta.kind == PacketKind::kNeighbour && chain.fragment) return DropReason::k_nd_invalid;
   if (meta.kind == PacketKind::kIcmpError) return parse_quoted_ipv6(l4, meta, key);
-  int order = std::memcmp(ip.source, ip.destination, 16);
-  bool high = order > 0;
-  meta.source_is_high = high;
-  std::memcpy(key.low_address, high ? ip.destination : ip.source, 16);
-  std::memcpy(key.high_address, high ? ip.source : ip.destination, 16);
-  key.low_port = ports.ordered && high ? ports.destination : ports.source;
-  key.high_port = ports.ordered && high ? ports.source : ports.destination;
-  key.proto = meta.proto;
-  key.leg = leg_of(meta.proto, ports, high);
+  fill_key(key, meta, meta.proto, ip.source, ip.destination, ports);
   return DropReason::kNone;
 }
 

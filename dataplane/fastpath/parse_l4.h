@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include "base/bytes.h"
@@ -43,6 +44,32 @@ inline bool is_high(uint32_t source, uint16_t source_port, uint32_t destination,
   uint64_t s = uint64_t{source} << 16 | (ordered ? source_port : 0),
            d = uint64_t{destination} << 16 | (ordered ? destination_port : 0);
   return s > d;
+}
+
+/// Fills in a key but for its zone, and meta.source_is_high. Addresses as they stand in the packet.
+inline void fill_key(FlowKey4& key, PacketMeta& meta, IpProto proto, uint32_t source, uint32_t destination,
+                     const PortPair& ports) noexcept {
+  bool high = is_high(source, ports.source, destination, ports.destination, ports.ordered);
+  bool swap_ports = ports.ordered && high;
+  meta.source_is_high = high;
+  key.low_address = high ? destination : source;
+  key.high_address = high ? source : destination;
+  key.low_port = swap_ports ? ports.destination : ports.source;
+  key.high_port = swap_ports ? ports.source : ports.destination;
+  key.proto = proto;
+  key.leg = leg_of(proto, ports, high);
+}
+inline void fill_key(FlowKey6& key, PacketMeta& meta, IpProto proto, const uint8_t (&source)[16],
+                     const uint8_t (&destination)[16], const PortPair& ports) noexcept {
+  bool high = std::memcmp(source, destination, 16) > 0;
+  bool swap_ports = ports.ordered && high;
+  meta.source_is_high = high;
+  std::memcpy(key.low_address, high ? destination : source, 16);
+  std::memcpy(key.high_address, high ? source : destination, 16);
+  key.low_port = swap_ports ? ports.destination : ports.source;
+  key.high_port = swap_ports ? ports.source : ports.destination;
+  key.proto = proto;
+  key.leg = leg_of(proto, ports, high);
 }
 
 /// Checks the transport header and checksum of a whole packet and fills in proto-dependent fields of `meta`

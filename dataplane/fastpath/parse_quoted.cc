@@ -42,17 +42,10 @@ DropReason parse_quoted_ipv4(std::span<const uint8_t> icmp, PacketMeta& meta, Fl
   if (!whole || (ip.fragment.host() & kIpv4OffsetMask) != 0 ||
       !quoted_ports(ip.proto, quoted.subspan(header), ports))
     return DropReason::k_icmp_unrelated;
-  uint32_t source = ip.source.raw(), destination = ip.destination.raw();
   // The error goes to the quoted packet's sender, nobody else.
-  if (load<uint32_t>(icmp.data() - meta.l4 + meta.l3 + 16) != source) return DropReason::k_icmp_unrelated;
-  bool high = is_high(source, ports.source, destination, ports.destination, ports.ordered);
-  meta.source_is_high = high;
-  key.low_address = high ? destination : source;
-  key.high_address = high ? source : destination;
-  key.low_port = ports.ordered && high ? ports.destination : ports.source;
-  key.high_port = ports.ordered && high ? ports.source : ports.destination;
-  key.proto = ip.proto;
-  key.leg = leg_of(ip.proto, ports, high);
+  if (load<uint32_t>(icmp.data() - meta.l4 + meta.l3 + 16) != ip.source.raw())
+    return DropReason::k_icmp_unrelated;
+  fill_key(key, meta, ip.proto, ip.source.raw(), ip.destination.raw(), ports);
   return DropReason::kNone;
 }
 
@@ -67,14 +60,7 @@ DropReason parse_quoted_ipv6(std::span<const uint8_t> icmp, PacketMeta& meta, Fl
     return DropReason::k_icmp_unrelated;
   if (std::memcmp(icmp.data() - meta.l4 + meta.l3 + 24, ip.source, 16) != 0)
     return DropReason::k_icmp_unrelated;
-  bool high = std::memcmp(ip.source, ip.destination, 16) > 0;
-  meta.source_is_high = high;
-  std::memcpy(key.low_address, high ? ip.destination : ip.source, 16);
-  std::memcpy(key.high_address, high ? ip.source : ip.destination, 16);
-  key.low_port = ports.ordered && high ? ports.destination : ports.source;
-  key.high_port = ports.ordered && high ? ports.source : ports.destination;
-  key.proto = ip.next_header;
-  key.leg = leg_of(ip.next_header, ports, high);
+  fill_key(key, meta, ip.next_header, ip.source, ip.destination, ports);
   return DropReason::kNone;
 }
 
