@@ -1,6 +1,7 @@
 #include "controlplane/compiler/bindings.h"
 
 #include <algorithm>
+#include <span>
 
 #include "base/bytes.h"
 #include "controlplane/compiler/interner.h"
@@ -92,6 +93,7 @@ class Binder {
     if (twice != endpoints_.end()) return explain_duplicate(*twice);
     if (wholes_.size() > 1) return explain_duplicate(wholes_[0]);
     for (const Endpoint& whole : wholes_) add_halves(whole);
+    add_macs();
 
     Bindings bindings;
     bindings.endpoints = std::move(endpoints_);
@@ -111,6 +113,41 @@ class Binder {
       auto at = std::ranges::lower_bound(endpoints_, whole, before);
       if (at == endpoints_.end() || !same_prefix(*at, whole)) endpoints_.insert(at, whole);
     }
+  }
+
+  /// Whose each bound MAC is, for link-local sources. A MAC that members of two segments share is nobody's:
+  /// what it sends from a link-local address stays `unknown`.
+  void add_macs() {
+    std::vector<Endpoint> macs;
+    for (const Endpoint& endpoint : endpoints_) {
+      if ((endpoint.flags & kEndpointHasMac) == 0) continue;
+      macs.push_back(endpoint);
+      macs.back().address = mac_key(endpoint.mac);
+      macs.back().bits = 128;
+    }
+    std::ranges::sort(macs, before);
+    for (auto first = macs.begin(); first != macs.end();) {
+      auto end = std::find_if(first, macs.end(), [&](const Endpoint& e) { return !same_prefix(e, *first); });
+      bool one_segment =
+          std::all_of(first, end, [&](const Endpoint& e) { return e.identity == first->identity; });
+      if (one_segment) endpoints_.push_back(common_binding({first, end}));
+      first = end;
+    }
+    if (!macs.empty()) std::ranges::sort(endpoints_, before);
+  }
+
+  /// What bindings of one MAC agree on.
+  static Endpoint common_binding(std::span<const Endpoint> bindings) {
+    Endpoint common = bindings.front();
+    for (const Endpoint& other : bindings) {
+      if (other.port != common.port) common.port = kPortNone.value;
+      if (other.workload != common.workload) common.workload = 0;
+      if (other.vlan != common.vlan || other.flags != common.flags) {
+        common.vlan = 0;
+        common.flags &= static_cast<uint8_t>(~kEndpointHasVlan);
+      }
+    }
+    return common;
   }
 
   /// Off the fast path: goes back to the members for the places.

@@ -82,15 +82,16 @@ void note_audit(PipelineState& s, const PacketRef& p, const FlowAddresses& a, co
   s.parts.events.write(r);
 }
 
-/// What a judged flow keeps of its evaluation.
-void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const Evaluation& e,
+/// What a judged flow keeps of its evaluation. `link_local`: the initiator is identified by its MAC alone.
+void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const Evaluation& e, bool link_local,
                    const Moment& m) noexcept {
   hot.checked = m.generation;
   hot.deadline = deadline_ticks(s, e.decision.next_change, m);
   bool ends = hot.deadline != m.ticks + kFarthest;
   hot.flags = static_cast<uint8_t>(ends ? hot.flags | kFlowEnds : hot.flags & ~kFlowEnds);
   hot.flags |= kFlowResponderUnchecked;
-  bool mac_bound = e.source.endpoint != nullptr && (e.source.endpoint->flags & kEndpointHasMac) != 0;
+  bool mac_bound =
+      link_local || (e.source.endpoint != nullptr && (e.source.endpoint->flags & kEndpointHasMac) != 0);
   hot.flags = static_cast<uint8_t>(mac_bound ? hot.flags | kFlowMacBound : hot.flags & ~kFlowMacBound);
   cold.rule = e.decision.rule.value;
   cold.source = e.source.identity.value;
@@ -100,13 +101,15 @@ void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const E
   cold.log = e.decision.log;
 }
 
-/// Why there is no room for the flow; kNone where there is.
-DropReason check_room(PipelineState& s, IpProto proto) noexcept {
+/// Why there is no room for the flow; kNone where there is. Limits of the gateway are shared evenly by its
+/// workers.
+DropReason check_room(PipelineState& s, IpProto proto, IdentityId source) noexcept {
   if (s.flows4.size() + s.flows6.size() >= s.parts.max_flows) return DropReason::k_flow_table_full;
-  uint64_t share = s.parts.settings->half_open_total / s.parts.worker_count;
-  if (proto == IpProto::kTcp && read(s.counters().flows_tcp_opening) >= std::max<uint64_t>(share, 1))
-    return DropReason::k_half_open_limit;
-  return DropReason::kNone;
+  if (proto != IpProto::kTcp) return DropReason::kNone;
+  auto share = [&](uint64_t limit) { return std::max<uint64_t>(limit / s.parts.worker_count, 1); };
+  bool full = read(s.counters().flows_tcp_opening) >= share(s.parts.settings->half_open_total) ||
+              s.half_open[tag_of(source).value] >= share(s.parts.settings->half_open_per_identity);
+  return full ? DropReason::k_half_open_limit : DropReason::kNone;
 }
 
 }  // namespace
@@ -149,11 +152,11 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
     return;
   }
   const PortView& port = s.port(p.meta->in_port);
-  Origin origin{a.initiator, port.id, p.meta->vlan, {}};
-  std::memcpy(origin.mac.bytes.data(), frame_of(p.mbuf) + 6, 6);
+  Origin origin{a.initiator, port.id, p.meta->vlan, source_mac(p)};
   Evaluation e = evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, a.responder,
                           ServiceKey{p.meta->service}, m.now);
-  DropReason reason = may_originate(port, a.initiator) ? reason_of(e.decision) : DropReason::k_spoofed_source;
+  DropReason reason =
+      admits(port, a.initiator, e.source) ? reason_of(e.decision) : DropReason::k_spoofed_source;
   show_decision(p, e);
   count_hits(s, e.decision, m);
   note_audit(s, p, a, e, m);
@@ -170,17 +173,16 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
     drop(s, p, reason);
     return;
   }
-  uint8_t out = port.peer.value;
+  NextHop next{port.peer, a.responder};
   if (s.router != nullptr) {
-    auto next = s.router->next_hop(a.responder);
-    if (!next) {
-      s.router->answer_no_route(s, p, m);
-      drop(s, p, DropReason::k_no_route);
-      return;
-    }
-    out = next->port.value;
+    auto admitted = s.router->admit(s, p, m);
+    if (!admitted) return;
+    next = *admitted;
+  } else if (p.meta->ip_bytes > s.port(next.port.value).mtu) {
+    drop(s, p, DropReason::k_packet_too_big);  // before there is a flow for it
+    return;
   }
-  reason = check_room(s, p.meta->proto);
+  reason = check_room(s, p.meta->proto, e.source.identity);
   auto& table = s.table<Key>();
   uint32_t slot = reason == DropReason::kNone ? table.insert(key, p.meta->hash) : kNoSlot;
   if (slot == kNoSlot) {
@@ -191,12 +193,12 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
   FlowCold& cold = table.cold(slot);
   hot.flags = p.meta->source_is_high ? kFlowInitiatorHigh : 0;
   hot.ports[0] = p.meta->in_port;
-  hot.ports[1] = out;
+  hot.ports[1] = next.port.value;
   hot.last = m.ticks;
   hot.state = first_state(p.meta->proto);
   cold.opened = m.ticks;
   cold.serial = s.serial++;
-  keep_decision(s, hot, cold, e, m);
+  keep_decision(s, hot, cold, e, a.initiator.is_ipv6_link_local(), m);
   if (p.meta->proto == IpProto::kTcp) {
     const uint8_t* at = frame_of(p.mbuf) + p.meta->l4;
     size_t header = (load<TcpHeader>(at).data_offset >> 4) * size_t{4};
@@ -207,36 +209,44 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
     hot.counts.packets[0] = 1;
     hot.counts.bytes[0] = p.meta->ip_bytes;
   }
-  count_state(s, FlowState{}, hot.state);
+  count_state(s, e.source.identity, FlowState{}, hot.state);
   add(s.counters().new_flows, 1);
   FlowRecord opened = record_of<Key>(s, slot, m.snapshot, m.now);
   opened.kind = EventKind::kOpen;
   s.parts.events.write(opened);
   if (p.verdict != nullptr) p.verdict->flow = FlowRelation::kNew;
   if (s.router != nullptr)
-    s.router->forward(s, p, m);
+    s.router->deliver(s, p, next, m);
   else
-    send(s, p, PortId{out});
+    send(s, p, next.port);
 }
 
 template <class Key>
-DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, const Moment& m) noexcept {
+DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a,
+                      const MacAddress* initiator_mac, const Moment& m) noexcept {
   auto& table = s.table<Key>();
   auto& entry = table.entry(slot);
   FlowCold& cold = table.cold(slot);
+  bool link_local = a.initiator.is_ipv6_link_local();
+  if (link_local && initiator_mac == nullptr)
+    return DropReason::kNone;  // its next packet will tell whose it is
   const EndpointTable& endpoints = *m.snapshot->endpoints;
   const PortView& port = s.port(entry.hot.ports[0]);
-  // There is no packet to read a MAC from: the binding's own stands in, and keep_decision() has every packet
-  // checked against it.
-  const Endpoint* binding = endpoints.find(a.initiator);
+  // For others the binding's own MAC stands in, and keep_decision() has every packet checked against it.
+  const Endpoint* binding = link_local ? nullptr : endpoints.find(a.initiator);
+  MacAddress mac = link_local ? *initiator_mac : binding != nullptr ? binding->mac : MacAddress{};
   uint16_t vlan = s.route_mode() ? uint16_t{0} : static_cast<uint16_t>(entry.key.zone & 0x0fff);
-  Origin origin{a.initiator, port.id, vlan, binding != nullptr ? binding->mac : MacAddress{}};
+  Origin origin{a.initiator, port.id, vlan, mac};
   FlowRecord r = record_of<Key>(s, slot, nullptr, m.now);
   Evaluation e = evaluate(*m.snapshot->image, endpoints, origin, a.responder, ServiceKey{r.service}, m.now);
   count_hits(s, e.decision, m);
-  DropReason reason = may_originate(port, a.initiator) ? reason_of(e.decision) : DropReason::k_spoofed_source;
+  DropReason reason =
+      admits(port, a.initiator, e.source) ? reason_of(e.decision) : DropReason::k_spoofed_source;
+  bool same_ends = tag_of(e.source.identity) == tag_of(IdentityId{cold.source}) &&
+                   tag_of(e.destination.identity) == tag_of(IdentityId{cold.destination});
+  if (reason == DropReason::kNone && !same_ends) reason = DropReason::k_identity_changed;
   if (reason == DropReason::kNone) {
-    keep_decision(s, entry.hot, cold, e, m);
+    keep_decision(s, entry.hot, cold, e, link_local, m);
     return reason;
   }
   cold.rule = e.decision.rule.value;
@@ -246,9 +256,9 @@ DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, c
 
 template void open_flow(PipelineState&, const PacketRef&, const FlowKey4&, const Moment&) noexcept;
 template void open_flow(PipelineState&, const PacketRef&, const FlowKey6&, const Moment&) noexcept;
-template DropReason judge_flow<FlowKey4>(PipelineState&, uint32_t, const FlowAddresses&,
+template DropReason judge_flow<FlowKey4>(PipelineState&, uint32_t, const FlowAddresses&, const MacAddress*,
                                          const Moment&) noexcept;
-template DropReason judge_flow<FlowKey6>(PipelineState&, uint32_t, const FlowAddresses&,
+template DropReason judge_flow<FlowKey6>(PipelineState&, uint32_t, const FlowAddresses&, const MacAddress*,
                                          const Moment&) noexcept;
 
 }  // namespace bulkhead

@@ -50,7 +50,9 @@ Counter& gauge_of(WorkerCounters& c, FlowState state) noexcept {
   }
 }
 
-void count_state(PipelineState& s, FlowState from, FlowState to) noexcept {
+void count_state(PipelineState& s, IdentityId source, FlowState from, FlowState to) noexcept {
+  uint32_t& half_open = s.half_open[tag_of(source).value];
+  half_open += (to == FlowState::kOpening) - (from == FlowState::kOpening);
   if (from != FlowState{}) add(gauge_of(s.counters(), from), static_cast<uint64_t>(-1));
   if (to != FlowState{}) add(gauge_of(s.counters(), to), 1);
 }

@@ -64,15 +64,29 @@ void show_flow(const PacketRef& p, const FlowTable<Key>& table, uint32_t slot,
 }
 
 /// A packet's source as its binding has it; spoofed where binding or port say otherwise.
-bool is_spoofed(PipelineState& s, const PacketRef& p, const IpAddress& source, const Moment& m,
-                bool& mac_bound) noexcept {
+End classify_sender(PipelineState& s, const PacketRef& p, const IpAddress& source, const Moment& m) noexcept {
   const PortView& port = s.port(p.meta->in_port);
-  if (!may_originate(port, source)) return true;
-  Origin origin{source, port.id, p.meta->vlan, {}};
-  std::memcpy(origin.mac.bytes.data(), frame_of(p.mbuf) + 6, 6);
-  End end = classify_source(*m.snapshot->endpoints, origin);
-  mac_bound = end.endpoint != nullptr && (end.endpoint->flags & kEndpointHasMac) != 0;
-  return end.spoofed;
+  End end = classify_source(*m.snapshot->endpoints, {source, port.id, p.meta->vlan, source_mac(p)});
+  end.spoofed |= !admits(port, source, end);
+  return end;
+}
+
+/// Whether a packet of a live flow comes from the end that it says. Remembers a binding to a MAC.
+template <class Key>
+bool sender_holds(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction,
+                  const Moment& m) noexcept {
+  auto& table = s.table<Key>();
+  FlowHot& hot = table.entry(slot).hot;
+  FlowAddresses a = addresses_of(table.entry(slot).key, (hot.flags & kFlowInitiatorHigh) != 0);
+  const IpAddress& sender = direction == 0 ? a.initiator : a.responder;
+  End end = classify_sender(s, p, sender, m);
+  // A link-local address is whose MAC it is: another workload's packet isn't this flow's.
+  bool stranger =
+      direction == 0 && sender.is_ipv6_link_local() && end.identity.value != table.cold(slot).source;
+  if (end.spoofed || stranger) return false;
+  if (end.endpoint != nullptr && (end.endpoint->flags & kEndpointHasMac) != 0) hot.flags |= kFlowMacBound;
+  if (direction == 1) hot.flags &= static_cast<uint8_t>(~kFlowResponderUnchecked);
+  return true;
 }
 
 /// Everything that isn't the common case of a packet of a live flow: idle too long, revoked, stale, its
@@ -93,7 +107,8 @@ DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned
   if (revoked) {
     reason = table.cold(slot).revoked_for;
   } else if (hot.checked != m.generation || is_due(hot.deadline, m.ticks)) {
-    reason = rejudge<Key>(s, slot, m);
+    MacAddress initiator_mac = direction == 0 ? source_mac(p) : destination_mac(p);
+    reason = rejudge<Key>(s, slot, &initiator_mac, m);
   }
   if (reason != DropReason::kNone) {
     if (hot.state <= FlowState::kClosing && s.parts.settings->reset_on_revoke)
@@ -105,14 +120,9 @@ DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned
       end_flow<Key>(s, slot, EndCause::kRevoked, reason, m);
     return reason;
   }
-  if ((hot.flags & kFlowMacBound) != 0 || (direction == 1 && (hot.flags & kFlowResponderUnchecked) != 0)) {
-    FlowAddresses a = addresses_of(table.entry(slot).key, (hot.flags & kFlowInitiatorHigh) != 0);
-    bool mac_bound = false;
-    if (is_spoofed(s, p, direction == 0 ? a.initiator : a.responder, m, mac_bound))
-      return DropReason::k_spoofed_source;
-    if (mac_bound) hot.flags |= kFlowMacBound;
-    if (direction == 1) hot.flags &= static_cast<uint8_t>(~kFlowResponderUnchecked);
-  }
+  bool check_sender =
+      (hot.flags & kFlowMacBound) != 0 || (direction == 1 && (hot.flags & kFlowResponderUnchecked) != 0);
+  if (check_sender && !sender_holds<Key>(s, p, slot, direction, m)) return DropReason::k_spoofed_source;
   return DropReason::kNone;
 }
 
@@ -124,7 +134,7 @@ bool settle_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t s
   FlowHot& hot = table.entry(slot).hot;
   switch (result.step) {
     case TcpStep::kPass:
-      count_state(s, before, hot.state);
+      count_state(s, IdentityId{table.cold(slot).source}, before, hot.state);
       return false;
     case TcpStep::kDrop:
       drop(s, p, result.reason);
@@ -214,7 +224,8 @@ void step_icmp_error(PipelineState& s, const PacketRef& p, const Key& key, const
     return;
   }
   if (hot.checked != m.generation || is_due(hot.deadline, m.ticks)) {
-    DropReason reason = rejudge<Key>(s, slot, m);
+    MacAddress initiator_mac = quoted == 0 ? destination_mac(p) : source_mac(p);
+    DropReason reason = rejudge<Key>(s, slot, &initiator_mac, m);
     if (reason != DropReason::kNone) {
       end_flow<Key>(s, slot, EndCause::kRevoked, reason, m);
       drop(s, p, reason);
@@ -223,8 +234,7 @@ void step_icmp_error(PipelineState& s, const PacketRef& p, const Key& key, const
   }
   const uint8_t* ip = frame_of(p.mbuf) + p.meta->l3;
   IpAddress source = p.meta->family == 4 ? IpAddress::v4(load<Be32>(ip + 12).host()) : IpAddress::v6(ip + 8);
-  bool mac_bound = false;
-  if (is_spoofed(s, p, source, m, mac_bound)) {
+  if (classify_sender(s, p, source, m).spoofed) {
     drop(s, p, DropReason::k_spoofed_source);
     return;
   }
@@ -233,7 +243,8 @@ void step_icmp_error(PipelineState& s, const PacketRef& p, const Key& key, const
 }
 
 template <class Key>
-DropReason rejudge(PipelineState& s, uint32_t slot, const Moment& m) noexcept {
+DropReason rejudge(PipelineState& s, uint32_t slot, const MacAddress* initiator_mac,
+                   const Moment& m) noexcept {
   auto& table = s.table<Key>();
   auto& entry = table.entry(slot);
   FlowHot& hot = entry.hot;
@@ -243,13 +254,14 @@ DropReason rejudge(PipelineState& s, uint32_t slot, const Moment& m) noexcept {
   const ShardVersions& shards = *now.shards;
   bool endpoints_moved = newer(shards.prefix.load(std::memory_order_relaxed)) ||
                          newer(shards.host[shard_of(a.initiator)].load(std::memory_order_relaxed)) ||
-                         newer(shards.host[shard_of(a.responder)].load(std::memory_order_relaxed));
+                         newer(shards.host[shard_of(a.responder)].load(std::memory_order_relaxed)) ||
+                         a.initiator.is_ipv6_link_local();  // its MAC's shard isn't known here
   bool policy_moved = newer(static_cast<uint32_t>(now.image_generation));
   if (!endpoints_moved && !policy_moved && !is_due(hot.deadline, m.ticks)) {
     hot.checked = m.generation;
     return DropReason::kNone;
   }
-  return judge_flow<Key>(s, slot, a, m);
+  return judge_flow<Key>(s, slot, a, initiator_mac, m);
 }
 
 template <class Key>
@@ -269,7 +281,7 @@ void end_flow(PipelineState& s, uint32_t slot, EndCause cause, DropReason reason
 template <class Key>
 void forget_flow(PipelineState& s, uint32_t slot) noexcept {
   auto& table = s.table<Key>();
-  count_state(s, table.entry(slot).hot.state, FlowState{});
+  count_state(s, IdentityId{table.cold(slot).source}, table.entry(slot).hot.state, FlowState{});
   table.erase(slot);
 }
 
@@ -290,11 +302,15 @@ bool may_originate(const PortView& port, const IpAddress& source) noexcept {
   return false;
 }
 
-#define BULKHEAD_FOR(Key)                                                                              \
-  template void step_flow(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept;       \
-  template void step_icmp_error(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept; \
-  template void end_idle<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                       \
-  template DropReason rejudge<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                  \
+bool admits(const PortView& port, const IpAddress& source, const End& end) noexcept {
+  return may_originate(port, source) || (source.is_ipv6_link_local() && end.endpoint != nullptr);
+}
+
+#define BULKHEAD_FOR(Key)                                                                                \
+  template void step_flow(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept;         \
+  template void step_icmp_error(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept;   \
+  template void end_idle<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                         \
+  template DropReason rejudge<Key>(PipelineState&, uint32_t, const MacAddress*, const Moment&) noexcept; \
   template void end_flow<Key>(PipelineState&, uint32_t, EndCause, DropReason, const Moment&) noexcept;
 BULKHEAD_FOR(FlowKey4)
 BULKHEAD_FOR(FlowKey6)

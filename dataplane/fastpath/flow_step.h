@@ -16,9 +16,10 @@ void step_icmp_error(PipelineState& s, const PacketRef& p, const Key& key, const
 
 /// Whether what a live flow was allowed by still holds: moved generation or deadline, then its endpoints'
 /// shards, then policy itself. Brings the flow up to date, or says why it is no longer allowed (it is still
-/// there then). Looks at no packet.
+/// there then). `initiator_mac`: as for judge_flow().
 template <class Key>
-DropReason rejudge(PipelineState& s, uint32_t slot, const Moment& m) noexcept;
+DropReason rejudge(PipelineState& s, uint32_t slot, const MacAddress* initiator_mac,
+                   const Moment& m) noexcept;
 
 /// Takes a flow out, counts it, and writes its event: revoked where `reason` isn't kNone, else closed for
 /// `cause`.
@@ -34,8 +35,8 @@ void end_idle(PipelineState& s, uint32_t slot, const Moment& m) noexcept;
 
 /// The gauge of flows in that state.
 Counter& gauge_of(WorkerCounters& counters, FlowState state) noexcept;
-/// Moves a flow's gauge with its state.
-void count_state(PipelineState& s, FlowState from, FlowState to) noexcept;
+/// Moves a flow's gauge, and its source identity's half-open count, with its state.
+void count_state(PipelineState& s, IdentityId source, FlowState from, FlowState to) noexcept;
 
 /// The flow as a record for events and lists.
 template <class Key>
@@ -51,5 +52,7 @@ FlowAddresses addresses_of(const Key& key, bool initiator_high) noexcept;
 
 /// Whether a port lets packets with this source address in (`sources`).
 bool may_originate(const PortView& port, const IpAddress& source) noexcept;
+/// The same for a source that was classified: a link-local one is let in where its MAC is bound.
+bool admits(const PortView& port, const IpAddress& source, const End& end) noexcept;
 
 }  // namespace bulkhead

@@ -14,13 +14,8 @@ namespace {
 bool may_speak_for(PipelineState& s, const PacketRef& p, const IpAddress& address, const MacAddress& mac,
                    const Moment& m) noexcept {
   const PortView& port = s.port(p.meta->in_port);
-  bool link_local = address.bytes[0] == 0xfe && (address.bytes[1] & 0xc0) == 0x80;
-  if (!link_local && !may_originate(port, address)) return false;
+  if (!address.is_ipv6_link_local() && !may_originate(port, address)) return false;
   return !classify_source(*m.snapshot->endpoints, Origin{address, port.id, p.meta->vlan, mac}).spoofed;
-}
-
-MacAddress sender_mac(const PacketRef& p) noexcept {
-  return load<MacAddress>(frame_of(p.mbuf) + 6);
 }
 
 /// What the checks need of a neighbour discovery message.
@@ -57,21 +52,21 @@ bool solicitation_holds(PipelineState& s, const PacketRef& p, const NdMessage& n
   if (is_multicast(nd.target) || !read_options(nd.options, kNdOptionSourceLinkLayer, link_layer, named))
     return false;
   if (nd.source == IpAddress{}) return is_multicast(nd.destination) && !named;  // duplicate address detection
-  if (named && link_layer != sender_mac(p)) return false;
-  return may_speak_for(s, p, nd.source, sender_mac(p), m);
+  if (named && link_layer != source_mac(p)) return false;
+  return may_speak_for(s, p, nd.source, source_mac(p), m);
 }
 
 /// RFC 4861 §7.1.2, and nobody advertises what isn't his.
 bool advertisement_holds(PipelineState& s, const PacketRef& p, const NdMessage& nd,
                          const Moment& m) noexcept {
-  MacAddress link_layer = sender_mac(p);
+  MacAddress link_layer = source_mac(p);
   bool named = false;
   if (is_multicast(nd.target) || !read_options(nd.options, kNdOptionTargetLinkLayer, link_layer, named))
     return false;
   auto* frame = frame_of(p.mbuf) + p.meta->l4;
   bool solicited = (load<NeighbourMessage>(frame).flags.host() & kNdFlagSolicited) != 0;
   if (is_multicast(nd.destination) && solicited) return false;
-  return may_speak_for(s, p, nd.source, sender_mac(p), m) && may_speak_for(s, p, nd.target, link_layer, m);
+  return may_speak_for(s, p, nd.source, source_mac(p), m) && may_speak_for(s, p, nd.target, link_layer, m);
 }
 
 }  // namespace
@@ -86,7 +81,7 @@ DropReason inspect_arp(PipelineState& s, const PacketRef& p, const Moment& m) no
                        arp.hardware_length == 6 && arp.protocol_length == 4;
   if (!ethernet_ipv4 || (arp.operation.host() != kArpRequest && arp.operation.host() != kArpReply))
     return kBad;
-  if (arp.sender_mac != sender_mac(p) || arp.sender_mac.is_multicast() || arp.sender_mac.is_zero())
+  if (arp.sender_mac != source_mac(p) || arp.sender_mac.is_multicast() || arp.sender_mac.is_zero())
     return kBad;
   uint32_t sender = arp.sender_ip.host();
   if (sender == 0)
@@ -111,7 +106,7 @@ DropReason inspect_neighbour(PipelineState& s, const PacketRef& p, const Moment&
     bool named = false;
     if (!read_options({at + 8, bytes - 8}, kNdOptionSourceLinkLayer, link_layer, named)) return kBad;
     if (nd.source == IpAddress{}) return named ? kBad : DropReason::kNone;
-    return may_speak_for(s, p, nd.source, sender_mac(p), m) ? DropReason::kNone : kBad;
+    return may_speak_for(s, p, nd.source, source_mac(p), m) ? DropReason::kNone : kBad;
   }
   if (bytes < sizeof(NeighbourMessage)) return kBad;
   nd.target = IpAddress::v6(at + 8);

@@ -205,6 +205,8 @@ void step(PipelineState& s, uint16_t i, const Moment& m) noexcept {
     settle_unreadable(s, i);
     return;
   }
+  if (s.router != nullptr && Router::is_for_other_station(p, s.port(p.meta->in_port).mac)) [[unlikely]]
+    return drop(s, p, DropReason::k_other_station);
   if (!has_key(*p.meta)) [[unlikely]] {
     step_neighbour(s, p, m);
     return;
@@ -312,6 +314,7 @@ std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
   std::chrono::milliseconds by_state[7] = {{}, t.syn, t.established, t.closing, t.udp, t.icmp, t.other};
   for (size_t i = 0; i < 7; ++i) state->timeout_ms[i] = static_cast<uint32_t>(by_state[i].count());
   if (parts.keep_verdicts) state->late.reserve(2048);
+  state->half_open.resize(65536);
   unsigned n = parts.worker_count;
   auto share = [n](uint32_t rate) { return rate == 0 ? 0 : std::max(1u, rate / n); };
   state->rejects.set(share(parts.settings->reject_per_identity), share(parts.settings->reject_total));

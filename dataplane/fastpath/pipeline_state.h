@@ -6,6 +6,7 @@
 
 #include <rte_mbuf.h>
 
+#include "base/bytes.h"
 #include "dataplane/fastpath/deny_log.h"
 #include "dataplane/fastpath/flow_table.h"
 #include "dataplane/fastpath/pipeline.h"
@@ -44,6 +45,8 @@ struct PipelineState {
   TokenBucket challenges;          ///< SYNs that pass on live connections
   std::unique_ptr<Router> router;  ///< route mode
   std::vector<LateVerdict> late;   ///< room reserved at the start
+  std::vector<uint32_t>
+      half_open;  ///< TCP flows that are opening, by the tag of their source's segment: 65,536
   uint32_t serial = 0;
   Ticks ticks = 0;                  ///< of the burst in progress
   uint32_t sweep4 = 0, sweep6 = 0;  ///< the next slots that the sweep looks at
@@ -77,6 +80,13 @@ inline const uint8_t* frame_of(const rte_mbuf* mbuf) {
 }
 inline uint8_t* frame_of(rte_mbuf* mbuf) {
   return rte_pktmbuf_mtod(mbuf, uint8_t*);
+}
+
+inline MacAddress destination_mac(const PacketRef& p) noexcept {
+  return load<MacAddress>(frame_of(p.mbuf));
+}
+inline MacAddress source_mac(const PacketRef& p) noexcept {
+  return load<MacAddress>(frame_of(p.mbuf) + 6);
 }
 
 /// The end of a packet that doesn't pass: freed and counted under its reason.

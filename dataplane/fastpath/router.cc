@@ -66,8 +66,7 @@ bool is_multicast(const IpAddress& a) noexcept {
   return a.is_v4() ? a.bytes[12] >> 4 == 0xe : a.bytes[0] == 0xff;
 }
 bool is_link_local(const IpAddress& a) noexcept {
-  return a.is_v4() ? a.bytes[12] == 169 && a.bytes[13] == 254
-                   : a.bytes[0] == 0xfe && (a.bytes[1] & 0xc0) == 0x80;
+  return a.is_v4() ? a.bytes[12] == 169 && a.bytes[13] == 254 : a.is_ipv6_link_local();
 }
 
 }  // namespace
@@ -135,6 +134,16 @@ bool Router::is_own(const IpAddress& address) const noexcept {
   return std::find(parts_->own.begin(), parts_->own.end(), address) != parts_->own.end();
 }
 
+bool Router::is_for_other_station(const PacketRef& p, const MacAddress& own) noexcept {
+  const uint8_t* frame = frame_of(p.mbuf);
+  auto to = load<MacAddress>(frame);
+  if (!to.is_multicast()) return to != own;
+  if (p.meta->kind == PacketKind::kArp || p.meta->kind == PacketKind::kNeighbour) return false;
+  bool v4 = p.meta->family == 4;
+  IpAddress destination = destination_of(frame + p.meta->l3, v4);
+  return !is_multicast(destination) && destination != IpAddress::v4(0xffffffff);
+}
+
 bool Router::never_routes(const PacketRef& p) const noexcept {
   const uint8_t* ip = frame_of(p.mbuf) + p.meta->l3;
   bool v4 = p.meta->family == 4;
@@ -192,43 +201,60 @@ static bool hold(std::vector<HeldPacket>& held, rte_mbuf* mbuf, const NextHop& n
   return true;
 }
 
-void Router::forward(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
-  uint8_t* frame = frame_of(p.mbuf);
-  uint8_t* ip = frame + p.meta->l3;
+/// Tells a packet's sender why it goes no farther, from the address that it knows the gateway by; at a
+/// limited rate.
+static void answer_error(PipelineState& s, const PacketRef& p, IcmpError error, const Moment& m) noexcept {
+  IpAddress source = source_of(frame_of(p.mbuf) + p.meta->l3, p.meta->family == 4);
+  const IpAddress* own = own_address_for(s.port(p.meta->in_port), source);
+  if (own == nullptr || !s.rejects.take(kIdentityGateway, m.ticks)) return;
+  originate(s, make_icmp_error(s, p, *own, error), PortId{p.meta->in_port});
+}
+
+std::optional<NextHop> Router::admit(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
+  uint8_t* ip = frame_of(p.mbuf) + p.meta->l3;
   bool v4 = p.meta->family == 4;
+  auto refuse = [&](DropReason reason) {
+    drop(s, p, reason);
+    return std::nullopt;
+  };
   IpAddress destination = destination_of(ip, v4);
-  if (is_multicast(destination)) return drop(s, p, DropReason::k_multicast_unsupported);
+  if (is_multicast(destination)) return refuse(DropReason::k_multicast_unsupported);
   if (is_link_local(destination) || is_link_local(source_of(ip, v4)))
-    return drop(s, p, DropReason::k_ip_address_invalid);  // link-local scope (RFC 4291 §2.5.6)
-  const IpAddress* own = own_address_for(s.port(p.meta->in_port), source_of(ip, v4));
+    return refuse(DropReason::k_ip_address_invalid);  // link-local scope (RFC 4291 §2.5.6)
   if (ttl_of(ip, v4) <= 1) {
-    if (own != nullptr && s.rejects.take(kIdentityGateway, m.ticks))
-      originate(s, make_icmp_error(s, p, *own, {v4 ? kIcmpTimeExceeded : kIcmpv6TimeExceeded, 0}),
-                PortId{p.meta->in_port});
-    return drop(s, p, DropReason::k_ip_ttl_expired);
+    answer_error(s, p, {v4 ? kIcmpTimeExceeded : kIcmpv6TimeExceeded, 0}, m);
+    return refuse(DropReason::k_ip_ttl_expired);
   }
   auto next = next_hop(destination);
   if (!next) {
-    answer_no_route(s, p, m);
-    return drop(s, p, DropReason::k_no_route);
+    answer_error(s, p, {v4 ? kIcmpUnreachable : kIcmpv6Unreachable, 0}, m);
+    return refuse(DropReason::k_no_route);
   }
-  const PortView& out = s.port(next->port.value);
-  if (p.meta->ip_bytes > out.mtu) {
-    IcmpError too_big{kIcmpv6PacketTooBig, 0, out.mtu};
-    if (v4) too_big = {kIcmpUnreachable, kIcmpFragmentationNeeded, out.mtu};
-    if (own != nullptr && s.rejects.take(kIdentityGateway, m.ticks))
-      originate(s, make_icmp_error(s, p, *own, too_big), PortId{p.meta->in_port});
-    return drop(s, p, DropReason::k_packet_too_big);
+  uint16_t mtu = s.port(next->port.value).mtu;
+  if (p.meta->ip_bytes > mtu) {
+    IcmpError too_big{kIcmpv6PacketTooBig, 0, mtu};
+    if (v4) too_big = {kIcmpUnreachable, kIcmpFragmentationNeeded, mtu};
+    answer_error(s, p, too_big, m);
+    return refuse(DropReason::k_packet_too_big);
   }
-  decrement_ttl(ip, v4);
-  auto neighbour = parts_->neighbours->find(next->port, next->hop, m.ticks);
+  return next;
+}
+
+void Router::forward(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
+  if (auto next = admit(s, p, m)) deliver(s, p, *next, m);
+}
+
+void Router::deliver(PipelineState& s, const PacketRef& p, const NextHop& next, const Moment& m) noexcept {
+  uint8_t* frame = frame_of(p.mbuf);
+  decrement_ttl(frame + p.meta->l3, p.meta->family == 4);
+  auto neighbour = parts_->neighbours->find(next.port, next.hop, m.ticks);
   if (!neighbour || (!neighbour->fixed && is_due(neighbour->confirmed + NeighbourTable::kReachable, m.ticks)))
-    ask(s, parts_->asked, *next, m.ticks);
+    ask(s, parts_->asked, next, m.ticks);
   if (neighbour) {
-    address_frame(frame, out, neighbour->mac);
-    return send(s, p, next->port);
+    address_frame(frame, s.port(next.port.value), neighbour->mac);
+    return send(s, p, next.port);
   }
-  if (!hold(parts_->held, p.mbuf, *next, p.meta->ip_bytes, m.ticks))
+  if (!hold(parts_->held, p.mbuf, next, p.meta->ip_bytes, m.ticks))
     return drop(s, p, DropReason::k_hold_limit);
   if (parts_->held_count++ == 0) parts_->oldest_held = m.ticks;
   add(s.counters().held, 1);
@@ -280,7 +306,7 @@ void Router::receive(PipelineState& s, const PacketRef& p, const Moment& m) noex
     return drop(s, p, DropReason::k_icmp_unrelated);
   if (p.meta->opening == Opening::kTcpNot) return drop(s, p, DropReason::k_tcp_no_state);
   const PortView& port = s.port(p.meta->in_port);
-  Origin origin{source, port.id, p.meta->vlan, load<MacAddress>(frame_of(p.mbuf) + 6)};
+  Origin origin{source, port.id, p.meta->vlan, source_mac(p)};
   Evaluation e =
       evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, own, ServiceKey{p.meta->service}, m.now);
   add(s.counters().judged, 1);
@@ -310,7 +336,7 @@ void Router::receive(PipelineState& s, const PacketRef& p, const Moment& m) noex
 void Router::resolve(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
   const uint8_t* frame = frame_of(p.mbuf);
   const PortView& port = s.port(p.meta->in_port);
-  MacAddress mac = load<MacAddress>(frame + 6);
+  MacAddress mac = source_mac(p);
   auto on_link = [&](const IpAddress& a) {
     return std::any_of(port.addresses.begin(), port.addresses.end(),
                        [&](const Prefix& own) { return own.contains(a); });
@@ -352,15 +378,6 @@ void Router::resolve(PipelineState& s, const PacketRef& p, const Moment& m) noex
     send(s, PacketRef{answer, &meta, nullptr, nullptr}, port.id);
   }
   consume(s, p);
-}
-
-void Router::answer_no_route(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
-  bool v4 = p.meta->family == 4;
-  const IpAddress* own =
-      own_address_for(s.port(p.meta->in_port), source_of(frame_of(p.mbuf) + p.meta->l3, v4));
-  if (own == nullptr || !s.rejects.take(kIdentityGateway, m.ticks)) return;
-  originate(s, make_icmp_error(s, p, *own, {v4 ? kIcmpUnreachable : kIcmpv6Unreachable, 0}),
-            PortId{p.meta->in_port});
 }
 
 void Router::send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, Ticks now) noexcept {

@@ -27,12 +27,21 @@ class Router {
   /// Whether the address is one of the gateway's own.
   bool is_own(const IpAddress& address) const noexcept;
 
+  /// Whether the frame isn't a router's to read: to another station's MAC, or to a group's while the packet
+  /// inside isn't (RFC 1812 §5.3.4). `own`: of the port that it came in on.
+  static bool is_for_other_station(const PacketRef& p, const MacAddress& own) noexcept;
+
   /// Whether the packet is one that no router passes, whatever policy says: to a directed broadcast (RFC
   /// 2644), or from one of our own addresses.
   bool never_routes(const PacketRef& p) const noexcept;
 
-  /// Sends an allowed packet on: TTL (RFC 1812 §5.3.1), MTU (packet-too-big, RFC 1191 and 8201), next hop's
-  /// MAC, else held while it is resolved. Takes the packet.
+  /// Where an allowed packet goes next; or nothing, and it was dropped and its sender told why: scope, TTL
+  /// (RFC 1812 §5.3.1), route, MTU (packet-too-big, RFC 1191 and 8201).
+  std::optional<NextHop> admit(PipelineState& s, const PacketRef& p, const Moment& m) noexcept;
+  /// Sends an admitted packet to its next hop: TTL and MACs; held while the hop is resolved. Takes the
+  /// packet.
+  void deliver(PipelineState& s, const PacketRef& p, const NextHop& next, const Moment& m) noexcept;
+  /// Both. Takes the packet.
   void forward(PipelineState& s, const PacketRef& p, const Moment& m) noexcept;
   /// A packet for one of the gateway's own addresses: an echo request is judged (segment `gateway`) and
   /// answered; all else is judged and consumed or dropped. Takes the packet.
@@ -40,8 +49,6 @@ class Router {
   /// ARP and neighbour discovery, already checked by inspect: answers for own addresses, learns what it asked
   /// for. Takes the packet.
   void resolve(PipelineState& s, const PacketRef& p, const Moment& m) noexcept;
-  /// ICMP 3/0 or ICMPv6 1/0 to the sender. The packet stays the caller's.
-  void answer_no_route(PipelineState& s, const PacketRef& p, const Moment& m) noexcept;
   /// Sends an IP packet that the gateway made: link header rewritten for its destination. Takes it; counts
   /// nothing as originated (the caller did).
   void send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, Ticks now) noexcept;

@@ -43,7 +43,7 @@ void sweep_slot(PipelineState& s, uint32_t slot, const Moment& m) noexcept {
   }
   if ((hot.flags & kFlowRevoked) != 0 || (hot.checked == m.generation && !is_due(hot.deadline, m.ticks)))
     return;
-  DropReason reason = rejudge<Key>(s, slot, m);
+  DropReason reason = rejudge<Key>(s, slot, nullptr, m);
   if (reason != DropReason::kNone) revoke_idle<Key>(s, slot, reason, m);
 }
 

@@ -41,6 +41,9 @@ struct IpAddress {
   constexpr uint32_t v4_host() const {
     return uint32_t{bytes[12]} << 24 | uint32_t{bytes[13]} << 16 | uint32_t{bytes[14]} << 8 | bytes[15];
   }
+  /// Whether it is an IPv6 link-local unicast address (fe80::/10, RFC 4291 §2.5.6): one that is unique on its
+  /// link only.
+  constexpr bool is_ipv6_link_local() const { return bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80; }
   constexpr auto operator<=>(const IpAddress&) const = default;
 };
 

@@ -32,6 +32,16 @@ struct Endpoint {
 };
 static_assert(sizeof(Endpoint) == 40);
 
+/// The address under which the table keeps whose a MAC is, beside the addresses themselves: link-local IPv6
+/// sources, which are no endpoint's own, are identified by their MAC. A multicast address (ff00:0:0:0:0:MAC),
+/// which no endpoint has.
+constexpr IpAddress mac_key(const MacAddress& mac) {
+  IpAddress key;
+  key.bytes[0] = 0xff;
+  for (size_t i = 0; i < mac.bytes.size(); ++i) key.bytes[10 + i] = mac.bytes[i];
+  return key;
+}
+
 /// An open-addressing table of endpoints, both families. One writer; readers only while nobody writes. An
 /// IPv6 prefix never holds an IPv4 address, however short it is. Host addresses cost one probe, prefixes one
 /// more for each distinct length that is present.

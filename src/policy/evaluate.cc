@@ -227,7 +227,8 @@ static bool contradicts(const Endpoint& binding, const Origin& origin) {
 }
 
 End classify_source(const EndpointTable& endpoints, const Origin& origin) noexcept {
-  End end = end_of(endpoints.find(origin.address));
+  bool by_mac = origin.address.is_ipv6_link_local();
+  End end = end_of(by_mac ? endpoints.find_exact(mac_key(origin.mac), 128) : endpoints.find(origin.address));
   end.spoofed = end.endpoint != nullptr && contradicts(*end.endpoint, origin);
   return end;
 }

@@ -69,8 +69,9 @@ struct End {
   const Endpoint* endpoint = nullptr;  ///< the binding; valid while the table is unchanged
 };
 
-/// The source's identity: the longest prefix that holds it. Where that binding names a port, VLAN or MAC and
-/// the packet contradicts it, `spoofed` is set.
+/// The source's identity: that of the longest prefix that holds it; of an IPv6 link-local source, that of the
+/// binding that names its MAC. Where the binding names a port, VLAN or MAC and the packet contradicts it,
+/// `spoofed` is set.
 End classify_source(const EndpointTable& endpoints, const Origin& origin) noexcept;
 /// The destination's identity.
 End classify_destination(const EndpointTable& endpoints, const IpAddress& address) noexcept;

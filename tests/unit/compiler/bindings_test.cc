@@ -44,6 +44,26 @@ TEST_F(Members, BecomeEndpoints_SortedByAddress) {
   EXPECT_EQ(endpoints[2].flags, 0);
 }
 
+TEST_F(Members, BoundMac_IsAnEndpointOfItsOwn) {
+  add(0, member("10.0.0.1", 1));
+  add(0, member("fd00::1", 2));
+  MacAddress mac{{2, 0, 0, 0, 0, 1}};
+  for (Member& m : policy_.segments[0].members) m.mac = mac;
+  policy_.segments[0].members[0].port = "edge-1/right";
+  auto endpoints = compiled().endpoints;
+  ASSERT_EQ(endpoints.size(), 3u);
+  EXPECT_EQ(endpoints[2].address, mac_key(mac));
+  EXPECT_EQ(endpoints[2].bits, 128);
+  EXPECT_EQ(endpoints[2].identity, identity_of(SegmentTag{10}).value);
+  EXPECT_EQ(endpoints[2].port, kPortNone.value) << "the two bindings don't agree on one";
+}
+TEST_F(Members, MacOfTwoSegments_IsNobodys) {
+  add(0, member("10.0.0.1", 1));
+  add(1, member("10.0.0.2", 2));
+  for (Segment& segment : policy_.segments) segment.members[0].mac = MacAddress{{2, 0, 0, 0, 0, 1}};
+  EXPECT_EQ(compiled().endpoints.size(), 2u);
+}
+
 TEST_F(Members, PortOfThisGateway_Binds) {
   add(0, member("10.0.0.1", 1));
   policy_.segments[0].members[0].port = "edge-1/right";
