@@ -3,65 +3,13 @@
 #include "base/bytes.h"
 #include "dataplane/fastpath/answer.h"
 #include "dataplane/fastpath/flow_open.h"
+#include "dataplane/fastpath/flow_pass.h"
 #include "dataplane/fastpath/router.h"
 #include "dataplane/fastpath/tcp_track.h"
 #include "wire/transport.h"
 
 namespace bulkhead {
 namespace {
-
-std::span<const uint8_t> tcp_header(const PacketRef& p) noexcept {
-  const uint8_t* at = frame_of(p.mbuf) + p.meta->l4;
-  return {at, (load<TcpHeader>(at).data_offset >> 4) * size_t{4}};
-}
-
-uint32_t tcp_payload(const PacketRef& p, std::span<const uint8_t> header) noexcept {
-  return static_cast<uint32_t>(p.meta->l3 + p.meta->ip_bytes - p.meta->l4 - header.size());
-}
-
-/// Sends a packet of an allowed flow out of the port that its direction leads to.
-void forward(PipelineState& s, const PacketRef& p, uint8_t out, const Moment& m) noexcept {
-  if (s.router != nullptr) [[unlikely]] {
-    s.router->forward(s, p, m);
-    return;
-  }
-  send(s, p, PortId{out});
-}
-
-template <class Key>
-void count_packet(FlowTable<Key>& table, uint32_t slot, bool tcp, unsigned direction,
-                  uint32_t bytes) noexcept {
-  FlowHot& hot = table.entry(slot).hot;
-  FlowCounts& counts = hot.counts;
-  if (!tcp) [[likely]] {
-    ++counts.packets[direction];
-    counts.bytes[direction] += bytes;
-    if (((counts.bytes[direction] | counts.packets[direction]) & 0x80000000) == 0) [[likely]]
-      return;
-    FlowCold& cold = table.cold(slot);
-    cold.packets[direction] += counts.packets[direction];
-    cold.bytes[direction] += counts.bytes[direction];
-    counts.packets[direction] = counts.bytes[direction] = 0;
-    return;
-  }
-  FlowCold& cold = table.cold(slot);
-  ++cold.packets[direction];
-  cold.bytes[direction] += bytes;
-}
-
-template <class Key>
-void show_flow(const PacketRef& p, const FlowTable<Key>& table, uint32_t slot,
-               FlowRelation relation) noexcept {
-  if (p.verdict == nullptr) [[likely]]
-    return;
-  const FlowCold& cold = table.cold(slot);
-  p.verdict->flow = relation;
-  p.verdict->rule = RuleIndex{cold.rule};
-  p.verdict->tier = static_cast<uint8_t>(cold.tier);
-  p.verdict->source_from = cold.source_from;
-  p.verdict->source = IdentityId{cold.source};
-  p.verdict->destination = IdentityId{cold.destination};
-}
 
 /// A packet's source as its binding has it; spoofed where binding or port say otherwise.
 End classify_sender(PipelineState& s, const PacketRef& p, const IpAddress& source, const Moment& m) noexcept {
@@ -162,49 +110,27 @@ bool settle_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t s
 }  // namespace
 
 template <class Key>
-void step_flow(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept {
-  auto& table = s.table<Key>();
-  uint32_t slot = table.find(key, p.meta->hash);
-  if (slot == kNoSlot) [[unlikely]] {
+bool bring_up_to_date(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,
+                      const Moment& m) noexcept {
+  bool ended = false;
+  DropReason reason = recheck<Key>(s, p, slot, direction, m, ended);
+  if (ended) {
     open_flow(s, p, key, m);
-    return;
+    return false;
   }
-  FlowHot& hot = table.entry(slot).hot;
-  unsigned direction = p.meta->source_is_high ^ (hot.flags & kFlowInitiatorHigh);
-  static_assert(kFlowInitiatorHigh == 1);
-  if (hot.ports[direction] != p.meta->in_port) [[unlikely]] {
-    drop(s, p, DropReason::k_spoofed_source);
-    return;
-  }
-  uint8_t slow_flags =
-      direction == 0 ? kFlowMacBound | kFlowRevoked : kFlowMacBound | kFlowRevoked | kFlowResponderUnchecked;
-  bool slow = hot.checked != m.generation || is_due(hot.deadline, m.ticks) || (hot.flags & slow_flags) != 0 ||
-              m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)];
-  if (slow) [[unlikely]] {
-    bool ended = false;
-    DropReason reason = recheck<Key>(s, p, slot, direction, m, ended);
-    if (ended) {
-      open_flow(s, p, key, m);
-      return;
-    }
-    if (reason != DropReason::kNone) {
-      drop(s, p, reason);
-      return;
-    }
-  }
-  show_flow(p, table, slot, FlowRelation::kEstablished);
-  bool tcp = p.meta->proto == IpProto::kTcp;
-  if (tcp) {
-    auto header = tcp_header(p);
-    FlowState before = hot.state;
-    TcpResult result = track_tcp(hot, direction, header, tcp_payload(p, header), s.parts.settings->tcp);
-    bool plain = result.step == TcpStep::kPass && before == hot.state;
-    if (!plain) [[unlikely]]
-      if (settle_tcp(s, p, key, slot, direction, before, result, m)) return;
-  }
-  hot.last = m.ticks;
-  count_packet(table, slot, tcp, direction, p.meta->ip_bytes);
-  forward(s, p, hot.ports[direction ^ 1], m);
+  if (reason != DropReason::kNone) drop(s, p, reason);
+  return reason == DropReason::kNone;
+}
+
+template <class Key>
+bool step_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,
+              const Moment& m) noexcept {
+  FlowHot& hot = s.table<Key>().entry(slot).hot;
+  auto header = tcp_header(p);
+  FlowState before = hot.state;
+  TcpResult result = track_tcp(hot, direction, header, tcp_payload(p, header), s.parts.settings->tcp);
+  bool plain = result.step == TcpStep::kPass && before == hot.state;
+  return plain || !settle_tcp(s, p, key, slot, direction, before, result, m);
 }
 
 template <class Key>
@@ -307,7 +233,10 @@ bool admits(const PortView& port, const IpAddress& source, const End& end) noexc
 }
 
 #define BULKHEAD_FOR(Key)                                                                                \
-  template void step_flow(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept;         \
+  template bool bring_up_to_date(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,       \
+                                 const Moment&) noexcept;                                                \
+  template bool step_tcp(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,               \
+                         const Moment&) noexcept;                                                        \
   template void step_icmp_error(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept;   \
   template void end_idle<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                         \
   template DropReason rejudge<Key>(PipelineState&, uint32_t, const MacAddress*, const Moment&) noexcept; \

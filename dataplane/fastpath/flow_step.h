@@ -5,10 +5,16 @@
 
 namespace bulkhead {
 
-/// Matches a packet against its flow, opens one where policy allows, and sends it on or drops it.
-/// `Key` is the packet's family's; meta.hash is set.
+/// What is apart from the common case of a packet of a live flow: it was idle too long, is revoked or stale,
+/// its sender isn't checked yet or bound to a MAC. True: the packet goes on. False: it has met its end.
 template <class Key>
-void step_flow(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept;
+bool bring_up_to_date(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,
+                      const Moment& m) noexcept;
+
+/// Matches any TCP segment against its flow. True: the packet goes on. False: it has met its end.
+template <class Key>
+bool step_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,
+              const Moment& m) noexcept;
 
 /// An ICMP error passes as part of the flow whose packet it quotes, against that packet's direction.
 template <class Key>

@@ -14,6 +14,7 @@ namespace bulkhead {
 enum ParseFlag : uint8_t {
   kSkipL4Checksum = 1,  ///< the device verified it, or the user said --ignore-checksums
   kSkipIpChecksum = 2,
+  kNoShortcut = 4,  ///< tests: the common case takes the same way as all others
 };
 
 /// Reads one frame.

@@ -11,15 +11,6 @@
 namespace bulkhead {
 namespace {
 
-/// Combinations of FIN, SYN, RST, ACK and URG that honest stacks send; PSH, ECE and CWR may join any (RFC
-/// 9293 §3.10, RFC 3168 §6.1.1).
-constexpr uint64_t kTcpFlagsValid = [] {
-  uint64_t valid = 0;
-  for (unsigned f : {0x02u, 0x12u, 0x22u, 0x04u, 0x14u, 0x11u, 0x31u, 0x10u, 0x30u})
-    valid |= uint64_t{1} << f;
-  return valid;
-}();
-
 bool checksum_wrong(std::span<const uint8_t> covered, uint64_t pseudo_addresses, IpProto proto) noexcept {
   uint64_t sum = pseudo_addresses +
                  pseudo_header_sum(static_cast<uint8_t>(proto), static_cast<uint32_t>(covered.size()));
@@ -35,8 +26,8 @@ DropReason parse_tcp(std::span<const uint8_t> l4, uint64_t pseudo_addresses, uin
   if (!(flags & kSkipL4Checksum) && checksum_wrong(l4, pseudo_addresses, IpProto::kTcp))
     return DropReason::k_l4_checksum;
   meta.tcp_flags = tcp.flags & 0x3f;
-  if (!(kTcpFlagsValid >> (tcp.flags & 0x37) & 1)) return DropReason::k_tcp_flags_invalid;
-  meta.opening = (tcp.flags & (kTcpSyn | kTcpAck)) == kTcpSyn ? Opening::kMay : Opening::kTcpNot;
+  if (!are_tcp_flags_valid(tcp.flags)) return DropReason::k_tcp_flags_invalid;
+  meta.opening = tcp_opening(tcp.flags);
   ports = {tcp.source_port.raw(), tcp.destination_port.raw(), true};
   return DropReason::kNone;
 }

@@ -26,6 +26,21 @@ constexpr uint8_t leg_of(IpProto proto, const PortPair& ports, bool source_is_hi
   return icmp && source_is_high == ports.asks ? kLegQueryFromHigh : 0;
 }
 
+/// Whether honest stacks send this combination of FIN, SYN, RST, ACK and URG; PSH, ECE and CWR may join any
+/// (RFC 9293 §3.10, RFC 3168 §6.1.1).
+constexpr bool are_tcp_flags_valid(uint8_t flags) {
+  constexpr uint64_t kValid = [] {
+    uint64_t valid = 0;
+    for (unsigned f : {0x02u, 0x12u, 0x22u, 0x04u, 0x14u, 0x11u, 0x31u, 0x10u, 0x30u})
+      valid |= uint64_t{1} << f;
+    return valid;
+  }();
+  return (kValid >> (flags & 0x37) & 1) != 0;
+}
+constexpr Opening tcp_opening(uint8_t flags) {
+  return (flags & (kTcpSyn | kTcpAck)) == kTcpSyn ? Opening::kMay : Opening::kTcpNot;
+}
+
 /// The fewest bytes of a first fragment that hold the transport header.
 constexpr size_t min_l4_bytes(IpProto proto) {
   switch (proto) {

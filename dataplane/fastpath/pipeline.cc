@@ -4,7 +4,7 @@
 
 #include <rte_prefetch.h>
 
-#include "dataplane/fastpath/flow_step.h"
+#include "dataplane/fastpath/flow_pass.h"
 #include "dataplane/fastpath/inspect.h"
 #include "dataplane/fastpath/parse.h"
 #include "dataplane/fastpath/pipeline_state.h"
@@ -25,27 +25,15 @@ void drop(PipelineState& s, const PacketRef& p, DropReason reason) noexcept {
   rte_pktmbuf_free(p.mbuf);
 }
 
+void discard(PipelineState& s, rte_mbuf* mbuf, DropReason reason) noexcept {
+  add(s.counters().drops[static_cast<size_t>(reason)], 1);
+  rte_pktmbuf_free(mbuf);
+}
+
 void consume(PipelineState& s, const PacketRef& p) noexcept {
   add(s.counters().consumed, 1);
   if (p.verdict != nullptr) p.verdict->fate = Fate::kConsume;
   rte_pktmbuf_free(p.mbuf);
-}
-
-void send(PipelineState& s, const PacketRef& p, PortId out) noexcept {
-  TxQueue& queue = s.tx[out.value];
-  if (p.meta->ip_bytes > s.port(out.value).mtu) [[unlikely]] {
-    drop(s, p, DropReason::k_packet_too_big);
-    return;
-  }
-  if (queue.count == TxQueue::kCapacity) [[unlikely]] {
-    drop(s, p, DropReason::k_tx_full);
-    return;
-  }
-  queue.packets[queue.count++] = p.mbuf;
-  if (p.verdict != nullptr) {
-    p.verdict->fate = Fate::kForward;
-    p.verdict->out = out;
-  }
 }
 
 void originate(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept {
@@ -55,13 +43,11 @@ void originate(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept {
     s.router->send_own(s, mbuf, sizeof(EthernetHeader), s.ticks);
     return;
   }
+  // Virtual devices would take a frame over the MTU, count it as sent, and lose it.
   TxQueue& queue = s.tx[out.value];
-  if (queue.count == TxQueue::kCapacity) {
-    add(s.counters().drops[static_cast<size_t>(DropReason::k_tx_full)], 1);
-    rte_pktmbuf_free(mbuf);
-    return;
-  }
-  queue.packets[queue.count++] = mbuf;
+  if (mbuf->pkt_len > queue.mtu + uint32_t{kMostLinkBytes})
+    return discard(s, mbuf, DropReason::k_packet_too_big);
+  if (!queue.put(mbuf)) discard(s, mbuf, DropReason::k_tx_full);
 }
 
 namespace {
@@ -313,6 +299,7 @@ std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
   const TimeoutSettings& t = parts.settings->timeouts;
   std::chrono::milliseconds by_state[7] = {{}, t.syn, t.established, t.closing, t.udp, t.icmp, t.other};
   for (size_t i = 0; i < 7; ++i) state->timeout_ms[i] = static_cast<uint32_t>(by_state[i].count());
+  for (const PortView& port : parts.ports) state->tx[port.id.value].mtu = port.mtu;
   if (parts.keep_verdicts) state->late.reserve(2048);
   state->half_open.resize(65536);
   unsigned n = parts.worker_count;

@@ -36,11 +36,23 @@ struct LateVerdict {
   PortId out;
 };
 
-/// Packets that wait for one port's tx burst, in order. The caller transmits and then sets `count` to 0.
+/// Packets that wait for one port's tx burst, in order. The caller transmits and then clears it.
 struct TxQueue {
   static constexpr uint16_t kCapacity = 2 * kBurst;
-  rte_mbuf* packets[kCapacity];
   uint16_t count = 0;
+  uint16_t mtu = 0;    ///< the port's: no longer IP packet is put
+  uint32_t bytes = 0;  ///< of all frames
+  rte_mbuf* packets[kCapacity];
+
+  /// False where it is full; the packet stays the caller's.
+  bool put(rte_mbuf* packet) noexcept {
+    if (count == kCapacity) [[unlikely]]
+      return false;
+    packets[count++] = packet;
+    bytes += packet->pkt_len;
+    return true;
+  }
+  void clear() noexcept { count = 0, bytes = 0; }
 };
 
 /// What a pipeline is made of; everything outlives it.

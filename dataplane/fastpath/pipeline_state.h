@@ -16,6 +16,8 @@ namespace bulkhead {
 
 class Router;
 
+inline constexpr uint16_t kMostLinkBytes = 18;  ///< in front of an IP packet: Ethernet and one 802.1Q tag
+
 /// The instant and the state that a burst is judged by.
 struct Moment {
   BootTime now;
@@ -91,6 +93,8 @@ inline MacAddress source_mac(const PacketRef& p) noexcept {
 
 /// The end of a packet that doesn't pass: freed and counted under its reason.
 void drop(PipelineState& s, const PacketRef& p, DropReason reason) noexcept;
+/// The end of a packet of the gateway's own.
+void discard(PipelineState& s, rte_mbuf* mbuf, DropReason reason) noexcept;
 /// Remembers what became of a held packet, where verdicts are kept.
 inline void note_late(PipelineState& s, const rte_mbuf* packet, Fate fate, DropReason reason,
                       PortId out) noexcept {
@@ -100,7 +104,17 @@ inline void note_late(PipelineState& s, const rte_mbuf* packet, Fate fate, DropR
 /// The end of a packet that was for the gateway itself.
 void consume(PipelineState& s, const PacketRef& p) noexcept;
 /// Puts a packet into its port's TxQueue, or drops it (packet_too_big, tx_full).
-void send(PipelineState& s, const PacketRef& p, PortId out) noexcept;
+inline void send(PipelineState& s, const PacketRef& p, PortId out) noexcept {
+  TxQueue& queue = s.tx[out.value];
+  if (p.meta->ip_bytes > queue.mtu) [[unlikely]]
+    return drop(s, p, DropReason::k_packet_too_big);
+  if (!queue.put(p.mbuf)) [[unlikely]]
+    return drop(s, p, DropReason::k_tx_full);
+  if (p.verdict != nullptr) [[unlikely]] {
+    p.verdict->fate = Fate::kForward;
+    p.verdict->out = out;
+  }
+}
 /// Puts a packet that the gateway made into a TxQueue and counts it as originated, and as a drop when there
 /// is no room. `mbuf` may be nullptr: nothing happens.
 void originate(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept;

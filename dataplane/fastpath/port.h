@@ -79,7 +79,6 @@ class Port {
   PortId id() const { return id_; }
   uint16_t number() const { return number_; }  ///< DPDK's
   uint16_t queues() const { return queues_; }
-  uint32_t max_frame_bytes() const { return setting_.mtu + 18u; }  ///< Ethernet and one 802.1Q tag
   unsigned owner_of(unsigned queue) const { return owner_of_queue(id_, queue, worker_count_); }
   unsigned tx_queue_of(unsigned worker) const { return tx_queue_for(id_, worker, worker_count_, queues_); }
   bool sends_itself(unsigned worker) const { return owner_of(tx_queue_of(worker)) == worker; }

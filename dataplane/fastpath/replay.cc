@@ -203,7 +203,7 @@ void Replay::drain() {
   for (const PortView& view : views_) {
     TxQueue& queue = pipeline_->out(view.id);
     for (uint16_t i = 0; i < queue.count; ++i) transmit(queue.packets[i], view.id);
-    queue.count = 0;
+    queue.clear();
   }
 }
 

@@ -175,13 +175,7 @@ static void ask(PipelineState& s, std::vector<Asked>& asked, const NextHop& next
   rte_mbuf* question = make_solicitation(s, s.port(next.port.value), next.hop);
   if (question == nullptr) return;
   add(s.counters().originated, 1);
-  TxQueue& queue = s.tx[next.port.value];
-  if (queue.count == TxQueue::kCapacity) {
-    add(s.counters().drops[static_cast<size_t>(DropReason::k_tx_full)], 1);
-    rte_pktmbuf_free(question);
-    return;
-  }
-  queue.packets[queue.count++] = question;
+  if (!s.tx[next.port.value].put(question)) discard(s, question, DropReason::k_tx_full);
 }
 
 /// Holds a packet until its neighbour answers. False: no room.
@@ -384,6 +378,7 @@ void Router::send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, Ticks now) 
   uint8_t* frame = frame_of(mbuf);
   bool v4 = frame[l3] >> 4 == 4;
   PacketMeta meta{};
+  meta.ip_bytes = static_cast<uint16_t>(mbuf->pkt_len - l3);
   PacketRef p{mbuf, &meta, nullptr, nullptr};
   IpAddress destination = destination_of(frame + l3, v4);
   auto next = next_hop(destination);
@@ -396,7 +391,7 @@ void Router::send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, Ticks now) 
     return send(s, p, next->port);
   }
   ask(s, parts_->asked, *next, now);
-  if (!hold(parts_->held, mbuf, *next, 0, now)) return drop(s, p, DropReason::k_hold_limit);
+  if (!hold(parts_->held, mbuf, *next, meta.ip_bytes, now)) return drop(s, p, DropReason::k_hold_limit);
   if (parts_->held_count++ == 0) parts_->oldest_held = now;
   add(s.counters().held, 1);
 }

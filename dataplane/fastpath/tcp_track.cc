@@ -2,41 +2,14 @@
 
 #include <algorithm>
 
-#include "base/bytes.h"
-#include "wire/transport.h"
+#include "dataplane/fastpath/tcp_window.h"
 
 namespace bulkhead {
 namespace {
 
-constexpr uint8_t kScaleNotOffered = 15;
 constexpr TcpResult kPassed{TcpStep::kPass, DropReason::kNone};
 constexpr TcpResult drop(DropReason reason) {
   return {TcpStep::kDrop, reason};
-}
-
-constexpr bool before(uint32_t a, uint32_t b) {
-  return static_cast<int32_t>(a - b) < 0;
-}
-constexpr bool after(uint32_t a, uint32_t b) {
-  return before(b, a);
-}
-
-/// How far behind the highest acknowledgement one may still come: what a sender can have in flight, and never
-/// less than the largest unscaled window with room for reordering.
-constexpr uint32_t kLeastAckWindow = 66000;
-
-struct Segment {
-  uint32_t sequence, acknowledgement, end;
-  uint16_t window;
-  uint8_t flags;
-  bool has(uint8_t flag) const { return (flags & flag) != 0; }
-};
-
-Segment read_segment(std::span<const uint8_t> tcp, uint32_t payload) noexcept {
-  auto header = load<TcpHeader>(tcp.data());
-  uint32_t sequence = header.sequence.host();
-  uint32_t length = payload + ((header.flags & kTcpSyn) != 0) + ((header.flags & kTcpFin) != 0);
-  return {sequence, header.acknowledgement.host(), sequence + length, header.window.host(), header.flags};
 }
 
 /// The window scale that a SYN offers, kScaleNotOffered where none.
@@ -56,20 +29,13 @@ uint8_t offered_scale(std::span<const uint8_t> tcp) noexcept {
   return kScaleNotOffered;
 }
 
-unsigned scale_of(const FlowHot& flow, unsigned direction) noexcept {
-  unsigned initiator = flow.scales & 15u, responder = flow.scales >> 4;
-  // Scaling holds only when both offered it (RFC 7323 §2.2).
-  if (initiator == kScaleNotOffered || responder == kScaleNotOffered) return 0;
-  return direction == 0 ? initiator : responder;
-}
-
 void set_scale(FlowHot& flow, unsigned direction, uint8_t scale) noexcept {
   unsigned shift = 4 * direction;
   flow.scales = static_cast<uint8_t>((flow.scales & ~(15u << shift)) | unsigned{scale} << shift);
 }
 
 /// A SYN's or SYN-ACK's own side: its window isn't scaled yet, but is kept in scaled units from the start.
-void begin_side(FlowHot& flow, unsigned direction, const Segment& s, uint8_t scale) noexcept {
+void begin_side(FlowHot& flow, unsigned direction, const TcpSegment& s, uint8_t scale) noexcept {
   set_scale(flow, direction, scale);
   unsigned units = scale == kScaleNotOffered ? 0 : scale;
   flow.tcp.end[direction] = s.end;
@@ -79,36 +45,11 @@ void begin_side(FlowHot& flow, unsigned direction, const Segment& s, uint8_t sca
 }
 
 /// The peer of a SYN or SYN-ACK may send what that one's window allows.
-void allow_from_syn(FlowHot& flow, unsigned direction, const Segment& s) noexcept {
+void allow_from_syn(FlowHot& flow, unsigned direction, const TcpSegment& s) noexcept {
   flow.tcp.max_end[direction ^ 1] = s.acknowledgement + std::max<uint32_t>(s.window, 1);
 }
 
-bool in_window(const FlowHot& flow, unsigned direction, const Segment& s) noexcept {
-  const TcpTrack& t = flow.tcp;
-  uint32_t receiver_window = uint32_t{t.window[direction ^ 1]} << scale_of(flow, direction ^ 1);
-  uint32_t own_window = uint32_t{t.window[direction]} << scale_of(flow, direction);
-  if (after(s.sequence, t.max_end[direction])) return false;            // beyond what the receiver allowed
-  if (before(s.end, t.end[direction] - receiver_window)) return false;  // older than any retransmission
-  if (!s.has(kTcpAck)) return true;
-  uint32_t highest = t.end[direction ^ 1];
-  if (after(s.acknowledgement, highest)) return false;  // of what was never sent
-  return !before(s.acknowledgement,
-                 highest - std::max(own_window, kLeastAckWindow));  // too old (RFC 5961 §5.2)
-}
-
-/// Takes over what an accepted segment says of both directions.
-void advance(FlowHot& flow, unsigned direction, const Segment& s) noexcept {
-  TcpTrack& t = flow.tcp;
-  if (s.window > t.window[direction]) t.window[direction] = s.window;
-  if (after(s.end, t.end[direction])) t.end[direction] = s.end;
-  if (!s.has(kTcpAck)) return;
-  if (after(s.acknowledgement, t.acked[direction ^ 1])) t.acked[direction ^ 1] = s.acknowledgement;
-  uint32_t window = uint32_t{s.window} << scale_of(flow, direction);
-  uint32_t allowed = s.acknowledgement + std::max(window, 1u);  // a zero window still allows a probe
-  if (after(allowed, t.max_end[direction ^ 1])) t.max_end[direction ^ 1] = allowed;
-}
-
-TcpResult track_reset(const FlowHot& flow, unsigned direction, const Segment& s, TcpMode mode) noexcept {
+TcpResult track_reset(const FlowHot& flow, unsigned direction, const TcpSegment& s, TcpMode mode) noexcept {
   const TcpTrack& t = flow.tcp;
   constexpr TcpResult kEnds{TcpStep::kReset, DropReason::kNone};
   if (mode == TcpMode::kLiberal) return kEnds;
@@ -123,7 +64,7 @@ TcpResult track_reset(const FlowHot& flow, unsigned direction, const Segment& s,
   return exact || answers_syn ? kEnds : drop(DropReason::k_tcp_out_of_window);
 }
 
-TcpResult track_opening(FlowHot& flow, unsigned direction, const Segment& s,
+TcpResult track_opening(FlowHot& flow, unsigned direction, const TcpSegment& s,
                         std::span<const uint8_t> tcp) noexcept {
   TcpTrack& t = flow.tcp;
   bool syn = s.has(kTcpSyn), ack = s.has(kTcpAck), answered = (flow.flags & kFlowSynAck) != 0;
@@ -151,7 +92,7 @@ TcpResult track_opening(FlowHot& flow, unsigned direction, const Segment& s,
   return kPassed;
 }
 
-void note_fin(FlowHot& flow, unsigned direction, const Segment& s) noexcept {
+void note_fin(FlowHot& flow, unsigned direction, const TcpSegment& s) noexcept {
   if (!s.has(kTcpFin)) return;
   flow.flags |= direction == 0 ? kFlowFinInitiator : kFlowFinResponder;
   constexpr uint8_t kBoth = kFlowFinInitiator | kFlowFinResponder;
@@ -169,7 +110,7 @@ void begin_tcp(FlowHot& flow, std::span<const uint8_t> tcp, uint32_t payload) no
 
 TcpResult track_tcp(FlowHot& flow, unsigned direction, std::span<const uint8_t> tcp, uint32_t payload,
                     TcpMode mode) noexcept {
-  Segment s = read_segment(tcp, payload);
+  TcpSegment s = read_segment(tcp, payload);
   if (s.has(kTcpRst)) [[unlikely]]
     return track_reset(flow, direction, s, mode);
   if (flow.state == FlowState::kOpening) [[unlikely]] {

@@ -124,7 +124,9 @@ uint32_t Worker::send_for_others() noexcept {
                                                  reinterpret_cast<void**>(packets), kBurst, nullptr);
       if (count == 0) continue;
       add(parts_.counters->held, -uint64_t{count});
-      transmit(*port, packets, static_cast<uint16_t>(count));
+      uint64_t bytes = 0;
+      for (unsigned i = 0; i < count; ++i) bytes += packets[i]->pkt_len;
+      transmit(*port, packets, static_cast<uint16_t>(count), bytes);
       sent += count;
     }
   }
@@ -136,38 +138,23 @@ void Worker::flush() noexcept {
   for (const auto& port : parts_.ports) {
     TxQueue& queue = parts_.pipeline->out(port->id());
     if (queue.count == 0) continue;
-    uint16_t count = drop_oversized(*port, queue.packets, queue.count);
     if (port->sends_itself(parts_.number))
-      transmit(*port, queue.packets, count);
+      transmit(*port, queue.packets, queue.count, queue.bytes);
     else
-      pass_on(*port, queue.packets, count);
-    queue.count = 0;
+      pass_on(*port, queue.packets, queue.count);
+    queue.clear();
   }
 }
 
-/// Drivers of virtual devices take frames over the MTU and count them as sent, and then the kernel drops
-/// them.
-uint16_t Worker::drop_oversized(const Port& port, rte_mbuf** packets, uint16_t count) noexcept {
-  uint16_t kept = 0;
-  for (uint16_t i = 0; i < count; ++i) {
-    if (packets[i]->pkt_len <= port.max_frame_bytes()) [[likely]]
-      packets[kept++] = packets[i];
-    else
-      drop(&packets[i], 1, DropReason::k_packet_too_big);
-  }
-  return kept;
-}
-
-/// Sends on a queue of our own; what the driver doesn't take in a few attempts is dropped.
-void Worker::transmit(const Port& port, rte_mbuf** packets, uint16_t count) noexcept {
+/// Sends on a queue of our own; what the driver doesn't take in a few attempts is dropped. `bytes`: of all of
+/// the frames.
+void Worker::transmit(const Port& port, rte_mbuf** packets, uint16_t count, uint64_t bytes) noexcept {
   if (!port.usable()) return drop(packets, count, DropReason::k_link_down);
-  uint32_t length[TxQueue::kCapacity];
-  for (uint16_t i = 0; i < count; ++i) length[i] = packets[i]->pkt_len;
   uint16_t sent = 0, queue = static_cast<uint16_t>(port.tx_queue_of(parts_.number));
   for (unsigned attempt = 0; sent < count && attempt < kSendAttempts; ++attempt)
     sent = static_cast<uint16_t>(sent + rte_eth_tx_burst(port.number(), queue, packets + sent, count - sent));
-  uint64_t bytes = 0;
-  for (uint16_t i = 0; i < sent; ++i) bytes += length[i];
+  for (uint16_t i = sent; i < count; ++i)
+    bytes -= packets[i]->pkt_len;  // what was sent isn't ours to look at
   add(parts_.counters->transmitted, sent);
   add(parts_.counters->ports[port.id().value].tx_packets, sent);
   add(parts_.counters->ports[port.id().value].tx_bytes, bytes);

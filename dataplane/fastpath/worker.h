@@ -48,8 +48,7 @@ class Worker {
   uint32_t take_handed_off(const Snapshot* snapshot) noexcept;
   uint32_t send_for_others() noexcept;
   void flush() noexcept;
-  uint16_t drop_oversized(const Port& port, rte_mbuf** packets, uint16_t count) noexcept;
-  void transmit(const Port& port, rte_mbuf** packets, uint16_t count) noexcept;
+  void transmit(const Port& port, rte_mbuf** packets, uint16_t count, uint64_t bytes) noexcept;
   void pass_on(const Port& port, rte_mbuf** packets, uint16_t count) noexcept;
   void drop(rte_mbuf** packets, uint16_t count, DropReason reason) noexcept;
   void wake_others() noexcept;

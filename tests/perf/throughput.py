@@ -1,5 +1,8 @@
 """Rig R1: one worker, fed by net_pcap with infinite_rx, both directions of a wire; beside testpmd's macswap on the same devices and packets.
 
+What counts is what was sent. A looped capture repeats the handshakes of its TCP connections, too: their SYNs and SYN-ACKs come again on live
+connections, and but for a few a second (RFC 5961) are dropped as tcp_out_of_window. They count against Bulkhead.
+
 The worker has a core of its own; the other core runs the main thread, the control plane and this script, for both programs alike. Figures are
 ratios to testpmd in the same run, alternating, median of the rounds with minimum and maximum.
 """
@@ -129,6 +132,11 @@ controlplane:
         after, took = self.query("status")["conservation"], time.monotonic() - begin
         return {k: (int(after[k]) - int(before[k])) / took for k in ("received", "transmitted", "dropped")}
 
+    def drop_reasons(self) -> list:
+        """What was dropped so far, most first: (reason, packets)."""
+        drops = self.query("drops").get("drops", [])
+        return sorted(((d["reason"], int(d["packets"])) for d in drops if int(d["packets"])), key=lambda d: -d[1])
+
     def stop(self) -> None:
         self.child.send_signal(signal.SIGTERM)
         self.child.wait(timeout=30)
@@ -139,7 +147,7 @@ def measure(arguments, flows: int, tcp_share: float) -> dict:
     with tempfile.TemporaryDirectory(prefix="bulkhead-bench-") as directory:
         left, right = os.path.join(directory, "left.pcap"), os.path.join(directory, "right.pcap")
         captures.make(left, right, flows, tcp_share, arguments.size)
-        ours, theirs, drops = [], [], []
+        ours, theirs, drops, reasons = [], [], [], []
         for _ in range(arguments.rounds):
             theirs.append(run_testpmd(left, right, arguments.seconds))
             gateway = Bulkhead(arguments.build, directory, left, right, arguments.rules, arguments.memory, max(65536, 2 * flows))
@@ -147,6 +155,7 @@ def measure(arguments, flows: int, tcp_share: float) -> dict:
                 gateway.wait_in_force()
                 time.sleep(1.0)
                 rate = gateway.rate(arguments.seconds)
+                reasons = gateway.drop_reasons()
             finally:
                 gateway.stop()
             ours.append(rate["transmitted"])
@@ -154,7 +163,8 @@ def measure(arguments, flows: int, tcp_share: float) -> dict:
         ratios = [a / b for a, b in zip(ours, theirs)]
         return {"flows": flows, "tcp_share": tcp_share, "rules": arguments.rules, "bytes": arguments.size, "rounds": arguments.rounds,
                 "bulkhead_mpps": statistics.median(ours) / 1e6, "macswap_mpps": statistics.median(theirs) / 1e6,
-                "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios), "dropped_share": statistics.median(drops)}
+                "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
+                "dropped_share": statistics.median(drops), "drop_reasons": [reason for reason, _ in reasons]}
 
 
 def main() -> int:
@@ -177,7 +187,8 @@ def main() -> int:
                 print(json.dumps(r), flush=True)
                 continue
             print(f"{r['flows']:>8} flows, {100 * r['tcp_share']:.0f} % TCP: {r['bulkhead_mpps']:.2f} Mpps, macswap {r['macswap_mpps']:.2f} Mpps, "
-                  f"ratio {r['ratio']:.2f} ({r['ratio_min']:.2f}-{r['ratio_max']:.2f}), {100 * r['dropped_share']:.2f} % dropped", flush=True)
+                  f"ratio {r['ratio']:.2f} ({r['ratio_min']:.2f}-{r['ratio_max']:.2f}), {100 * r['dropped_share']:.2f} % dropped"
+                  + (f" ({', '.join(r['drop_reasons'])})" if r["drop_reasons"] else ""), flush=True)
     return 0
 
 

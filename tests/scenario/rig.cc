@@ -232,7 +232,7 @@ void Rig::collect(unsigned worker) {
         own_frames_.push_back({view.id, bytes_of(packet)});
       rte_pktmbuf_free(packet);
     }
-    queue.count = 0;
+    queue.clear();
   }
 }
 

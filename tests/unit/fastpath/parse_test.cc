@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
 #include <memory>
 #include <random>
 #include <string>
@@ -56,6 +58,37 @@ const char* const kGoodFrames[] = {
 TEST(ParseFrame, GoodFrames_AreGood) {
   for (const char* text : kGoodFrames)
     EXPECT_EQ(parse_exactly(build_frame(text).bytes), DropReason::kNone) << text;
+}
+TEST(ParseFrame, TheShortcut_SaysWhatTheFullChecksSay) {
+  std::vector<Bytes> frames;
+  for (const char* text : kGoodFrames) frames.push_back(build_frame(text).bytes);
+  for (const char* text : {"ip 10.1.0.5 > 10.2.0.9 / udp 1000 > 53 | pad 18",
+                           "ip 10.2.0.9 > 10.1.0.5 / udp 53 > 1000 checksum 0",
+                           "ip 10.1.0.5 > 10.2.0.9 / tcp 1000 > 80 PA seq 1 ack 2 / zeros 300",
+                           "ip 10.1.0.5 > 10.2.0.9 / udp 1 > 2 / zeros 301"})
+    frames.push_back(build_frame(text).bytes);
+  size_t passed = 0;
+  for (const Bytes& frame : frames) {
+    for (size_t at = 0; at < std::min<size_t>(frame.size(), 70); ++at) {
+      for (int value = 0; value < 256; ++value) {
+        for (int flags : {0, int{kSkipL4Checksum | kSkipIpChecksum}}) {
+          Bytes changed = frame;
+          changed[at] = static_cast<uint8_t>(value);
+          PacketMeta meta, full_meta;
+          PacketKey key{}, full_key{};
+          DropReason reason = parse_exactly(changed, meta, key, static_cast<uint8_t>(flags));
+          DropReason full =
+              parse_exactly(changed, full_meta, full_key, static_cast<uint8_t>(flags | kNoShortcut));
+          ASSERT_EQ(reason, full) << name_of(reason) << " and " << name_of(full) << ", byte " << at;
+          if (reason != DropReason::kNone) continue;
+          ++passed;
+          ASSERT_EQ(std::memcmp(&meta, &full_meta, sizeof meta), 0) << "byte " << at;
+          ASSERT_EQ(std::memcmp(&key, &full_key, sizeof key), 0) << "byte " << at;
+        }
+      }
+    }
+  }
+  EXPECT_GT(passed, 10'000u);
 }
 TEST(ParseFrame, EveryBeginningOfAGoodFrame_IsRefused) {
   for (const char* text : kGoodFrames) {

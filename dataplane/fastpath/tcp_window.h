@@ -1,0 +1,92 @@
+// Sequence numbers and windows of a TCP flow: what every segment of an established connection is matched
+// with.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/bytes.h"
+#include "dataplane/fastpath/flow.h"
+#include "wire/transport.h"
+
+namespace bulkhead {
+
+inline constexpr uint8_t kScaleNotOffered = 15;
+
+constexpr bool before(uint32_t a, uint32_t b) {
+  return static_cast<int32_t>(a - b) < 0;
+}
+constexpr bool after(uint32_t a, uint32_t b) {
+  return before(b, a);
+}
+
+/// How far behind the highest acknowledgement one may still come: what a sender can have in flight, and never
+/// less than the largest unscaled window with room for reordering.
+inline constexpr uint32_t kLeastAckWindow = 66000;
+
+struct TcpSegment {
+  uint32_t sequence, acknowledgement, end;
+  uint16_t window;
+  uint8_t flags;
+  bool has(uint8_t flag) const { return (flags & flag) != 0; }
+};
+
+inline TcpSegment read_segment(std::span<const uint8_t> tcp, uint32_t payload) noexcept {
+  // Field by field: a copy of the header would be written to the stack and read back.
+  const uint8_t* at = tcp.data();
+  uint8_t flags = at[offsetof(TcpHeader, flags)];
+  uint32_t sequence = load<Be32>(at + offsetof(TcpHeader, sequence)).host();
+  uint32_t length = payload + ((flags & kTcpSyn) != 0) + ((flags & kTcpFin) != 0);
+  return {sequence, load<Be32>(at + offsetof(TcpHeader, acknowledgement)).host(), sequence + length,
+          load<Be16>(at + offsetof(TcpHeader, window)).host(), flags};
+}
+
+inline unsigned scale_of(const FlowHot& flow, unsigned direction) noexcept {
+  unsigned initiator = flow.scales & 15u, responder = flow.scales >> 4;
+  // Scaling holds only when both offered it (RFC 7323 §2.2).
+  if (initiator == kScaleNotOffered || responder == kScaleNotOffered) return 0;
+  return direction == 0 ? initiator : responder;
+}
+
+/// Whether a segment may be part of the flow (RFC 9293 §3.10.7.4).
+inline bool in_window(const FlowHot& flow, unsigned direction, const TcpSegment& s) noexcept {
+  const TcpTrack& t = flow.tcp;
+  uint32_t receiver_window = uint32_t{t.window[direction ^ 1]} << scale_of(flow, direction ^ 1);
+  uint32_t own_window = uint32_t{t.window[direction]} << scale_of(flow, direction);
+  if (after(s.sequence, t.max_end[direction])) return false;            // beyond what the receiver allowed
+  if (before(s.end, t.end[direction] - receiver_window)) return false;  // older than any retransmission
+  if (!s.has(kTcpAck)) return true;
+  uint32_t highest = t.end[direction ^ 1];
+  if (after(s.acknowledgement, highest)) return false;  // of what was never sent
+  return !before(s.acknowledgement,
+                 highest - std::max(own_window, kLeastAckWindow));  // too old (RFC 5961 §5.2)
+}
+
+/// Takes over what an accepted segment says of both directions.
+inline void advance(FlowHot& flow, unsigned direction, const TcpSegment& s) noexcept {
+  TcpTrack& t = flow.tcp;
+  if (s.window > t.window[direction]) t.window[direction] = s.window;
+  if (after(s.end, t.end[direction])) t.end[direction] = s.end;
+  if (!s.has(kTcpAck)) return;
+  if (after(s.acknowledgement, t.acked[direction ^ 1])) t.acked[direction ^ 1] = s.acknowledgement;
+  uint32_t window = uint32_t{s.window} << scale_of(flow, direction);
+  uint32_t allowed = s.acknowledgement + std::max(window, 1u);  // a zero window still allows a probe
+  if (after(allowed, t.max_end[direction ^ 1])) t.max_end[direction ^ 1] = allowed;
+}
+
+/// The common segment of an established connection: it acknowledges, and neither begins, ends nor resets
+/// anything. Output: true, and the flow is up to date; false where it is another or outside of the window:
+/// the flow is unchanged, and track_tcp() has the answer.
+inline bool track_plain_segment(FlowHot& flow, unsigned direction, std::span<const uint8_t> tcp,
+                                uint32_t payload, bool check_window) noexcept {
+  constexpr uint8_t kDecisive = kTcpSyn | kTcpFin | kTcpRst | kTcpAck;
+  TcpSegment s = read_segment(tcp, payload);
+  if (flow.state != FlowState::kEstablished || (s.flags & kDecisive) != kTcpAck) return false;
+  if (check_window && !in_window(flow, direction, s)) return false;
+  advance(flow, direction, s);
+  return true;
+}
+
+}  // namespace bulkhead
