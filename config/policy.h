@@ -58,7 +58,7 @@ struct Rule {
   MtlsMode mtls = MtlsMode::kNone;
   std::optional<WallTime> after, until;
   bool reject = false;  ///< on_deny: reject
-  bool log = false;
+  bool log = true;      ///< opens and closes of its flows go to the flow log
   bool audit = false;
   Location where;
 };

@@ -1,5 +1,6 @@
 #include "controlplane/observe/flow_line.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/service.h"
@@ -9,24 +10,6 @@ namespace bulkhead {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string_view event_name(EventKind kind) {
-  switch (kind) {
-    case EventKind::kOpen:
-      return "open";
-    case EventKind::kDeny:
-      return "deny";
-    case EventKind::kRevoke:
-      return "revoke";
-    case EventKind::kClose:
-      return "close";
-    case EventKind::kAudit:
-      return "audit";
-    case EventKind::kViolation:
-      return "violation";
-  }
-  return "unknown";
-}
 
 std::string_view end_name(EndCause end) {
   switch (end) {
@@ -74,15 +57,31 @@ void add_end(Json& line, const std::string& prefix, uint32_t identity, uint32_t 
     line[prefix + "_workload"] = name;
 }
 
+/// Why it passed or not. A rule in audit mode gives the reason that it would have given.
+std::string_view reason_text(const FlowRecord& record) {
+  if (record.kind != EventKind::kAudit)
+    return record.reason == DropReason::kNone ? "allowed" : name_of(record.reason);
+  switch (static_cast<Verdict>(record.verdict)) {
+    case Verdict::kAllow:
+      return "allowed";
+    case Verdict::kAsk:
+      return name_of(DropReason::k_ask_timeout);
+    case Verdict::kDeny:
+      break;
+  }
+  return name_of(DropReason::k_policy_explicit_deny);
+}
+
 void add_decision(Json& line, const FlowRecord& record, const LineContext& context) {
   line["verdict"] = name_of(static_cast<Verdict>(record.verdict));
   line["rule"] =
       text_or_null(context.names != nullptr ? context.names->rule(record.rule) : std::string_view{});
   line["tier"] = name_of(static_cast<Tier>(record.tier));
-  line["reason"] = record.reason == DropReason::kNone ? std::string_view("allowed") : name_of(record.reason);
+  line["reason"] = reason_text(record);
   line["generation"] = record.generation;
   line["decision"] = std::to_string(record.generation) +
                      (record.rule == kRuleNone.value ? ":default" : ":" + std::to_string(record.rule));
+  line["mtls"] = name_of(MtlsMode::kNone);  // no rule can ask for more in this version
   if (record.until_boot_ns != INT64_MAX) line["until"] = to_string(context.wall(record.until_boot_ns));
 }
 
@@ -113,11 +112,36 @@ std::string flow_line(const FlowRecord& record, const LineContext& context, cons
   add_decision(line, record, context);
   if (record.kind == EventKind::kClose || record.kind == EventKind::kRevoke)
     add_traffic(line, record, context);
+  bool repeats = record.kind == EventKind::kDeny || record.kind == EventKind::kAudit;
   if (repetition.count > 0) {
     line["count"] = repetition.count;
     line["first"] = to_string(context.wall(repetition.first_boot_ns));
+  } else if (repeats && packets_of(record) > 1) {
+    line["count"] = packets_of(record);
   }
   return line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+uint64_t packets_of(const FlowRecord& event) {
+  return std::max<uint64_t>(event.packets[0], 1);
+}
+
+std::string_view event_name(EventKind kind) {
+  switch (kind) {
+    case EventKind::kOpen:
+      return "open";
+    case EventKind::kDeny:
+      return "deny";
+    case EventKind::kRevoke:
+      return "revoke";
+    case EventKind::kClose:
+      return "close";
+    case EventKind::kAudit:
+      return "audit";
+    case EventKind::kViolation:
+      return "violation";
+  }
+  return "unknown";
 }
 
 std::string proto_name(uint8_t proto) {

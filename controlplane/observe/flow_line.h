@@ -29,18 +29,22 @@ struct LineContext {
   WallOfBoot wall{BootTime{}, WallTime{}};
 };
 
-/// More denies like one that was written: for the line that stands for them.
+/// More events like one that was written: for the line that stands for them.
 struct Repetition {
-  uint64_t count = 0;
+  uint64_t count = 0;  ///< packets
   int64_t first_boot_ns = 0;
   int64_t last_boot_ns = 0;
 };
 
 /// The line, newline included. Whatever names hold, it is one valid JSON object. `repetition` of count 0: the
-/// event itself.
+/// event itself, with a count only where it stands for several packets already.
 std::string flow_line(const FlowRecord& record, const LineContext& context,
                       const Repetition& repetition = {});
 
+/// How many packets a deny or audit stands for: the dataplane puts those of a second into one event.
+uint64_t packets_of(const FlowRecord& event);
+/// "open", "deny", ...
+std::string_view event_name(EventKind kind);
 /// "tcp", "udp", "icmp", "icmp6", "sctp", "proto/N".
 std::string proto_name(uint8_t proto);
 /// "opening", "established", "closing", "open"; empty for a state that doesn't exist.

@@ -13,13 +13,18 @@ constexpr int64_t kSecond = 1'000'000'000;
 constexpr int64_t kWarnEvery = 60 * kSecond;
 constexpr size_t kMaxBatchBytes = size_t{1} << 20;  ///< one write: what is lost at most when it fails
 
-std::string unlisted_line(const RepeatedDenies::Unlisted& denies, WallTime wall) {
-  nlohmann::ordered_json line{{"time", to_string(wall)},
-                              {"event", "deny"},
-                              {"reason", name_of(denies.reason)},
-                              {"count", denies.count},
-                              {"aggregated", "more kinds of denies than are listed one by one"}};
+std::string unlisted_line(const RepeatedEvents::Unlisted& unlisted, WallTime wall) {
+  nlohmann::ordered_json line{{"time", to_string(wall)}, {"event", event_name(unlisted.event)}};
+  if (unlisted.event == EventKind::kDeny) line["reason"] = name_of(unlisted.reason);
+  line["count"] = unlisted.count;
+  line["aggregated"] = "more kinds at once than are listed one by one";
   return line.dump() + "\n";
+}
+
+/// Whether the event is for the log at all: `log: false` silences what passes, and only that.
+bool is_wanted(const FlowRecord& event) {
+  bool passes = event.kind == EventKind::kOpen || event.kind == EventKind::kClose;
+  return !passes || event.log != 0;
 }
 
 }  // namespace
@@ -53,12 +58,14 @@ void FlowLog::write_batch(std::span<const FlowRecord> events, BootTime now, Wall
     add(flow_line(record, {names.get(), newest.get(), &ports_, WallOfBoot(now, wall)}, repetition));
   };
 
-  for (const FlowRecord& event : events)
-    if (event.kind != EventKind::kDeny || denies_.note(event, now)) add_record(event, {});
+  for (const FlowRecord& event : events) {
+    bool repeats = event.kind == EventKind::kDeny || event.kind == EventKind::kAudit;
+    if (is_wanted(event) && (!repeats || repeated_.note(event, now))) add_record(event, {});
+  }
   if (all || now >= next_due_) {
     next_due_ = BootTime{now.ns + kSecond};
-    for (const auto& due : denies_.take_due(now, all)) add_record(due.record, due.repetition);
-    for (const auto& unlisted : denies_.take_unlisted(now, all)) add(unlisted_line(unlisted, wall));
+    for (const auto& due : repeated_.take_due(now, all)) add_record(due.record, due.repetition);
+    for (const auto& unlisted : repeated_.take_unlisted(now, all)) add(unlisted_line(unlisted, wall));
   }
   if (count > 0) append(lines, count, now);
 }

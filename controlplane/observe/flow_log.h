@@ -1,4 +1,5 @@
-// The flow log: one JSON object a line on flow open, deny, revoke, close and audit.
+// The flow log: one JSON object a line on flow open, deny, revoke, close and audit. Opens and closes of flows
+// whose rule says `log: false` are left out, all else is there.
 #pragma once
 
 #include <atomic>
@@ -13,7 +14,7 @@
 #include "config/gateway.h"
 #include "contract/events.h"
 #include "controlplane/observe/names.h"
-#include "controlplane/observe/repeated_denies.h"
+#include "controlplane/observe/repeated_events.h"
 #include "controlplane/observe/rotating_file.h"
 
 namespace bulkhead {
@@ -42,7 +43,7 @@ class FlowLog {
   RotatingFile file_;
   std::vector<std::string> ports_;
   std::shared_ptr<const NameHistory> names_;
-  RepeatedDenies denies_;
+  RepeatedEvents repeated_;
   std::unique_ptr<std::atomic<uint64_t>> lost_ = std::make_unique<std::atomic<uint64_t>>(0);
   uint64_t lost_in_a_row_ = 0;  ///< since writing last succeeded
   std::optional<BootTime> warned_;

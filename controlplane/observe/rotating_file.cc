@@ -39,20 +39,34 @@ Expected<RotatingFile> RotatingFile::open(std::string path, uint64_t limit_bytes
 }
 
 Expected<void> RotatingFile::reopen() {
-  Fd fd(::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640));
+  // O_NONBLOCK: a FIFO that nobody reads is an error, and never keeps the log's thread.
+  Fd fd(::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640));
   if (!fd) return fail_errno(errno, path_ + ": open for appending");
   struct stat status{};
   if (::fstat(fd.get(), &status) != 0) return fail_errno(errno, path_ + ": stat");
   fd_ = std::move(fd);
-  size_ = S_ISREG(status.st_mode) ? static_cast<uint64_t>(status.st_size) : 0;
+  device_ = status.st_dev;
+  inode_ = status.st_ino;
+  rotates_ = S_ISREG(status.st_mode);
+  size_ = rotates_ ? static_cast<uint64_t>(status.st_size) : 0;
   torn_ = false;
   return {};
 }
 
+/// Opens what is at the path now, where that isn't the file that is open, and learns how long it is.
+Expected<void> RotatingFile::follow_path() {
+  struct stat there{};
+  bool same = fd_ && ::stat(path_.c_str(), &there) == 0 && there.st_dev == device_ && there.st_ino == inode_;
+  if (!same) return reopen();
+  auto size = static_cast<uint64_t>(there.st_size);
+  if (rotates_ && size < size_) torn_ = false;  // cut by somebody else
+  if (rotates_) size_ = size;
+  return {};
+}
+
 Expected<void> RotatingFile::append(std::string_view lines) {
-  if (!fd_)
-    if (auto opened = reopen(); !opened) return opened;
-  if (size_ > 0 && size_ + lines.size() > limit_bytes_)
+  if (auto followed = follow_path(); !followed) return followed;
+  if (rotates_ && size_ > 0 && size_ + lines.size() > limit_bytes_)
     if (auto rotated = rotate(); !rotated) return rotated;
   if (torn_ && write_all(fd_.get(), "\n").second == 0) torn_ = false, ++size_;
 
@@ -61,7 +75,8 @@ Expected<void> RotatingFile::append(std::string_view lines) {
     size_ += written;
     return {};
   }
-  if (written > 0 && ::ftruncate(fd_.get(), static_cast<off_t>(size_)) != 0) torn_ = true, size_ += written;
+  bool taken_back = rotates_ && ::ftruncate(fd_.get(), static_cast<off_t>(size_)) == 0;
+  if (written > 0 && !taken_back) torn_ = true, size_ += written;
   return fail_errno(error, path_ + ": write");
 }
 

@@ -2,6 +2,8 @@
 // ...
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -12,7 +14,8 @@
 namespace bulkhead {
 
 /// Appends whole lines, never torn ones. A failed write loses its lines and nothing else; the next may
-/// succeed again. Thread: one.
+/// succeed again. Where somebody else moved, removed or cut the file, the next lines are in a file at the
+/// path all the same. Only regular files are rotated. Thread: one.
 class RotatingFile {
  public:
   /// Opens for appending, mode 0640. Makes the directory where it is missing.
@@ -27,6 +30,7 @@ class RotatingFile {
  private:
   RotatingFile(std::string path, uint64_t limit_bytes, uint32_t keep)
       : path_(std::move(path)), limit_bytes_(limit_bytes), keep_(keep) {}
+  Expected<void> follow_path();
   Expected<void> reopen();
   Expected<void> rotate();
 
@@ -34,6 +38,9 @@ class RotatingFile {
   uint64_t limit_bytes_;
   uint32_t keep_;
   Fd fd_;
+  dev_t device_ = 0;  ///< which file `fd_` is
+  ino_t inode_ = 0;
+  bool rotates_ = true;  ///< it is a regular file
   uint64_t size_ = 0;
   bool torn_ = false;  ///< the last line is incomplete and couldn't be taken back
 };

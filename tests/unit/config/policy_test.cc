@@ -74,6 +74,7 @@ TEST(PolicyLoad, WholeExample_IsTyped) {
   EXPECT_EQ(second.from.kind, Selector::Kind::kAny);
   EXPECT_EQ(second.services.size(), 5u);
   EXPECT_TRUE(second.reject);
+  EXPECT_TRUE(second.log) << "unless the rule says false";
   ASSERT_EQ(policy.tests.size(), 1u);
   EXPECT_EQ(policy.tests[0].expect, Action::kAllow);
   EXPECT_EQ(policy.tests[0].service, service_key(IpProto::kTcp, 5432));
@@ -272,7 +273,7 @@ TEST(Rules, WordsAndTruthValues) {
   };
   EXPECT_THAT(with("tier: guardrail"), IsEmpty());
   EXPECT_THAT(with("tier: containment"), ElementsAre(IsAt("p.yaml:5:53", "guardrail, segment, baseline")));
-  EXPECT_THAT(with("log: true"), IsEmpty());
+  EXPECT_THAT(with("log: false"), IsEmpty());
   for (const char* value : {"yes", "on", "True", "1", "\"true\""})
     EXPECT_THAT(with(("log: " + std::string(value)).c_str()),
                 ElementsAre(IsAt("p.yaml:5:52", "true or false")))

@@ -58,6 +58,10 @@ TEST(FlowLine, Open_NamesEverything) {
   EXPECT_EQ(line["rule"], "web-calls-db");
   EXPECT_EQ(line["reason"], "allowed");
   EXPECT_EQ(line["generation"], 7);
+  EXPECT_EQ(line["decision"], "7:0");
+  EXPECT_EQ(line["mtls"], "none");
+  EXPECT_EQ(line["src_identity"], record(EventKind::kOpen).source_identity);
+  EXPECT_EQ(line["src_source"], "binding");
   EXPECT_FALSE(line.contains("count"));
 }
 
@@ -80,6 +84,25 @@ TEST(FlowLine, ImplicitDeny_HasNoRuleAndTierDefault) {
   EXPECT_TRUE(line["out_port"].is_null());
 }
 
+TEST(FlowLine, DenyOfManyPackets_HasTheirCount) {
+  PolicyNames names = names_of_policy();
+  FlowRecord deny = record(EventKind::kDeny);
+  EXPECT_FALSE(line_of(deny, &names).contains("count"));
+  deny.packets[0] = 12;
+  EXPECT_EQ(line_of(deny, &names)["count"], 12);
+}
+
+TEST(FlowLine, Audit_HasTheReasonThatItsRuleWouldHaveGiven) {
+  PolicyNames names = names_of_policy();
+  FlowRecord audit = record(EventKind::kAudit);
+  audit.reason = DropReason{};  // the dataplane leaves it at that
+  EXPECT_EQ(line_of(audit, &names)["verdict"], "allow");
+  EXPECT_EQ(line_of(audit, &names)["reason"], "allowed");
+  audit.verdict = static_cast<uint8_t>(Verdict::kDeny);
+  EXPECT_EQ(line_of(audit, &names)["reason"], "policy_explicit_deny");
+  EXPECT_EQ(line_of(audit, &names)["rule"], "web-calls-db");
+}
+
 TEST(FlowLine, HostileName_StaysOneValidLine) {
   PolicyNames names = names_of_policy("a\"b\\c\nd\x01\xff\xfe");
   Json line = line_of(record(EventKind::kOpen), &names);
@@ -93,40 +116,60 @@ TEST(FlowLine, UnknownPolicy_HasNoRuleButTheNewestSegments) {
   EXPECT_EQ(line["src_segment"], "web");
 }
 
-TEST(RepeatedDenies, FirstIsWrittenAndTheRestStandInOneLine) {
-  RepeatedDenies denies;
-  EXPECT_TRUE(denies.note(record(EventKind::kDeny), BootTime{0}));
-  for (int i = 0; i < 41; ++i) EXPECT_FALSE(denies.note(record(EventKind::kDeny), BootTime{i}));
-  EXPECT_TRUE(denies.take_due(BootTime{9 * kSecond}).empty());
-  auto due = denies.take_due(BootTime{10 * kSecond});
+TEST(RepeatedEvents, FirstIsWrittenAndTheRestStandInOneLine) {
+  RepeatedEvents repeated;
+  EXPECT_TRUE(repeated.note(record(EventKind::kDeny), BootTime{0}));
+  for (int i = 0; i < 41; ++i) EXPECT_FALSE(repeated.note(record(EventKind::kDeny), BootTime{i}));
+  EXPECT_TRUE(repeated.take_due(BootTime{9 * kSecond}).empty());
+  auto due = repeated.take_due(BootTime{10 * kSecond});
   ASSERT_EQ(due.size(), 1u);
   EXPECT_EQ(due[0].repetition.count, 41u);
-  EXPECT_TRUE(denies.take_due(BootTime{20 * kSecond}).empty()) << "quiet for a window: forgotten";
-  EXPECT_EQ(denies.kinds(), 0u);
+  EXPECT_TRUE(repeated.take_due(BootTime{20 * kSecond}).empty()) << "quiet for a window: forgotten";
+  EXPECT_EQ(repeated.kinds(), 0u);
 }
 
-TEST(RepeatedDenies, AnotherServiceOrReason_IsAnotherKind) {
-  RepeatedDenies denies;
+TEST(RepeatedEvents, AnotherServiceOrReason_IsAnotherKind) {
+  RepeatedEvents repeated;
   FlowRecord deny = record(EventKind::kDeny);
-  EXPECT_TRUE(denies.note(deny, BootTime{0}));
+  EXPECT_TRUE(repeated.note(deny, BootTime{0}));
   deny.source_port = 1;
-  EXPECT_FALSE(denies.note(deny, BootTime{0})) << "the client's port is not part of it";
+  EXPECT_FALSE(repeated.note(deny, BootTime{0})) << "the client's port is not part of it";
   deny.reason = DropReason::k_contained;
-  EXPECT_TRUE(denies.note(deny, BootTime{0}));
-  EXPECT_TRUE(denies.note(record(EventKind::kDeny, "10.1.0.5", "10.2.0.9", 5433), BootTime{0}));
+  EXPECT_TRUE(repeated.note(deny, BootTime{0}));
+  EXPECT_TRUE(repeated.note(record(EventKind::kDeny, "10.1.0.5", "10.2.0.9", 5433), BootTime{0}));
 }
 
-TEST(RepeatedDenies, FloodOfKinds_IsBoundedAndCounted) {
-  RepeatedDenies denies;
+TEST(RepeatedEvents, AnEventThatStandsForManyPackets_CountsThemAll) {
+  RepeatedEvents repeated;
+  FlowRecord deny = record(EventKind::kDeny);
+  EXPECT_TRUE(repeated.note(deny, BootTime{0}));
+  deny.packets[0] = 500;
+  EXPECT_FALSE(repeated.note(deny, BootTime{kSecond}));
+  deny.packets[0] = 20;
+  EXPECT_FALSE(repeated.note(deny, BootTime{2 * kSecond}));
+  auto due = repeated.take_due(BootTime{10 * kSecond});
+  ASSERT_EQ(due.size(), 1u);
+  EXPECT_EQ(due[0].repetition.count, 520u);
+}
+
+TEST(RepeatedEvents, AuditOfADeniedPacket_IsAKindBesideTheDeny) {
+  RepeatedEvents repeated;
+  EXPECT_TRUE(repeated.note(record(EventKind::kDeny), BootTime{0}));
+  EXPECT_TRUE(repeated.note(record(EventKind::kAudit), BootTime{0}));
+  EXPECT_FALSE(repeated.note(record(EventKind::kAudit), BootTime{1}));
+}
+
+TEST(RepeatedEvents, FloodOfKinds_IsBoundedAndCounted) {
+  RepeatedEvents repeated;
   uint64_t written = 0, kinds = 100'000;
   FlowRecord deny = record(EventKind::kDeny);
   for (uint64_t i = 0; i < kinds; ++i) {
     deny.source = IpAddress::v4(0x0a000000 + static_cast<uint32_t>(i));
-    written += denies.note(deny, BootTime{5 * kSecond});
+    written += repeated.note(deny, BootTime{5 * kSecond});
   }
-  EXPECT_EQ(written, RepeatedDenies::kMaxLinesPerSecond);
-  EXPECT_LE(denies.kinds(), RepeatedDenies::kMaxKinds);
-  auto unlisted = denies.take_unlisted(BootTime{5 * kSecond});
+  EXPECT_EQ(written, RepeatedEvents::kMaxLinesPerSecond);
+  EXPECT_LE(repeated.kinds(), RepeatedEvents::kMaxKinds);
+  auto unlisted = repeated.take_unlisted(BootTime{5 * kSecond});
   ASSERT_EQ(unlisted.size(), 1u);
   EXPECT_EQ(unlisted[0].reason, DropReason::k_policy_denied);
   EXPECT_EQ(written + unlisted[0].count, kinds) << "nothing is lost silently";
@@ -165,6 +208,18 @@ TEST_F(FlowLog_, Events_AreLinesInOrderInADirectoryThatWasMissing) {
   EXPECT_EQ(mode & (fs::perms::others_all | fs::perms::group_write), fs::perms::none);
 }
 
+TEST_F(FlowLog_, LogFalse_LeavesOutOpensAndClosesAndNothingElse) {
+  FlowLog log = open(directory.path("flows.jsonl"));
+  std::vector<FlowRecord> events;
+  for (EventKind kind :
+       {EventKind::kOpen, EventKind::kDeny, EventKind::kRevoke, EventKind::kClose, EventKind::kAudit})
+    events.push_back(record(kind)), events.back().log = 0;
+  log.write(events, BootTime{0}, kWall);
+  std::vector<std::string> written;
+  for (const Json& line : lines("flows.jsonl")) written.push_back(line["event"]);
+  EXPECT_EQ(written, (std::vector<std::string>{"deny", "revoke", "audit"}));
+}
+
 TEST_F(FlowLog_, RepeatedDenies_BecomeACount) {
   FlowLog log = open(directory.path("flows.jsonl"));
   std::vector<FlowRecord> events(1000, record(EventKind::kDeny));
@@ -198,6 +253,52 @@ TEST_F(FlowLog_, FullFile_Rotates) {
   EXPECT_FALSE(fs::exists(directory.path("flows.jsonl.3")));
   EXPECT_LT(kept, 10'000u);
   EXPECT_EQ(log.lost(), 0u);
+}
+
+TEST_F(FlowLog_, FileThatSomebodyMoved_IsBegunAnew) {
+  FlowLog log = open(directory.path("flows.jsonl"));
+  std::vector<FlowRecord> events{record(EventKind::kOpen)};
+  log.write(events, BootTime{0}, kWall);
+  std::filesystem::rename(directory.path("flows.jsonl"), directory.path("flows.jsonl-20270101"));
+  log.write(events, BootTime{1}, kWall);
+  EXPECT_EQ(lines("flows.jsonl-20270101").size(), 1u);
+  EXPECT_EQ(lines("flows.jsonl").size(), 1u);
+}
+
+TEST_F(FlowLog_, FileThatSomebodyCut_IsWrittenOn) {
+  FlowLog log = open(directory.path("flows.jsonl"));
+  std::vector<FlowRecord> events(2000, record(EventKind::kOpen));
+  log.write(events, BootTime{0}, kWall);
+  std::filesystem::resize_file(directory.path("flows.jsonl"), 0);
+  log.write(events, BootTime{1}, kWall);
+  EXPECT_EQ(lines("flows.jsonl").size(), 2000u);
+  EXPECT_FALSE(std::filesystem::exists(directory.path("flows.jsonl.1"))) << "it isn't full";
+}
+
+TEST_F(FlowLog_, NewFileThatCannotBeMade_CostsNoOldOne) {
+  FlowLog log = open(directory.path("flows.jsonl"));
+  std::vector<FlowRecord> events(2000, record(EventKind::kOpen));
+  for (int i = 0; i < 3; ++i) log.write(events, BootTime{0}, kWall);
+  size_t old = lines("flows.jsonl.1").size();
+  ASSERT_GT(old, 0u);
+  std::filesystem::remove(directory.path("flows.jsonl"));
+  std::filesystem::create_directory(directory.path("flows.jsonl"));
+  for (int i = 0; i < 5; ++i) log.write(events, BootTime{i}, kWall);
+  EXPECT_EQ(log.lost(), 5 * events.size());
+  EXPECT_EQ(lines("flows.jsonl.1").size(), old);
+  std::filesystem::remove(directory.path("flows.jsonl"));
+  log.write(events, BootTime{9}, kWall);
+  EXPECT_EQ(lines("flows.jsonl").size(), events.size());
+}
+
+TEST_F(FlowLog_, WhatIsNoRegularFile_IsNeverRotated) {
+  std::filesystem::create_symlink("/dev/null", directory.path("flows.jsonl"));
+  FlowLog log = open(directory.path("flows.jsonl"));
+  std::vector<FlowRecord> events(4000, record(EventKind::kOpen));
+  for (int i = 0; i < 3; ++i) log.write(events, BootTime{0}, kWall);
+  EXPECT_EQ(log.lost(), 0u);
+  EXPECT_TRUE(std::filesystem::is_symlink(directory.path("flows.jsonl")));
+  EXPECT_FALSE(std::filesystem::exists(directory.path("flows.jsonl.1")));
 }
 
 TEST_F(FlowLog_, FullDisk_IsCountedAndNothingElse) {

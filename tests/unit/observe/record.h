@@ -14,8 +14,9 @@ inline FlowRecord record(EventKind kind, const char* from = "10.1.0.5", const ch
   record.until_boot_ns = INT64_MAX;
   record.generation = 7;
   record.image_generation = 7;
-  record.packets[0] = 3, record.packets[1] = 2;
-  record.bytes[0] = 300, record.bytes[1] = 200;
+  bool passes = kind != EventKind::kDeny && kind != EventKind::kAudit;
+  record.packets[0] = passes ? 3 : 1, record.packets[1] = passes ? 2 : 0;
+  record.bytes[0] = passes ? 300 : 60, record.bytes[1] = passes ? 200 : 0;
   record.source = *parse_address(from);
   record.destination = *parse_address(to);
   record.source_port = 40000;
@@ -32,6 +33,7 @@ inline FlowRecord record(EventKind kind, const char* from = "10.1.0.5", const ch
   record.verdict = static_cast<uint8_t>(kind == EventKind::kDeny ? Verdict::kDeny : Verdict::kAllow);
   record.tier = static_cast<uint8_t>(kind == EventKind::kDeny ? Tier::kDefault : Tier::kSegment);
   record.source_from = static_cast<uint8_t>(IdentitySource::kBinding);
+  record.log = 1;
   return record;
 }
 
