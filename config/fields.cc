@@ -1,5 +1,7 @@
 #include "config/fields.h"
 
+#include <unordered_map>
+
 #include "config/policy.h"
 
 namespace bulkhead {
@@ -45,6 +47,17 @@ void Fields::done() {
     source_.error(key.mark, what_ + " has no key " + in_quotes(key.text) +
                                 source_.report().did_you_mean(key.text, known_) +
                                 "; correct it, or remove it");
+  }
+}
+
+void report_repeated(const yaml::Node& list, std::string_view what, Source& source) {
+  std::unordered_map<std::string_view, Mark> seen;
+  for (const yaml::Node& item : list.items) {
+    if (!item.is_scalar()) continue;
+    auto [first, is_new] = seen.try_emplace(item.text, item.mark);
+    if (is_new) continue;
+    source.error(item.mark, std::string(what) + in_quotes(item.text) + " is in this list twice, first in " +
+                                to_string(source.at(first->second)) + "; remove one");
   }
 }
 

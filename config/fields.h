@@ -62,6 +62,10 @@ class Fields {
   std::vector<std::string_view> known_;
 };
 
+/// Reports each scalar of a list that stands in it before, where it stands again. `what`: before it in the
+/// message, like "VLAN ".
+void report_repeated(const yaml::Node& list, std::string_view what, Source& source);
+
 /// "X is not available in this version".
 std::string not_available(std::string_view what);
 

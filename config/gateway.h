@@ -29,7 +29,9 @@ struct GatewayConfig {
   std::string file;  ///< that it was read from
   std::string trust_domain;
   DataplaneSettings dataplane;  ///< `name` and `file_prefix` included
-  std::string policy;           ///< directory, resolved against the file's own; empty: none
+  /// Directory, resolved against the file's own; `policy/` where the file names none and that is there, else
+  /// empty: none.
+  std::string policy;
   ControlplaneConfig controlplane;
   /// The socket between the planes: beside the control socket, named after it ("control.sock.dataplane").
   std::string contract_socket() const { return controlplane.socket + ".dataplane"; }

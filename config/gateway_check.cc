@@ -1,6 +1,8 @@
 // What a gateway's ports are to each other: wires, subnets, routes; and the listener's address.
 #include <algorithm>
 #include <charconv>
+#include <map>
+#include <utility>
 
 #include "config/gateway_reader.h"
 
@@ -37,74 +39,85 @@ std::optional<PortId> read_end(const yaml::Node& node, Source& source, const Dat
 
 }  // namespace
 
-void read_wires(const yaml::Node& wires, Source& source, DataplaneSettings& settings) {
+void read_wires(const yaml::Node& wires, const std::vector<PortPlace>& places, Source& source,
+                DataplaneSettings& settings) {
   constexpr size_t kMaxWires = 16;  // a flow's zone is 4 bits of wire, 12 of VLAN
   if (wires.kind != yaml::Kind::kSequence || wires.items.empty())
     return source.error(wires.mark, "wires must be a list of pairs of ports; write [[left, right]]");
   if (wires.items.size() > kMaxWires)
     return source.error(wires.items[kMaxWires].mark, "a gateway has at most 16 wires; remove the others");
+  std::map<size_t, Mark> ended;  // ports, and where a wire names them
+  auto take_end = [&](const yaml::Node& node) {
+    auto port = read_end(node, source, settings);
+    if (!port) return port;
+    auto [first, is_new] = ended.try_emplace(port->value, node.mark);
+    if (!is_new)
+      source.error(node.mark, "port " + in_quotes(node.text) + " is in a wire already, in " +
+                                  to_string(source.at(first->second)) + "; a port ends exactly one");
+    return port;
+  };
   for (const yaml::Node& wire : wires.items) {
     if (wire.kind != yaml::Kind::kSequence || wire.items.size() != 2) {
       source.error(wire.mark, "a wire joins two ports; write [left, right]");
       continue;
     }
-    auto first = read_end(wire.items[0], source, settings);
-    auto second = read_end(wire.items[1], source, settings);
+    auto first = take_end(wire.items[0]);
+    auto second = take_end(wire.items[1]);
     if (first && second) settings.wires.push_back({*first, *second});
-    for (size_t end = 0; end < 2; ++end) {
-      auto port = end == 0 ? first : second;
-      if (!port) continue;
-      auto uses = [&](const WireSetting& w) {
-        return (w.first == *port ? 1 : 0) + (w.second == *port ? 1 : 0);
-      };
-      int count = 0;
-      for (const WireSetting& w : settings.wires) count += uses(w);
-      bool joined_to_itself = first == second && end == 0;  // told once, at the second end
-      if (count > 1 && !joined_to_itself)
-        source.error(wire.items[end].mark, "port " + in_quotes(wire.items[end].text) +
-                                               " is in a wire already; a port ends "
-                                               "exactly one");
-    }
   }
+  for (size_t port = 0; port < settings.ports.size(); ++port)
+    if (!settings.ports[port].name.empty() && !ended.contains(port))
+      source.error(places[port].port, "port " + in_quotes(settings.ports[port].name) +
+                                          " is in no wire; add it to wires, or remove it");
 }
 
-void check_wired(const DataplaneSettings& settings, const std::vector<PortPlace>& places, Source& source) {
-  for (size_t i = 0; i < settings.ports.size(); ++i) {
-    PortId port{static_cast<uint8_t>(i)};
-    auto ends = [&](const WireSetting& wire) { return wire.first == port || wire.second == port; };
-    if (!settings.ports[i].name.empty() && std::ranges::none_of(settings.wires, ends))
-      source.error(places[i].port, "port " + in_quotes(settings.ports[i].name) +
-                                       " is in no wire; add it to wires, or remove "
-                                       "it");
+/// An address of one port and one of another, or of the same.
+static void check_pair_of_subnets(const DataplaneSettings& settings, const std::vector<PortPlace>& places,
+                                  std::pair<size_t, size_t> earlier, std::pair<size_t, size_t> later,
+                                  Source& source) {
+  const Prefix& first = settings.ports[earlier.first].addresses[earlier.second];
+  const Prefix& second = settings.ports[later.first].addresses[later.second];
+  Mark mark = places[later.first].addresses[later.second];
+  std::string there = to_string(source.at(places[earlier.first].addresses[earlier.second]));
+  bool same_port = earlier.first == later.first;
+  if (same_port && first.address == second.address)
+    source.error(mark, to_string(second.address) + " is an address of this port already, in " + there +
+                           "; remove one");
+  if (!same_port && overlap(first, second) && !is_link_local(first.address))
+    source.error(mark, "this subnet overlaps with that of port " +
+                           in_quotes(settings.ports[earlier.first].name) + " in " + there +
+                           "; a subnet is on one port only");
+}
+
+static void check_neighbours(const PortSetting& port, const PortPlace& place, Source& source) {
+  std::map<IpAddress, Mark> seen;
+  for (size_t n = 0; n < port.neighbours.size(); ++n) {
+    const IpAddress& address = port.neighbours[n].address;
+    Mark mark = place.neighbours[n];
+    if (!is_on(port, address) && !is_link_local(address))
+      source.error(mark, to_string(address) +
+                             " is no neighbour on this port: it is in none of the port's subnets; correct "
+                             "it, or remove it");
+    auto [first, is_new] = seen.try_emplace(address, mark);
+    if (!is_new)
+      source.error(mark, to_string(address) + " is a neighbour already, in " +
+                             to_string(source.at(first->second)) + "; remove one");
   }
 }
 
 void check_subnets(const DataplaneSettings& settings, const std::vector<PortPlace>& places, Source& source) {
-  for (size_t i = 0; i < settings.ports.size(); ++i) {
-    const PortSetting& port = settings.ports[i];
-    for (size_t a = 0; a < port.addresses.size(); ++a) {
-      for (size_t j = 0; j < i; ++j) {
-        for (const Prefix& other : settings.ports[j].addresses)
-          if (overlap(port.addresses[a], other) && !is_link_local(other.address))
-            source.error(places[i].addresses[a], "this subnet overlaps with that of port " +
-                                                     in_quotes(settings.ports[j].name) +
-                                                     "; a subnet is on one port only");
-      }
-    }
-    for (size_t n = 0; n < port.neighbours.size(); ++n) {
-      const IpAddress& address = port.neighbours[n].address;
-      if (!is_on(port, address) && !is_link_local(address))
-        source.error(places[i].neighbours[n], to_string(address) +
-                                                  " is no neighbour on this port: it is in none of the "
-                                                  "port's subnets");
-      for (size_t m = 0; m < n; ++m)
-        if (port.neighbours[m].address == address)
-          source.error(places[i].neighbours[n], to_string(address) + " is in this list twice; remove one");
-    }
-  }
+  std::vector<std::pair<size_t, size_t>> addresses;  // port, and place in its list
+  for (size_t port = 0; port < settings.ports.size(); ++port)
+    for (size_t i = 0; i < settings.ports[port].addresses.size(); ++i) addresses.emplace_back(port, i);
+  for (size_t later = 0; later < addresses.size(); ++later)
+    for (size_t earlier = 0; earlier < later; ++earlier)
+      check_pair_of_subnets(settings, places, addresses[earlier], addresses[later], source);
+  for (size_t port = 0; port < settings.ports.size(); ++port)
+    check_neighbours(settings.ports[port], places[port], source);
 }
 
 void read_routes(const yaml::Node& routes, Source& source, DataplaneSettings& settings) {
+  std::map<Prefix, Mark> seen;
   auto read_route = [&](const yaml::Node& node, Source& in) -> std::optional<RouteSetting> {
     RouteSetting route;
     Fields fields(node, in, "a route");
@@ -114,14 +127,16 @@ void read_routes(const yaml::Node& routes, Source& source, DataplaneSettings& se
     if (!right) return std::nullopt;
     Mark via = node.find("via")->mark;
     if (route.to.address.family() != route.via.family()) {
-      in.error(via, "the next hop must be of the same family as what it leads to");
+      in.error(via, "the next hop is of another family than what it leads to; write one of the same");
     } else if (std::ranges::none_of(settings.ports,
                                     [&](const PortSetting& port) { return is_on(port, route.via); })) {
       in.error(via, to_string(route.via) + " is in no port's subnet; a next hop must be a port's neighbour");
     }
-    for (const RouteSetting& earlier : settings.routes)
-      if (earlier.to == route.to)
-        in.error(node.find("to")->mark, "there is a route to this already; remove one");
+    Mark to = node.find("to")->mark;
+    auto [first, is_new] = seen.try_emplace(route.to, to);
+    if (!is_new)
+      in.error(to, "there is a route to " + to_string(route.to) + " already, in " +
+                       to_string(in.at(first->second)) + "; remove one");
     settings.routes.push_back(route);
     return route;
   };

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 
 #include "config/gateway_reader.h"
 #include "config/member_text.h"
@@ -67,7 +68,7 @@ class GatewayReader {
     Fields fields(root, source_, "the gateway's file");
     section(fields, "gateway", true, [this](Fields& gateway) { read_gateway(gateway); });
     section(fields, "dataplane", true, [this](Fields& dataplane) { read_dataplane(dataplane); });
-    fields.optional("policy", config_.policy, read_path);
+    read_policy(fields);
     fields.unavailable("feeds");
     fields.unavailable("svid");
     section(fields, "controlplane", false, [this](Fields& controlplane) { read_controlplane(controlplane); });
@@ -85,6 +86,16 @@ class GatewayReader {
     Fields inner(*node, source_, in_quotes(key));
     read_keys(inner);
     inner.done();
+  }
+
+  void read_policy(Fields& fields) {
+    if (fields.has("policy")) {
+      fields.optional("policy", config_.policy, read_path);
+      return;
+    }
+    std::string usual = resolve(source_.file(), "policy/");
+    std::error_code error;
+    if (std::filesystem::is_directory(usual, error)) config_.policy = std::move(usual);
   }
 
   void read_gateway(Fields& fields) {
@@ -116,14 +127,10 @@ class GatewayReader {
   }
 
   void check_cores(Fields& fields) {
-    constexpr size_t kMaxWorkers = 64;
-    Mark mark = fields.node().find("cores")->mark;
-    std::vector<unsigned> sorted = config_.dataplane.cores;
-    std::ranges::sort(sorted);
-    if (auto twice = std::ranges::adjacent_find(sorted); twice != sorted.end())
-      source_.error(
-          mark, "CPU " + std::to_string(*twice) + " is in this list twice; a worker needs one of its own");
-    if (sorted.size() > kMaxWorkers) source_.error(mark, "a gateway has at most 64 workers; list fewer CPUs");
+    const yaml::Node& cores = *fields.node().find("cores");
+    report_repeated(cores, "CPU ", source_);
+    if (cores.items.size() > kMaxCores)
+      source_.error(cores.items[kMaxCores].mark, "a gateway has at most 64 workers; list fewer CPUs");
   }
 
   void read_topology(Fields& fields, const yaml::Node* wires, const yaml::Node* routes,
@@ -133,8 +140,7 @@ class GatewayReader {
       if (routes != nullptr)
         source_.error(routes->mark, "routes have a meaning only in mode route; remove them");
       if (wires == nullptr) return fields.has("wires") ? void() : fields.missing("wires");
-      read_wires(*wires, source_, settings);
-      check_wired(settings, places, source_);
+      read_wires(*wires, places, source_, settings);
     } else {
       if (wires != nullptr) source_.error(wires->mark, "wires have a meaning only in mode wire; remove them");
       check_subnets(settings, places, source_);
@@ -165,7 +171,7 @@ class GatewayReader {
     fields.optional("on_implicit_deny", settings.reject_implicit_deny,
                     Choice<bool>{{"drop", false}, {"reject", true}});
     fields.optional("on_revoke", settings.reset_on_revoke, Choice<bool>{{"drop", false}, {"reset", true}});
-    for (std::string_view later : {"fragments", "hold", "leg"}) fields.unavailable(later);
+    for (std::string_view later : {"fragments", "hold"}) fields.unavailable(later);
   }
 
   void read_controlplane(Fields& fields) {

@@ -64,9 +64,8 @@ std::optional<VlanSetting> read_vlans(const yaml::Node& node, Source& source) {
     return std::nullopt;
   }
   auto ids = list_of(integer<uint16_t>(1, 4094))(node, source);
+  report_repeated(node, "VLAN ", source);
   std::ranges::sort(*ids);
-  if (auto twice = std::ranges::adjacent_find(*ids); twice != ids->end())
-    source.error(node.mark, "VLAN " + std::to_string(*twice) + " is in this list twice; remove one");
   return VlanSetting{false, std::move(*ids)};
 }
 
@@ -145,12 +144,20 @@ void PortsReader::read(const yaml::Node& ports, Source& source) {
 
 void PortsReader::read_port(const yaml::Node& node, Source& source) {
   PortSetting port;
-  PortPlace place{node.mark, node.mark, {}, {}};
+  auto place_of = [&](std::string_view key) {
+    const yaml::Node* value = node.find(key);
+    return value != nullptr ? value->mark : node.mark;
+  };
+  PortPlace place{node.mark, place_of("name"), place_of("device"), place_of("mac"), {}, {}};
   Fields fields(node, source, "a port");
   fields.required("name", port.name, read_name);
   if (!for_replay_ && !fields.has("device")) fields.missing("device");
   fields.optional("device", port.device, read_device);
-  if (const yaml::Node* device = node.find("device")) place.device = device->mark;
+  if (port.device.starts_with("af_packet:"))
+    source.warning(place.device,
+                   "af_packet is for trying things: the kernel reassembles fragments before the gateway "
+                   "sees them and hides the outer VLAN tag of QinQ, and frames may be lost uncounted; use "
+                   "af_xdp in production");
   fields.optional("link", port.attached, Choice<bool>{{"attached", true}, {"uncontrolled", false}});
   read_sources(fields, port);
   fields.optional("vlans", port.vlans, read_vlans);
@@ -161,9 +168,9 @@ void PortsReader::read_port(const yaml::Node& node, Source& source) {
   fields.only("untrusted_tags", "drop");
   fields.only("impose_tags", "none");
   fields.unavailable("vxlan");
-  fields.unavailable("leg");
   read_route_keys(fields, port, place);
   check_mtu(fields, port);
+  check_host_addresses(fields, port);
   fields.done();
   check_unique(port, place, source);
   settings_.ports.push_back(std::move(port));
@@ -222,6 +229,27 @@ void PortsReader::check_mtu(Fields& fields, const PortSetting& port) {
                           "a port with an IPv6 address needs an MTU of 1280 or more");
 }
 
+void PortsReader::check_host_addresses(Fields& fields, const PortSetting& port) {
+  constexpr size_t kMostOfTheGuard = 256;
+  const yaml::Node* list = fields.node().find("host_addresses");
+  if (port.host_addresses.empty() || list == nullptr) return;
+  bool kernel_sees_it = port.device.starts_with("af_xdp:") || port.device.starts_with("af_packet:");
+  if (!kernel_sees_it && !port.device.empty())
+    fields.source().error(list->mark,
+                          "host_addresses have a meaning only on af_xdp and af_packet devices, whose "
+                          "interface the kernel has too; remove them");
+  if (list->items.size() > kMostOfTheGuard)
+    fields.source().error(list->items[kMostOfTheGuard].mark,
+                          "a port has at most 256 host_addresses; remove the others");
+  for (const yaml::Node& item : list->items) {
+    auto address = parse_address(item.text);
+    if (address && std::ranges::find(port.addresses, *address, &Prefix::address) != port.addresses.end())
+      fields.source().error(item.mark, in_quotes(item.text) +
+                                           " is the gateway's own address on this port; it can't be the "
+                                           "host's too, so remove one");
+  }
+}
+
 void PortsReader::check_unique(const PortSetting& port, const PortPlace& place, Source& source) {
   auto claim = [&](std::map<std::string, Location>& taken, const std::string& what, Mark mark,
                    const char* kind) {
@@ -231,9 +259,9 @@ void PortsReader::check_unique(const PortSetting& port, const PortPlace& place, 
       source.error(mark, std::string(kind) + in_quotes(what) + " is used by two ports, first in " +
                              to_string(first->second) + "; give each its own");
   };
-  claim(names_, port.name, place.port, "the name ");
+  claim(names_, port.name, place.name, "the name ");
   claim(devices_, exclusive_part(port.device), place.device, "the device ");
-  if (!port.mac.is_zero()) claim(macs_, to_string(port.mac), place.port, "the MAC address ");
+  if (!port.mac.is_zero()) claim(macs_, to_string(port.mac), place.mac, "the MAC address ");
 }
 
 }  // namespace bulkhead

@@ -14,7 +14,7 @@ namespace bulkhead {
 /// Where a port's parts are, for checks across ports.
 struct PortPlace {
   Mark port;
-  Mark device;
+  Mark name, device, mac;
   std::vector<Mark> addresses;   ///< by PortSetting::addresses
   std::vector<Mark> neighbours;  ///< by PortSetting::neighbours
 };
@@ -32,6 +32,7 @@ class PortsReader {
   void read_sources(Fields& fields, PortSetting& port);
   void read_route_keys(Fields& fields, PortSetting& port, PortPlace& place);
   void check_mtu(Fields& fields, const PortSetting& port);
+  void check_host_addresses(Fields& fields, const PortSetting& port);
   void check_unique(const PortSetting& port, const PortPlace& place, Source& source);
 
   DataplaneSettings& settings_;
@@ -46,8 +47,8 @@ Expected<std::string> parse_device(std::string_view text);
 std::string exclusive_part(std::string_view device);
 
 /// Wire mode: each port stands in exactly one wire.
-void read_wires(const yaml::Node& wires, Source& source, DataplaneSettings& settings);
-void check_wired(const DataplaneSettings& settings, const std::vector<PortPlace>& places, Source& source);
+void read_wires(const yaml::Node& wires, const std::vector<PortPlace>& places, Source& source,
+                DataplaneSettings& settings);
 /// Route mode: the ports' subnets are apart, neighbours and next hops are in one.
 void check_subnets(const DataplaneSettings& settings, const std::vector<PortPlace>& places, Source& source);
 void read_routes(const yaml::Node& routes, Source& source, DataplaneSettings& settings);

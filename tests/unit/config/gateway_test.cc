@@ -84,8 +84,8 @@ TEST(GatewayLoad, EverythingElse_IsRead) {
   parts.left =
       "{name: left, device: \"pcap:in.pcap\", link: attached, sources: any, vlans: [20, 10], mac: "
       "\"02:00:00:00:00:01\", "
-      "mtu: 9000, host_addresses: [10.0.0.1, \"fd00::1\"], trust_tags: false, untrusted_tags: drop, "
-      "impose_tags: none}";
+      "mtu: 9000, trust_tags: false, untrusted_tags: drop, impose_tags: none}";
+  parts.right = "{name: right, device: \"af_xdp:gb\", host_addresses: [10.0.0.1, \"fd00::1\"]}";
   parts.more =
       "  cores: [2, 3]\n  memory_mib: 512\n  max_flows: 4096\n  file_prefix: other\n  tcp: liberal\n"
       "  timeouts: {syn: 250ms, udp: 2h}\n  half_open: {per_identity: 1, total: 2}\n  on_implicit_deny: "
@@ -104,7 +104,7 @@ TEST(GatewayLoad, EverythingElse_IsRead) {
   EXPECT_TRUE(port.any_source);
   EXPECT_THAT(port.vlans.ids, ElementsAre(10, 20));
   EXPECT_EQ(port.mtu, 9000);
-  EXPECT_EQ(port.host_addresses.size(), 2u);
+  EXPECT_EQ(dataplane.ports[1].host_addresses.size(), 2u);
   EXPECT_THAT(dataplane.cores, ElementsAre(2u, 3u));
   EXPECT_EQ(dataplane.memory_mib, 512u);
   EXPECT_EQ(dataplane.file_prefix, "other");
@@ -154,6 +154,21 @@ TEST(GatewayLoad, MissingSectionsAndKeys) {
   EXPECT_THAT(more("mdoe: x").errors(), ElementsAre(IsAt("g.yaml:8:3", "did you mean 'mode'?")));
 }
 
+TEST(GatewayLoad, PolicyBesideTheFile_IsTheDefault) {
+  std::string pattern = testing::TempDir() + "gateway.XXXXXX";
+  std::string directory = ::mkdtemp(pattern.data());
+  auto policy_of = [&](const std::string& more) {
+    LoadedGateway loaded = load_gateway_text(directory + "/g.yaml", Parts().text() + more);
+    EXPECT_TRUE(loaded.config);
+    return loaded.config ? loaded.config->policy : "";
+  };
+  EXPECT_EQ(policy_of(""), "") << "it isn't there";
+  std::filesystem::create_directory(directory + "/policy");
+  EXPECT_EQ(policy_of(""), directory + "/policy/");
+  EXPECT_EQ(policy_of("policy: other\n"), directory + "/other");
+  std::filesystem::remove_all(directory);
+}
+
 TEST(GatewayLoad, KeysOfLaterVersions_AreRefusedByName) {
   EXPECT_THAT(rest("feeds: {}").errors(),
               ElementsAre(IsAt("g.yaml:8:1", "'feeds' is not available in this version")));
@@ -177,8 +192,8 @@ TEST(Ports, Devices) {
   auto device = [](const std::string& text) {
     return left("{name: left, device: \"" + text + "\"}").errors();
   };
-  for (const char* text : {"pci:0000:03:00.0", "af_xdp:eth0.20", "af_packet:ga", "tap:t0", "pcap:a/b.pcap",
-                           "null", "dpdk:net_x0,a=b"})
+  for (const char* text :
+       {"pci:0000:03:00.0", "af_xdp:eth0.20", "tap:t0", "pcap:a/b.pcap", "null", "dpdk:net_x0,a=b"})
     EXPECT_THAT(device(text), IsEmpty()) << text;
   EXPECT_THAT(device("eth0"), ElementsAre(IsAt("g.yaml:5:28", "af_xdp:IFNAME")));
   EXPECT_THAT(device("null:x"), ElementsAre(IsAt("g.yaml:5:28", "af_xdp:IFNAME")));
@@ -192,7 +207,8 @@ TEST(Ports, Devices) {
   EXPECT_THAT(device("af_xdp:gb"),
               ElementsAre(IsAt("g.yaml:6:29", "used by two ports, first in /etc/bh/g.yaml:5:28")));
   EXPECT_THAT(device("af_packet:gb"),
-              ElementsAre(IsAt("g.yaml:6:29", "'interface gb' is used by two ports")));
+              ElementsAre(IsAt("g.yaml:5:28: warning", "af_packet is for trying things"),
+                          IsAt("g.yaml:6:29: error", "'interface gb' is used by two ports")));
   Parts nulls = left("{name: left, device: \"null\"}");
   nulls.right = "{name: right, device: \"null\"}";
   EXPECT_THAT(nulls.errors(), IsEmpty());
@@ -221,7 +237,9 @@ TEST(Ports, Keys) {
   EXPECT_THAT(port("vlans: all"), ElementsAre(IsAt("g.yaml:5:43", "none, any, or a list")));
   EXPECT_THAT(port("vlans: [0]"), ElementsAre(IsAt("g.yaml:5:44", "1 to 4094")));
   EXPECT_THAT(port("vlans: [4095]"), ElementsAre(IsAt("g.yaml:5:44", "1 to 4094")));
-  EXPECT_THAT(port("vlans: [7, 7]"), ElementsAre(IsAt("g.yaml:5:43", "VLAN 7 is in this list twice")));
+  EXPECT_THAT(port("vlans: [7, 7]"), ElementsAre(IsAt("g.yaml:5:47",
+                                                      "VLAN '7' is in this list twice, first "
+                                                      "in /etc/bh/g.yaml:5:44")));
   EXPECT_THAT(port("mtu: 67"), ElementsAre(IsAt("g.yaml:5:41", "68 to 9600")));
   EXPECT_THAT(port("mtu: 9601"), ElementsAre(IsAt("g.yaml:5:41", "68 to 9600")));
   EXPECT_THAT(port("mac: \"ff:ff:ff:ff:ff:ff\""), ElementsAre(IsAt("g.yaml:5:41", "unicast")));
@@ -230,7 +248,33 @@ TEST(Ports, Keys) {
   EXPECT_THAT(port("addresses: [10.0.0.1/8]"), ElementsAre(IsAt("g.yaml:5:47", "only in mode route")));
   Parts same = left("{name: right, device: \"null\"}");
   same.topology = "  wires: [[right, right]]\n";
-  EXPECT_THAT(same.errors(), testing::Contains(IsAt("g.yaml:6:7", "the name 'right' is used by two ports")));
+  EXPECT_THAT(same.errors(), testing::Contains(IsAt("g.yaml:6:14",
+                                                    "the name 'right' is used by two ports, first in "
+                                                    "/etc/bh/g.yaml:5:14")));
+  Parts macs = left("{name: left, device: \"null\", mac: \"02:00:00:00:00:01\"}");
+  macs.right = "{name: right, device: \"null\", mac: \"02:00:00:00:00:01\"}";
+  EXPECT_THAT(macs.errors(), ElementsAre(IsAt("g.yaml:6:42",
+                                              "is used by two ports, first in "
+                                              "/etc/bh/g.yaml:5:41")));
+}
+
+TEST(Ports, HostAddresses_NeedAnInterfaceThatTheKernelHas) {
+  auto port = [](const std::string& device, const std::string& addresses) {
+    return left("{name: left, device: \"" + device + "\", host_addresses: [" + addresses + "]}").errors();
+  };
+  EXPECT_THAT(port("af_xdp:ga", "10.0.0.1"), IsEmpty());
+  EXPECT_THAT(port("null", ""), IsEmpty());
+  for (const char* device : {"null", "tap:t0", "pcap:a", "pci:0000:03:00.0", "dpdk:net_x0"})
+    EXPECT_THAT(port(device, "10.0.0.1"), ElementsAre(HasSubstr("only on af_xdp and af_packet devices")))
+        << device;
+  std::string many = "10.0.0.0";
+  for (int i = 1; i < 256; ++i) many += ", 10.0.0." + std::to_string(i);
+  EXPECT_THAT(port("af_xdp:ga", many), IsEmpty());
+  EXPECT_THAT(port("af_xdp:ga", many + ", 10.0.1.0"), ElementsAre(HasSubstr("at most 256 host_addresses")));
+  EXPECT_THAT(
+      routed("addresses: [10.1.0.1/24], host_addresses: [10.1.0.2, 10.1.0.1]", "addresses: [10.9.0.254/24]")
+          .errors(),
+      ElementsAre(IsAt("g.yaml:5:94", "it can't be the host's too")));
 }
 
 TEST(Wires, EachPortEndsExactlyOne) {
@@ -240,11 +284,12 @@ TEST(Wires, EachPortEndsExactlyOne) {
     return parts.errors();
   };
   EXPECT_THAT(wires("[[left, rihgt]]"),
-              ElementsAre(IsAt("g.yaml:5:7", "port 'left' is in no wire"),
-                          IsAt("g.yaml:6:7", "'right' is in no wire"),
+              ElementsAre(IsAt("g.yaml:6:7", "'right' is in no wire"),
                           IsAt("g.yaml:7:18", "no port 'rihgt' (did you mean 'right'?)")));
-  EXPECT_THAT(wires("[[left, left]]"), ElementsAre(IsAt("g.yaml:6:7", "'right' is in no wire"),
-                                                   IsAt("g.yaml:7:18", "in a wire already")));
+  EXPECT_THAT(wires("[[left, left]]"),
+              ElementsAre(IsAt("g.yaml:6:7", "'right' is in no wire"), IsAt("g.yaml:7:18",
+                                                                            "in a wire already, in "
+                                                                            "/etc/bh/g.yaml:7:12")));
   EXPECT_THAT(wires("[[left, right], [right, left]]"), ElementsAre(IsAt("g.yaml:7:27", "in a wire already"),
                                                                    IsAt("g.yaml:7:34", "in a wire already")));
   EXPECT_THAT(wires("[[left]]"), testing::Contains(IsAt("g.yaml:7:11", "joins two ports")));
@@ -258,7 +303,11 @@ TEST(Routes, SubnetsNeighboursAndNextHops) {
   EXPECT_THAT(routed("mtu: 1500", kRight).errors(),
               ElementsAre(IsAt("g.yaml:5:7", "needs the key 'addresses'")));
   EXPECT_THAT(routed(kLeft, "addresses: [10.1.0.1/16]").errors(),
-              ElementsAre(IsAt("g.yaml:6:54", "overlaps with that of port 'left'")));
+              ElementsAre(IsAt("g.yaml:6:54", "overlaps with that of port 'left' in /etc/bh/g.yaml:5:53")));
+  EXPECT_THAT(routed("addresses: [10.1.0.1/24, 10.1.0.2/24, 10.1.0.1/24]", kRight).errors(),
+              ElementsAre(IsAt("g.yaml:5:79",
+                               "10.1.0.1 is an address of this port already, in "
+                               "/etc/bh/g.yaml:5:53")));
   EXPECT_THAT(routed("addresses: [10.1.0.0/24]", kRight).errors(),
               ElementsAre(IsAt("g.yaml:5:53", "subnet's own or its broadcast")));
   EXPECT_THAT(routed("addresses: [10.1.0.255/24]", kRight).errors(),
@@ -272,6 +321,9 @@ TEST(Routes, SubnetsNeighboursAndNextHops) {
   EXPECT_THAT(
       routed(kLeft + ", neighbours: [{address: 10.2.0.1, mac: \"02:00:00:00:00:09\"}]", kRight).errors(),
       ElementsAre(IsAt("g.yaml:5:82", "no neighbour on this port")));
+  std::string neighbour = "{address: 10.1.0.9, mac: \"02:00:00:00:00:09\"}";
+  EXPECT_THAT(routed(kLeft + ", neighbours: [" + neighbour + ", " + neighbour + "]", kRight).errors(),
+              ElementsAre(IsAt("g.yaml:5:129", "10.1.0.9 is a neighbour already, in /etc/bh/g.yaml:5:82")));
   EXPECT_THAT(routed(kLeft, kRight, "  wires: [[left, right]]\n").errors(),
               ElementsAre(IsAt("g.yaml:7:10", "only in mode wire")));
   auto route = [&](const char* text) {
@@ -282,15 +334,16 @@ TEST(Routes, SubnetsNeighboursAndNextHops) {
               ElementsAre(IsAt("g.yaml:7:33", "in no port's subnet")));
   EXPECT_THAT(route("{to: 0.0.0.0/0, via: 10.9.0.254}"),
               ElementsAre(IsAt("g.yaml:7:33", "in no port's subnet")));
-  EXPECT_THAT(route("{to: \"::/0\", via: 10.9.0.1}"), ElementsAre(IsAt("g.yaml:7:30", "same family")));
+  EXPECT_THAT(route("{to: \"::/0\", via: 10.9.0.1}"), ElementsAre(IsAt("g.yaml:7:30", "another family")));
   EXPECT_THAT(route("{to: 10.0.0.0/8, via: 10.9.0.1}, {to: 10.0.0.0/8, via: 10.9.0.2}"),
-              ElementsAre(IsAt("g.yaml:7:50", "a route to this already")));
+              ElementsAre(IsAt("g.yaml:7:50", "a route to 10.0.0.0/8 already, in /etc/bh/g.yaml:7:17")));
   EXPECT_THAT(route("{to: 10.0.0.1/8, via: 10.9.0.1}"), ElementsAre(IsAt("g.yaml:7:17", "write 10.0.0.0/8")));
 }
 
 TEST(Limits, OutsideTheirRange_AreRefused) {
-  EXPECT_THAT(more("cores: [1, 1]").errors(),
-              ElementsAre(IsAt("g.yaml:8:10", "CPU 1 is in this list twice")));
+  EXPECT_THAT(
+      more("cores: [1, 1]").errors(),
+      ElementsAre(IsAt("g.yaml:8:14", "CPU '1' is in this list twice, first in /etc/bh/g.yaml:8:11")));
   EXPECT_THAT(more("cores: []").errors(), ElementsAre(IsAt("g.yaml:8:10", "list is empty")));
   EXPECT_THAT(more("memory_mib: 63").errors(), ElementsAre(IsAt("g.yaml:8:15", "from 64")));
   EXPECT_THAT(more("max_flows: 1023").errors(), ElementsAre(IsAt("g.yaml:8:14", "1024 to 268435456")));
