@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "config/policy_on_gateway.h"
 #include "controlplane/publish/endpoint_diff.h"
 
 namespace bulkhead {
@@ -187,6 +188,7 @@ void Engine::read_policy_if_due() {
   WallTime wall = wall_now();
   auto reading = parts_.feed.read_if_due(begun, wall);
   if (!reading) return;
+  check_on_gateway(reading->loaded, parts_.settings);
   auto accepted = accept_policy(std::move(reading->loaded), target_, parts_.deadlines, wall);
   log_diagnostics(accepted.diagnostics);
   if (!accepted.policy) {

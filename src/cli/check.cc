@@ -1,10 +1,8 @@
 // `bulkhead check`: everything that can be known wrong before anything runs.
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <set>
-#include <sstream>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -12,7 +10,9 @@
 #include "cli/command.h"
 #include "cli/json.h"
 #include "config/gateway.h"
-#include "config/policy.h"
+#include "config/policy_on_gateway.h"
+#include "config/read_file.h"
+#include "config/yaml_subset.h"
 #include "controlplane/compiler/compile.h"
 
 namespace bulkhead {
@@ -42,56 +42,6 @@ struct Findings {
   std::set<std::string> seen_;
 };
 
-/// The first line that holds `text`; 0 where none does.
-uint32_t line_with(const std::string& file, const std::string& text) {
-  std::ifstream in(file);
-  std::string line;
-  for (uint32_t number = 1; std::getline(in, line); ++number)
-    if (line.find(text) != std::string::npos) return number;
-  return 0;
-}
-
-/// Names what af_packet can't do, so that nobody relies on it (docs/devices.md).
-void warn_of_af_packet(const GatewayConfig& config, Findings& findings) {
-  for (const PortSetting& port : config.dataplane.ports) {
-    if (!port.device.starts_with("af_packet:")) continue;
-    findings.add(Severity::kWarning, {config.file, line_with(config.file, port.device), 1},
-                 "port '" + port.name +
-                     "': af_packet is for trying things: the kernel reassembles fragments before the gateway "
-                     "sees them and hides the outer VLAN tag of QinQ, and frames may be lost uncounted; use "
-                     "af_xdp in production");
-  }
-}
-
-/// Whether everything in `prefix` is within one of `sources`.
-bool within(const Prefix& prefix, const std::vector<Prefix>& sources) {
-  return std::ranges::any_of(
-      sources, [&](const Prefix& s) { return s.bits <= prefix.bits && s.contains(prefix.address); });
-}
-
-/// What the policy says of this gateway's ports.
-void check_member_ports(const GatewayConfig& config, const Policy& policy, Findings& findings) {
-  for (const Segment& segment : policy.segments) {
-    for (const Member& member : segment.members) {
-      size_t slash = member.port.find('/');
-      if (slash == std::string::npos || member.port.substr(0, slash) != config.dataplane.name) continue;
-      std::string name = member.port.substr(slash + 1);
-      Location where{policy.files[member.file], member.line, 1};
-      auto port = std::ranges::find(config.dataplane.ports, name, &PortSetting::name);
-      if (port == config.dataplane.ports.end()) {
-        findings.add(Severity::kError, where,
-                     "member " + to_string(member.prefix) + " is bound to port '" + name +
-                         "', which gateway '" + config.dataplane.name + "' (" + config.file +
-                         ") doesn't have");
-      } else if (!port->any_source && !within(member.prefix, port->sources)) {
-        findings.add(Severity::kWarning, where,
-                     "member " + to_string(member.prefix) + " is outside the `sources` of port '" +
-                         member.port + "', so its packets will be dropped as spoofed_source");
-      }
-    }
-  }
-}
-
 /// What only the compiler finds: requirements that contradict each other, limits of the format.
 void check_compiles(const Policy& policy, const CompileTarget& target, const std::string& path,
                     Findings& findings) {
@@ -118,13 +68,16 @@ void check_gateway(const std::string& file, Findings& findings) {
   findings.add(loaded.diagnostics);
   ++findings.gateways;
   if (!loaded.config) return;
-  warn_of_af_packet(*loaded.config, findings);
-  if (loaded.config->policy.empty()) return;
+  if (loaded.config->policy.empty())
+    return findings.add(
+        Severity::kWarning, {file, 0, 0},
+        "there is no 'policy' and no directory policy/ beside this file, so this gateway would "
+        "forward nothing; name the policy's directory");
   LoadedPolicy policy = load_policy(loaded.config->policy, wall_now());
+  check_on_gateway(policy, loaded.config->dataplane);
   findings.add(policy.diagnostics);
   if (!policy.policy) return;
   count_policy(*policy.policy, findings);
-  check_member_ports(*loaded.config, *policy.policy, findings);
   check_compiles(*policy.policy, target_of(loaded.config->dataplane), loaded.config->policy, findings);
 }
 
@@ -144,13 +97,9 @@ void check_policy_files(const std::vector<std::string>& files, Findings& finding
   if (files.size() == 1) return check_policy(load_policy(files[0], wall_now()), files[0], findings);
   std::vector<std::pair<std::string, std::string>> texts;
   for (const std::string& file : files) {
-    std::ifstream in(file, std::ios::binary);
-    std::ostringstream text;
-    if (text << in.rdbuf(); !in) {
-      findings.add(Severity::kError, {file, 0, 0}, "can't be read");
-      return;
-    }
-    texts.emplace_back(file, text.str());
+    auto text = read_file(file, yaml::kMaxFileBytes);
+    if (!text) return findings.add(Severity::kError, {file, 0, 0}, text.error().message);
+    texts.emplace_back(file, std::move(*text));
   }
   check_policy(load_policy_text(texts, wall_now()), files[0], findings);
 }

@@ -44,7 +44,7 @@ Expected<Question> read_question(const Options& options) {
 }
 
 Expected<ExplainView> explain_from_disk(const std::string& directory, const Question& question) {
-  auto policy = read_policy(directory, CompileTarget{});
+  auto policy = read_policy(directory);
   if (!policy) return std::unexpected(policy.error());
   WallTime now = question.at.value_or(wall_now());
   return view_of(explain(**policy, question.from, question.to, question.service, BootTime{now.ns}, now));

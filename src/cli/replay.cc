@@ -55,7 +55,7 @@ Expected<std::unique_ptr<Prepared>> prepare(const Options& options) {
   DataplaneSettings& settings = prepared->config.dataplane;
   give_macs(settings);
   if (!prepared->config.policy.empty()) {
-    auto policy = read_policy(prepared->config.policy, target_of(settings));
+    auto policy = read_policy(prepared->config.policy, settings);
     if (!policy) return std::unexpected(policy.error());
     prepared->policy = std::move(*policy);
   }

@@ -164,6 +164,12 @@ ExitCode run(const Options& options) {
   print_diagnostics(loaded.diagnostics);
   if (!loaded.config)
     return complain("run", options.config + " has errors; nothing was started", ExitCode::kNo);
+  if (loaded.config->policy.empty())
+    return complain(
+        "run",
+        options.config +
+            " names no 'policy', and there is no directory policy/ beside it; nothing was started",
+        ExitCode::kNo);
   auto done = run_gateway(*loaded.config, line_sink(options.json));
   return done ? ExitCode::kSuccess : complain("run", done.error().message, ExitCode::kNo);
 }

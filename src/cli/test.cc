@@ -49,7 +49,7 @@ std::string to_text(size_t count, const std::vector<TestFailure>& failures, cons
 }
 
 ExitCode test(const Options& options) {
-  auto policy = read_policy(options.directory, CompileTarget{});
+  auto policy = read_policy(options.directory);
   if (!policy) return complain("test", policy.error());
   size_t count = (*policy)->policy.tests.size();
   std::vector<TestFailure> failures = failing_policy_tests(**policy, wall_now());

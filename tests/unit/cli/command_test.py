@@ -168,18 +168,35 @@ class Check(unittest.TestCase):
         place = Place(self, policy=POLICY.replace("[10.2.0.0/24]", "[{prefix: 10.2.0.0/24, port: edge-1/middle}]"))
         done = run("check", place.gateway)
         self.assertEqual(done.returncode, 1)
-        self.assertIn("'middle'", done.stderr)
+        self.assertRegex(done.stderr, r"p\.yaml:4:28: error: gateway 'edge-1' has no port 'middle' to bind 10\.2\.0\.0/24 to")
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+
+    def test_member_that_is_the_gateways_own_address_is_an_error(self):
+        place = Place(self, gateway=ROUTER.replace("link:", 'device: "null", link:'), policy=POLICY.replace("[10.2.0.0/24]", "[10.2.0.0/24, 10.2.0.254]"))
+        done = run("check", "--json", place.gateway)
+        self.assertEqual(done.returncode, 1)
+        [found] = [d for d in json.loads(done.stdout) if d["file"].endswith("p.yaml")]
+        self.assertEqual((found["line"], found["column"]), (4, 41))
+        self.assertIn("own address on port 'right'", found["message"])
+
+    def test_gateway_without_policy_is_a_warning(self):
+        place = Place(self, gateway=GATEWAY.replace("policy: policy/\n", ""))
+        self.assertEqual(run("check", place.gateway).stderr, "", "policy/ beside it is the default")
+        place.policy.rename(place.path / "elsewhere")
+        done = run("check", place.gateway)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("warning: there is no 'policy'", done.stderr)
 
     def test_member_outside_its_ports_sources_is_a_warning(self):
         place = Place(self, policy=POLICY.replace("[10.2.0.0/24]", "[{prefix: 10.3.0.0/24, port: edge-1/right}]"))
         done = run("check", place.gateway)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("warning: member 10.3.0.0/24 is outside the `sources`", done.stderr)
+        self.assertRegex(done.stderr, r"p\.yaml:4:28: warning: 10\.3\.0\.0/24 is outside the sources of port 'edge-1/right'")
 
     def test_af_packet_is_a_warning_that_names_its_limits(self):
         done = run("check", Place(self, gateway=GATEWAY.replace("tap:bk-left", "af_packet:ga")).gateway)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertRegex(done.stderr, r"gateway\.yaml:6:1: warning: .*fragments.*QinQ")
+        self.assertRegex(done.stderr, r"gateway\.yaml:6:28: warning: .*fragments.*QinQ")
 
     def test_missing_file_is_an_error_that_names_it(self):
         done = run("check", "/nonexistent/gateway.yaml")
@@ -282,6 +299,13 @@ class Run(unittest.TestCase):
             done = run("run", "--config", place.gateway)
         self.assertEqual(done.returncode, 1)
         self.assertIn(f"runs already at {path} (pid {os.getpid()})", done.stderr)
+
+    def test_gateway_without_policy_starts_nothing(self):
+        place = Place(self, gateway=GATEWAY.replace("policy: policy/\n", ""))
+        place.policy.rename(place.path / "elsewhere")
+        done = run("run", "--config", place.gateway)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("names no 'policy'", done.stderr)
 
     def test_unknown_user_is_named_with_what_to_do(self):
         if os.geteuid() != 0:
@@ -388,6 +412,7 @@ class Replay(unittest.TestCase):
 
     def test_gateway_without_policy_forwards_nothing(self):
         self.place.gateway.write_text(GATEWAY.replace("policy: policy/\n", ""))
+        self.place.policy.rename(self.place.path / "elsewhere")
         lines = self.both()
         self.assertEqual({l["reason"] for l in lines}, {"no_policy"})
         self.assertEqual(lines[0]["generation"], 0)

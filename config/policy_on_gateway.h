@@ -1,0 +1,14 @@
+// What a policy says of one gateway's ports and addresses, checked against that gateway.
+#pragma once
+
+#include "config/policy.h"
+#include "contract/settings.h"
+
+namespace bulkhead {
+
+/// Adds what is wrong with the policy on this gateway. Errors: a member bound to a port that the gateway
+/// doesn't have, a member that is one of the gateway's own addresses; then the policy goes. Warnings: a
+/// member bound to a port whose `sources` don't hold it. Cost: linear in members.
+void check_on_gateway(LoadedPolicy& loaded, const DataplaneSettings& settings);
+
+}  // namespace bulkhead
