@@ -127,8 +127,8 @@ std::optional<Selector> RuleReader::read_named(const yaml::Node& node, Source& s
   if (!names) return std::nullopt;
   selector.names = std::move(*names);
   std::ranges::sort(selector.names);
-  if (auto twice = std::ranges::adjacent_find(selector.names); twice != selector.names.end())
-    source.error(node.mark, "segment " + in_quotes(*twice) + " is in this list twice; remove one");
+  if (std::ranges::adjacent_find(selector.names) != selector.names.end())
+    report_repeated(node, "segment ", source);
   return selector;
 }
 

@@ -292,7 +292,9 @@ TEST(Rules, Selectors) {
   EXPECT_THAT(from("{labels: {tier: frontend}}"), IsEmpty());
   EXPECT_THAT(from("[]"), ElementsAre(IsAt("p.yaml:5:42", "list is empty")));
   EXPECT_THAT(from("[web, any]"), ElementsAre(IsAt("p.yaml:5:48", "'any' can't stand in a list")));
-  EXPECT_THAT(from("[web, web]"), ElementsAre(IsAt("p.yaml:5:42", "'web' is in this list twice")));
+  EXPECT_THAT(from("[web, web]"), ElementsAre(IsAt("p.yaml:5:48",
+                                                   "segment 'web' is in this list twice, first in "
+                                                   "p.yaml:5:43")));
   EXPECT_THAT(from("[web, wep]"), ElementsAre(IsAt("p.yaml:5:48", "did you mean 'web'?")));
   EXPECT_THAT(from("10.0.0.1"), ElementsAre(IsAt("p.yaml:5:42", "no segment '10.0.0.1'")));
   EXPECT_THAT(from("{labels: {}}"), ElementsAre(IsAt("p.yaml:5:51", "at least one entry")));
