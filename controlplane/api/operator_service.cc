@@ -103,12 +103,13 @@ void fill_end(const ExplainedEnd& end, v1::Explanation::End& answer) {
   answer.set_source(std::string(name_of(end.source)));
   answer.set_binding(end.binding);
   answer.set_workload(end.workload);
+  answer.set_spiffe(end.spiffe);
 }
 
 void fill_explanation(const Explanation& explanation, v1::Explanation& answer) {
   const Decision& decision = explanation.decision;
   answer.set_verdict(std::string(name_of(decision.verdict)));
-  answer.set_reason(decision.reason == DropReason::kNone ? "allowed" : std::string(name_of(decision.reason)));
+  answer.set_reason(std::string(reason_name(decision)));
   answer.set_rule(explanation.rule);
   answer.set_rule_file(explanation.rule_where.file);
   answer.set_rule_line(explanation.rule_where.line);

@@ -32,6 +32,12 @@ Expected<PortId> port_of(const Member& member, const Policy& policy, const Compi
   return PortId{static_cast<uint8_t>(named - target.port_names.begin())};
 }
 
+/// What is known of a member's workload, as workload_names() takes it apart. Neither part holds a blank.
+std::string described(const Member& member) {
+  if (member.workload.empty() || member.spiffe.empty()) return member.workload + member.spiffe;
+  return member.workload + ' ' + member.spiffe;
+}
+
 /// By address, then length; on words, since a million of them are sorted.
 bool before(const Endpoint& a, const Endpoint& b) {
   auto word = [](const Endpoint& e, size_t at) { return load<Be64>(e.address.bytes.data() + at).host(); };
@@ -55,16 +61,15 @@ class Binder {
   Expected<> add(const Segment& segment, const Member& member) {
     auto port = port_of(member, policy_, target_);
     if (!port) return std::unexpected(port.error());
-    Endpoint endpoint{
-        .address = member.prefix.address,
-        .identity = identity_of(segment.tag).value,
-        .workload = workloads_.intern(member.workload.empty() ? member.spiffe : member.workload),
-        .vlan = member.vlan.value_or(0),
-        .bits = member.prefix.bits,
-        .port = port->value,
-        .flags = 0,
-        .mac = member.mac.value_or(MacAddress{}),
-        .reserved = {}};
+    Endpoint endpoint{.address = member.prefix.address,
+                      .identity = identity_of(segment.tag).value,
+                      .workload = workloads_.intern(described(member)),
+                      .vlan = member.vlan.value_or(0),
+                      .bits = member.prefix.bits,
+                      .port = port->value,
+                      .flags = 0,
+                      .mac = member.mac.value_or(MacAddress{}),
+                      .reserved = {}};
     if (member.mac) endpoint.flags |= kEndpointHasMac;
     if (member.vlan) endpoint.flags |= kEndpointHasVlan;
     if (endpoint.bits == 0) {
@@ -175,6 +180,13 @@ class Binder {
 };
 
 }  // namespace
+
+WorkloadNames workload_names(std::string_view text) {
+  size_t blank = text.find(' ');
+  if (blank != std::string_view::npos) return {text.substr(0, blank), text.substr(blank + 1)};
+  if (text.starts_with("spiffe://")) return {{}, text};
+  return {text, {}};
+}
 
 Expected<Bindings> bind_members(const Policy& policy, const CompileTarget& target) {
   Binder binder(policy, target);

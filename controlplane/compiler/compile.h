@@ -41,10 +41,17 @@ struct ImageBuffer {
   std::span<const std::byte> span() const { return std::as_bytes(std::span(lines)); }
 };
 
+/// What is known of a workload.
+struct WorkloadNames {
+  std::string_view name, spiffe;  ///< empty: not known
+};
+/// Takes an element of CompiledPolicy::workloads apart: a name, a SPIFFE ID, or both with a blank between.
+WorkloadNames workload_names(std::string_view text);
+
 struct CompiledPolicy {
   ImageBuffer image;
   std::vector<Endpoint> endpoints;     ///< sorted by (address, bits)
-  std::vector<std::string> workloads;  ///< by Endpoint::workload; [0] is empty
+  std::vector<std::string> workloads;  ///< by Endpoint::workload, for workload_names(); [0] is empty
 };
 
 /// Compiles. The same policy and target give the same bytes.

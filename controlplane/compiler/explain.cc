@@ -68,6 +68,18 @@ std::string_view name_of(IdentitySource source) {
   return "none";
 }
 
+std::string_view reason_name(const Decision& decision) {
+  switch (decision.verdict) {
+    case Verdict::kAllow:
+      return "allowed";
+    case Verdict::kAsk:
+      return name_of(DropReason::k_ask_timeout);
+    case Verdict::kDeny:
+      break;
+  }
+  return name_of(decision.reason);
+}
+
 /// Each rule's instants on the image's clock, rules included of which the image needs no entry.
 static std::vector<Validity> validity_of_rules(const Policy& policy, const DeadlineClock& deadlines) {
   std::vector<Validity> validity(policy.rules.size());
@@ -106,8 +118,11 @@ static ExplainedEnd end_of(const ExplainablePolicy& policy, const IpAddress& add
   result.contained = end.contained;
   if (end.endpoint != nullptr) {
     result.binding = to_string(Prefix{end.endpoint->address, end.endpoint->bits});
-    if (end.endpoint->workload < policy.compiled.workloads.size())
-      result.workload = policy.compiled.workloads[end.endpoint->workload];
+    if (end.endpoint->workload < policy.compiled.workloads.size()) {
+      auto [name, spiffe] = workload_names(policy.compiled.workloads[end.endpoint->workload]);
+      result.workload = name;
+      result.spiffe = spiffe;
+    }
   }
   return result;
 }

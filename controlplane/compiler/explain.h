@@ -19,8 +19,8 @@ struct ExplainedEnd {
   std::string segment;
   SegmentTag tag;
   IdentitySource source = IdentitySource::kNone;
-  std::string binding;   ///< the prefix that gave the identity; empty: none
-  std::string workload;  ///< its name or SPIFFE ID, where known
+  std::string binding;           ///< the prefix that gave the identity; empty: none
+  std::string workload, spiffe;  ///< where known
   IdentityId identity = kIdentityUnknown;
   bool contained = false;
 };
@@ -76,6 +76,9 @@ Explanation explain(const ExplainablePolicy& policy, const IpAddress& from, cons
 Explanation explain(const ExplainablePolicy& policy, ExplainedEnd from, ExplainedEnd to, ServiceKey service,
                     BootTime now, WallTime wall_now);
 
+/// "allowed", or the drop reason that packets get; an ask's is ask_timeout, since this version has nobody to
+/// ask.
+std::string_view reason_name(const Decision& decision);
 /// The words for an explanation's parts, the same in every tool: "allow", "guardrail", "relay", "binding".
 std::string_view name_of(Verdict verdict);
 std::string_view name_of(Action action);

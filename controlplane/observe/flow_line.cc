@@ -50,11 +50,10 @@ void add_end(Json& line, const std::string& prefix, uint32_t identity, uint32_t 
              const LineContext& context) {
   line[prefix + "_segment"] = text_or_null(segment_of(identity, context));
   line[prefix + "_identity"] = identity;
-  std::string_view name = context.names != nullptr ? context.names->workload(workload) : std::string_view{};
-  if (name.starts_with("spiffe://"))
-    line[prefix + "_spiffe"] = name;
-  else if (!name.empty())
-    line[prefix + "_workload"] = name;
+  if (context.names == nullptr) return;
+  auto [name, spiffe] = workload_names(context.names->workload(workload));
+  if (!name.empty()) line[prefix + "_workload"] = name;
+  if (!spiffe.empty()) line[prefix + "_spiffe"] = spiffe;
 }
 
 /// Why it passed or not. A rule in audit mode gives the reason that it would have given.

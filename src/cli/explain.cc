@@ -51,7 +51,7 @@ Expected<ExplainView> explain_from_disk(const std::string& directory, const Ques
 }
 
 ExplainView::End view_of(const v1::Explanation::End& end) {
-  return {end.address(), end.segment(), end.source(), end.binding(), end.workload(), end.tag()};
+  return {end.address(), end.segment(), end.source(), end.binding(), end.workload(), end.spiffe(), end.tag()};
 }
 
 ExplainView view_of(const v1::Explanation& e) {

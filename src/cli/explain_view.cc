@@ -10,27 +10,14 @@
 namespace bulkhead {
 
 static ExplainView::End view_of(const ExplainedEnd& end) {
-  return {end.address, end.segment,  std::string(name_of(end.source)),
-          end.binding, end.workload, end.tag.value};
-}
-
-/// "allowed", "asked", or the drop reason.
-static std::string reason_of(const Decision& decision) {
-  switch (decision.verdict) {
-    case Verdict::kAllow:
-      return "allowed";
-    case Verdict::kAsk:
-      return "asked";
-    case Verdict::kDeny:
-      break;
-  }
-  return std::string(name_of(decision.reason));
+  return {end.address, end.segment,  std::string(name_of(end.source)), end.binding, end.workload,
+          end.spiffe,  end.tag.value};
 }
 
 ExplainView view_of(const Explanation& e) {
   ExplainView view;
   view.verdict = name_of(e.decision.verdict);
-  view.reason = reason_of(e.decision);
+  view.reason = reason_name(e.decision);
   view.rule = e.rule;
   view.rule_file = e.rule_where.file;
   view.rule_line = e.rule_where.line;
@@ -57,6 +44,7 @@ static Json to_json(const ExplainView::End& end) {
             {"source", end.source},
             {"binding", or_null(end.binding)}};
   if (!end.workload.empty()) json["workload"] = end.workload;
+  if (!end.spiffe.empty()) json["spiffe"] = end.spiffe;
   return json;
 }
 
@@ -81,7 +69,8 @@ static std::string end_text(const ExplainView::End& end) {
                          ? end.segment + " (any member, tag " + std::to_string(end.tag) + ")"
                          : end.address + "  " + end.segment + " (tag " + std::to_string(end.tag) + ")";
   if (!end.address.empty()) text += end.binding.empty() ? ", no binding" : ", bound by " + end.binding;
-  if (!end.workload.empty()) text += ", " + end.workload;
+  for (const std::string* name : {&end.workload, &end.spiffe})
+    if (!name->empty()) text += ", " + *name;
   return printable(text);
 }
 

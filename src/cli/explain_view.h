@@ -14,7 +14,7 @@ namespace bulkhead {
 /// What `explain` shows, in words: made from a compiled policy here, or sent by the running gateway.
 struct ExplainView {
   struct End {
-    std::string address, segment, source, binding, workload;
+    std::string address, segment, source, binding, workload, spiffe;
     uint32_t tag = 0;
   };
   struct Lost {

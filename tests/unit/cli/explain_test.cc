@@ -99,6 +99,33 @@ TEST(Explain, OnlyRuleRanOut_IsGrantExpired) {
   EXPECT_EQ(e.rule, "");
 }
 
+TEST(Explain, WorkloadAndSpiffeId_AreBothNamed) {
+  auto policy = policy_of(R"(
+segments:
+  web:
+    tag: 100
+    members:
+      - {prefix: 10.1.0.7, workload: web-7, spiffe: "spiffe://corp.example/web/7"}
+      - {prefix: 10.1.0.8, spiffe: "spiffe://corp.example/web/8"}
+)");
+  ExplainView view = view_of(ask(*policy, "10.1.0.7", "10.1.0.8", "tcp/1"));
+  Json json = to_json(view);
+  EXPECT_EQ(json["src"]["workload"], "web-7");
+  EXPECT_EQ(json["src"]["spiffe"], "spiffe://corp.example/web/7");
+  EXPECT_FALSE(json["dst"].contains("workload"));
+  EXPECT_EQ(json["dst"]["spiffe"], "spiffe://corp.example/web/8");
+  EXPECT_NE(to_text(view, Screen{}).find("bound by 10.1.0.7, web-7, spiffe://corp.example/web/7\n"),
+            std::string::npos)
+      << to_text(view, Screen{});
+}
+
+TEST(Explain, Ask_HasTheReasonThatPacketsGet) {
+  auto policy = policy_of(std::string(kPolicy) + "  - {name: q, from: db, to: web, ask: [udp/53]}\n");
+  ExplainView view = view_of(ask(*policy, "10.2.0.9", "10.1.0.5", "udp/53"));
+  EXPECT_EQ(view.verdict, "ask");
+  EXPECT_EQ(view.reason, "ask_timeout");
+}
+
 TEST(Explain, AddressWithoutBinding_IsUnknown) {
   auto policy = policy_of(kPolicy);
   Explanation e = ask(*policy, "192.0.2.1", "10.2.0.9", "udp/53");

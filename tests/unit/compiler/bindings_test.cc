@@ -90,7 +90,7 @@ TEST_F(Members, VlanAndMac_BecomePartOfTheBinding) {
   EXPECT_EQ(endpoint.mac, (MacAddress{{2, 0, 0, 0, 0, 7}}));
 }
 
-TEST_F(Members, Workloads_AreNumberedByNameElseSpiffe) {
+TEST_F(Members, Workloads_AreNumberedByNameAndSpiffe) {
   for (uint8_t i = 1; i <= 5; ++i) add(0, member("10.0.0." + std::to_string(i), i));
   auto& members = policy_.segments[0].members;
   members[1].workload = "w";
@@ -98,10 +98,22 @@ TEST_F(Members, Workloads_AreNumberedByNameElseSpiffe) {
   members[3].workload = "w";
   members[3].spiffe = "spiffe://x/other";
   auto result = compiled();
-  EXPECT_EQ(result.workloads, (std::vector<std::string>{"", "w", "spiffe://x/w"}));
+  EXPECT_EQ(result.workloads, (std::vector<std::string>{"", "w", "spiffe://x/w", "w spiffe://x/other"}));
   std::vector<uint32_t> numbers;
   for (const Endpoint& endpoint : result.endpoints) numbers.push_back(endpoint.workload);
-  EXPECT_EQ(numbers, (std::vector<uint32_t>{0, 1, 2, 1, 0}));
+  EXPECT_EQ(numbers, (std::vector<uint32_t>{0, 1, 2, 3, 0}));
+}
+
+TEST(WorkloadNames, AreTakenApartAgain) {
+  auto names = [](std::string_view text) {
+    auto [name, spiffe] = workload_names(text);
+    return std::pair(name, spiffe);
+  };
+  using Pair = std::pair<std::string_view, std::string_view>;
+  EXPECT_EQ(names(""), Pair("", ""));
+  EXPECT_EQ(names("w"), Pair("w", ""));
+  EXPECT_EQ(names("spiffe://x/w"), Pair("", "spiffe://x/w"));
+  EXPECT_EQ(names("w spiffe://x/w"), Pair("w", "spiffe://x/w"));
 }
 
 TEST_F(Members, SamePrefixTwice_IsAnErrorWithBothLines) {

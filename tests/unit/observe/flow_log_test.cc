@@ -103,6 +103,18 @@ TEST(FlowLine, Audit_HasTheReasonThatItsRuleWouldHaveGiven) {
   EXPECT_EQ(line_of(audit, &names)["rule"], "web-calls-db");
 }
 
+TEST(FlowLine, WorkloadAndSpiffeId_AreNamedWhereKnown) {
+  PolicyNames names = names_of_policy();
+  names.workloads = {"", "web-7 spiffe://corp.example/web/7", "spiffe://corp.example/db"};
+  FlowRecord open = record(EventKind::kOpen);
+  open.source_workload = 1, open.destination_workload = 2;
+  Json line = line_of(open, &names);
+  EXPECT_EQ(line["src_workload"], "web-7");
+  EXPECT_EQ(line["src_spiffe"], "spiffe://corp.example/web/7");
+  EXPECT_EQ(line["dst_spiffe"], "spiffe://corp.example/db");
+  EXPECT_FALSE(line.contains("dst_workload"));
+}
+
 TEST(FlowLine, HostileName_StaysOneValidLine) {
   PolicyNames names = names_of_policy("a\"b\\c\nd\x01\xff\xfe");
   Json line = line_of(record(EventKind::kOpen), &names);
