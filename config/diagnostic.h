@@ -23,7 +23,7 @@ struct Diagnostic {
 };
 using Diagnostics = std::vector<Diagnostic>;
 
-/// `FILE:LINE:COLUMN: error: message`, control characters escaped.
+/// `FILE:LINE:COLUMN: error: message`, printable().
 std::string to_string(const Diagnostic& diagnostic);
 bool has_errors(const Diagnostics& diagnostics);
 

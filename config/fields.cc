@@ -14,9 +14,12 @@ Fields::Fields(const yaml::Node& node, Source& source, std::string_view what)
 
 const yaml::Node* Fields::find(std::string_view key) {
   known_.push_back(key);
-  const yaml::Node* value = node_.find(key);
-  if (value == nullptr || value->kind != yaml::Kind::kNull) return value;
-  source_.error(value->mark, "'" + std::string(key) + "' has no value; write one, or remove the key");
+  for (size_t i = 0; i < entries(); ++i) {
+    if (node_.key(i).text != key) continue;
+    if (node_.value(i).kind != yaml::Kind::kNull) return &node_.value(i);
+    source_.error(node_.key(i).mark, "'" + std::string(key) + "' has no value; write one, or remove the key");
+    return nullptr;
+  }
   return nullptr;
 }
 
@@ -27,7 +30,7 @@ void Fields::missing(std::string_view key) {
 
 void Fields::unavailable(std::string_view key) {
   known_.push_back(key);
-  for (size_t i = 0; i < node_.entries(); ++i)
+  for (size_t i = 0; i < entries(); ++i)
     if (node_.key(i).text == key)
       source_.error(node_.key(i).mark, not_available(in_quotes(key)) + "; remove it");
 }
@@ -41,7 +44,7 @@ void Fields::only(std::string_view key, std::string_view value) {
 }
 
 void Fields::done() {
-  for (size_t i = 0; i < node_.entries(); ++i) {
+  for (size_t i = 0; i < entries(); ++i) {
     const yaml::Node& key = node_.key(i);
     if (std::ranges::find(known_, key.text) != known_.end()) continue;
     source_.error(key.mark, what_ + " has no key " + in_quotes(key.text) +

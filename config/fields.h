@@ -56,6 +56,9 @@ class Fields {
   const yaml::Node& node() const { return node_; }
 
  private:
+  /// Of a mapping; of anything else none.
+  size_t entries() const { return node_.kind == yaml::Kind::kMapping ? node_.entries() : 0; }
+
   const yaml::Node& node_;
   Source& source_;
   std::string what_;

@@ -1,4 +1,4 @@
-// Text for people: safe to print, as wide as it says, numbers in units.
+// Text for people: as wide as it says, numbers in units.
 #pragma once
 
 #include <cstddef>
@@ -6,11 +6,9 @@
 #include <string>
 #include <string_view>
 
-namespace bulkhead {
+#include "base/printable.h"
 
-/// The text with control characters, bidirectional overrides and bytes that aren't UTF-8 written as \xNN or
-/// \u{NNNN}, so that nothing that a packet or a peer chose can move a cursor. UTF-8 otherwise unchanged.
-std::string printable(std::string_view text);
+namespace bulkhead {
 
 /// How many columns a terminal gives it. Input: printable() text.
 size_t display_width(std::string_view text);

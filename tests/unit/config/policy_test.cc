@@ -144,7 +144,7 @@ TEST(Segments, Tags) {
                 ElementsAre(IsAt("p.yaml:2:14", "decimal number from 2 to 65534")))
         << tag;
   EXPECT_THAT(segment("{members: [10.0.0.1]}"), ElementsAre(IsAt("p.yaml:2:8", "needs the key 'tag'")));
-  EXPECT_THAT(segment("{tag: }"), ElementsAre(HasSubstr("'tag' has no value")));
+  EXPECT_THAT(segment("{tag: }"), ElementsAre(IsAt("p.yaml:2:9", "'tag' has no value")));
   EXPECT_THAT(policy_errors("segments:\n  a: {tag: 2}\n  b: {tag: 2}\n"),
               ElementsAre(IsAt("p.yaml:3:12", "tag 2 is that of segment 'a' already, in p.yaml:2:12")));
 }
@@ -253,6 +253,8 @@ TEST(Rules, NeedNameFromToAndOneAction) {
   EXPECT_THAT(rule("{name: x, from: web, to: db, allow: any}"),
               ElementsAre(IsAt("p.yaml:5:41", "must be a list")));
   EXPECT_THAT(rule("just-text"), ElementsAre(IsAt("p.yaml:5:5", "a policy must be a mapping")));
+  EXPECT_THAT(rule("\n  - [a, b]"), ElementsAre(IsAt("p.yaml:5:3", "a policy must be a mapping"),
+                                                IsAt("p.yaml:6:5", "a policy must be a mapping")));
 }
 
 TEST(Rules, Services_AreToldWhereTheyStand) {

@@ -168,7 +168,7 @@ TEST(Name, FirstIsAlphanumeric_AtMost63) {
 
 TEST(DiagnosticText, ControlCharactersAreEscaped) {
   Diagnostic error{Severity::kError, {"a\033[31m.yaml", 3, 7}, "bad \x7f\xc2\x9b\xc3\xa4"};
-  EXPECT_EQ(to_string(error), "a\\x1b[31m.yaml:3:7: error: bad \\x7f\\x9b\xc3\xa4");
+  EXPECT_EQ(to_string(error), "a\\x1b[31m.yaml:3:7: error: bad \\x7f\\u{9b}\xc3\xa4");
   EXPECT_EQ(to_string(Diagnostic{Severity::kWarning, {"a.yaml", 0, 0}, "old"}), "a.yaml: warning: old");
 }
 
