@@ -38,7 +38,7 @@ class TreeBuilder : public YAML::EventHandler {
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { refuse(mark, "aliases can't be used"); }
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     check_properties(mark, "", anchor);
-    add(Node{Kind::kNull, false, place(mark), {}, {}});
+    add(Node{Kind::kNull, false, place_of_null(mark), {}, {}});
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
@@ -145,6 +145,30 @@ class TreeBuilder : public YAML::EventHandler {
     }
     last_pos_ = pos;
     return {static_cast<uint32_t>(mark.line + 1), last_column_};
+  }
+
+  // yaml-cpp gives what isn't there the place of the next token, and none at the end of the text: a value is
+  // told at its key instead, an item at its '-'.
+  Mark place_of_null(const YAML::Mark& mark) const {
+    if (open_.empty() || expects_key()) return place(mark);
+    if (open_.back().kind == Kind::kMapping) return open_.back().items.back().mark;
+    size_t end = mark.is_null() ? text_.size() : static_cast<size_t>(mark.pos);
+    for (size_t lines_back = 0; end > 0; ++lines_back) {
+      size_t line_start = text_.rfind('\n', end - 1) + 1;  // npos + 1: the first line
+      std::string_view line = text_.substr(line_start, end - line_start);
+      line = line.substr(0, line.find('#'));
+      line = line.substr(0, line.find_last_not_of(' ') + 1);
+      if (line.ends_with('-')) {
+        auto line_number = mark.is_null()
+                               ? static_cast<size_t>(std::ranges::count(text_.substr(0, end), '\n'))
+                               : static_cast<size_t>(mark.line) - lines_back;
+        return {static_cast<uint32_t>(line_number + 1),
+                column_of(text_, line_start, line_start + line.size() - 1)};
+      }
+      if (!line.empty() || line_start == 0) break;
+      end = line_start - 1;
+    }
+    return place(mark);
   }
 
   std::string_view text_;

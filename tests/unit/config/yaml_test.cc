@@ -48,6 +48,27 @@ TEST(YamlTree, Places_CountFromOne_InCharacters) {
   EXPECT_EQ(d.mark.column, 6u);
 }
 
+TEST(YamlTree, WhatIsMissing_IsToldAtItsKeyOrDash) {
+  auto place = [](const Node& node) {
+    EXPECT_EQ(node.kind, Kind::kNull);
+    return std::to_string(node.mark.line) + ":" + std::to_string(node.mark.column);
+  };
+  Document keys = parse("a:\n\n# comment\nb:   \n  c:\nd: ~\n");
+  ASSERT_TRUE(keys.problems.empty());
+  EXPECT_EQ(place(*keys.root.find("a")), "1:1");
+  EXPECT_EQ(place(*keys.root.find("b")->find("c")), "5:3");
+  EXPECT_EQ(place(*keys.root.find("d")), "6:1");
+  Document items = parse("a:\n  - b\n  -\n  # comment - \n\n  - # -\n  - - \n  -\n");
+  ASSERT_TRUE(items.problems.empty());
+  const Node& list = *items.root.find("a");
+  ASSERT_EQ(list.items.size(), 5u);
+  EXPECT_EQ(place(list.items[1]), "3:3");
+  EXPECT_EQ(place(list.items[2]), "6:3");
+  EXPECT_EQ(place(list.items[3].items.at(0)), "7:5");
+  EXPECT_EQ(place(list.items[4]), "8:3");
+  EXPECT_EQ(place(parse("- [a, ~]\n").root.items[0].items[1]), "1:7");
+}
+
 TEST(YamlTree, BomAndCrlf_MoveNothing) {
   Document document = parse(
       "\xef\xbb\xbf"
