@@ -107,6 +107,12 @@ TEST(PolicyLoad, ABrokenFile_DoesNotMakeOthersSegmentsUnknown) {
   EXPECT_THAT(told(loaded.diagnostics), ElementsAre(IsAt("a.yaml:1:11", "anchors")));
 }
 
+TEST(PolicyLoad, AKeyTwice_DoesNotHideUnknownSegments) {
+  EXPECT_THAT(
+      rule("{name: x, name: y, from: wbe, to: db, allow: [any]}"),
+      ElementsAre(IsAt("p.yaml:5:15", "'name' is there twice"), IsAt("p.yaml:5:30", "no segment 'wbe'")));
+}
+
 TEST(PolicyLoad, UnknownKeys_AreRefusedWithASuggestion) {
   EXPECT_THAT(policy_errors("segmnets: {}\n"), ElementsAre(IsAt("p.yaml:1:1", "did you mean 'segments'?")));
   EXPECT_THAT(segment("{tag: 2, member: []}"), ElementsAre(IsAt("p.yaml:2:17", "did you mean 'members'?")));
