@@ -38,7 +38,8 @@ std::optional<std::string> read_account(const yaml::Node& node, Source& source) 
   };
   if (!text || (text->size() <= 32 && std::ranges::all_of(*text, is_part) && text->front() != '-'))
     return text;
-  source.error(node.mark, in_quotes(*text) + " isn't the name of a user or group");
+  source.error(node.mark, in_quotes(*text) +
+                              " isn't the name of a user or group; write letters, digits, '.', '_' and '-'");
   return std::nullopt;
 }
 

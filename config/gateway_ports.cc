@@ -73,8 +73,11 @@ std::optional<VlanSetting> read_vlans(const yaml::Node& node, Source& source) {
 Expected<Prefix> parse_own_address(std::string_view text) {
   auto own = parse_interface_address(text);
   if (!own) return own;
-  auto host = parse_member_prefix(to_string(own->address));
-  if (!host) return std::unexpected(host.error());
+  if (!parse_member_prefix(to_string(own->address)))
+    return fail(ErrorCode::kInvalid,
+                in_quotes(text) +
+                    " can't be an address of the gateway's own; write a unicast one, and no "
+                    "link-local one");
   if (own->length() == 0)
     return fail(ErrorCode::kInvalid, in_quotes(text) + " has no subnet; write its length");
   bool has_host_part = own->address.is_v4() && own->length() < 31;

@@ -39,7 +39,7 @@ Expected<IpAddress> parse_address(std::string_view text) {
     if (address.is_v4()) return bad(text, "an address in this form; write the IPv4 address itself");
     return address;
   }
-  return bad(text, "an IPv4 or IPv6 address");
+  return bad(text, "an IPv4 or IPv6 address; write it like 10.1.0.5 or fd00::5");
 }
 
 static Expected<uint8_t> parse_length(std::string_view text, const IpAddress& address) {
@@ -54,7 +54,7 @@ static Expected<uint8_t> parse_length(std::string_view text, const IpAddress& ad
 
 Expected<Prefix> parse_interface_address(std::string_view text) {
   size_t slash = text.find('/');
-  if (slash == std::string_view::npos) return bad(text, "ADDRESS/LENGTH");
+  if (slash == std::string_view::npos) return bad(text, "ADDRESS/LENGTH; write it like 10.1.0.254/24");
   auto address = parse_address(text.substr(0, slash));
   if (!address) return std::unexpected(address.error());
   auto bits = parse_length(text.substr(slash + 1), *address);
@@ -79,12 +79,12 @@ Expected<Prefix> parse_prefix(std::string_view text) {
 
 Expected<MacAddress> parse_mac(std::string_view text) {
   MacAddress mac;
-  if (text.size() != 17) return bad(text, "a MAC address like 02:00:00:00:00:01");
+  if (text.size() != 17) return bad(text, "a MAC address; write it like 02:00:00:00:00:01");
   for (size_t i = 0; i < 6; ++i) {
     const char* at = text.data() + 3 * i;
     auto [end, error] = std::from_chars(at, at + 2, mac.bytes[i], 16);
     if (error != std::errc{} || end != at + 2 || (i < 5 && at[2] != ':'))
-      return bad(text, "a MAC address like 02:00:00:00:00:01");
+      return bad(text, "a MAC address; write it like 02:00:00:00:00:01");
   }
   return mac;
 }

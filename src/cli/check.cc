@@ -49,18 +49,17 @@ void check_compiles(const Policy& policy, const CompileTarget& target, const std
     findings.add(Severity::kError, {path, 0, 0}, compiled.error().message);
 }
 
-void count_policy(const Policy& policy, Findings& findings) {
-  ++findings.policies;
-  findings.segments += policy.segments.size();
-  findings.rules += policy.rules.size();
-  findings.tests += policy.tests.size();
-}
-
-void check_policy(const LoadedPolicy& loaded, const std::string& path, Findings& findings) {
+/// `loaded` is from `path`, for a gateway of `settings` or, without ports, for any.
+void check_policy(LoadedPolicy loaded, const std::string& path, const DataplaneSettings& settings,
+                  Findings& findings) {
+  check_on_gateway(loaded, settings);
   findings.add(loaded.diagnostics);
+  ++findings.policies;
   if (!loaded.policy) return;
-  count_policy(*loaded.policy, findings);
-  check_compiles(*loaded.policy, CompileTarget{}, path, findings);
+  findings.segments += loaded.policy->segments.size();
+  findings.rules += loaded.policy->rules.size();
+  findings.tests += loaded.policy->tests.size();
+  check_compiles(*loaded.policy, target_of(settings), path, findings);
 }
 
 void check_gateway(const std::string& file, Findings& findings) {
@@ -73,12 +72,8 @@ void check_gateway(const std::string& file, Findings& findings) {
         Severity::kWarning, {file, 0, 0},
         "there is no 'policy' and no directory policy/ beside this file, so this gateway would "
         "forward nothing; name the policy's directory");
-  LoadedPolicy policy = load_policy(loaded.config->policy, wall_now());
-  check_on_gateway(policy, loaded.config->dataplane);
-  findings.add(policy.diagnostics);
-  if (!policy.policy) return;
-  count_policy(*policy.policy, findings);
-  check_compiles(*policy.policy, target_of(loaded.config->dataplane), loaded.config->policy, findings);
+  const std::string& directory = loaded.config->policy;
+  check_policy(load_policy(directory, wall_now()), directory, loaded.config->dataplane, findings);
 }
 
 std::vector<std::string> yaml_files(const std::string& directory, Findings& findings) {
@@ -94,14 +89,14 @@ std::vector<std::string> yaml_files(const std::string& directory, Findings& find
 /// Files that aren't a gateway's, taken together as one policy.
 void check_policy_files(const std::vector<std::string>& files, Findings& findings) {
   if (files.empty()) return;
-  if (files.size() == 1) return check_policy(load_policy(files[0], wall_now()), files[0], findings);
+  if (files.size() == 1) return check_policy(load_policy(files[0], wall_now()), files[0], {}, findings);
   std::vector<std::pair<std::string, std::string>> texts;
   for (const std::string& file : files) {
     auto text = read_file(file, yaml::kMaxFileBytes);
     if (!text) return findings.add(Severity::kError, {file, 0, 0}, text.error().message);
     texts.emplace_back(file, std::move(*text));
   }
-  check_policy(load_policy_text(texts, wall_now()), files[0], findings);
+  check_policy(load_policy_text(texts, wall_now()), files[0], {}, findings);
 }
 
 /// A directory is a policy, unless gateways' files stand in it too.
@@ -109,7 +104,7 @@ void check_directory(const std::string& directory, Findings& findings) {
   std::vector<std::string> gateways, others;
   for (const std::string& file : yaml_files(directory, findings))
     (is_gateway_file(file) ? gateways : others).push_back(file);
-  if (gateways.empty()) return check_policy(load_policy(directory, wall_now()), directory, findings);
+  if (gateways.empty()) return check_policy(load_policy(directory, wall_now()), directory, {}, findings);
   for (const std::string& file : gateways) check_gateway(file, findings);
   check_policy_files(others, findings);
 }
@@ -150,11 +145,14 @@ std::string plural(size_t count, const std::string& one, const std::string& many
   return std::to_string(count) + " " + (count == 1 ? one : many);
 }
 
+/// What was looked at; what is in it is told where all of it could be read.
 std::string summary(const Findings& f) {
-  return fmt::format("{}, {} ({}, {}, {}): {}, {}\n", plural(f.gateways, "gateway", "gateways"),
-                     plural(f.policies, "policy", "policies"), plural(f.segments, "segment", "segments"),
-                     plural(f.rules, "rule", "rules"), plural(f.tests, "test", "tests"),
-                     plural(f.count(Severity::kError), "error", "errors"),
+  std::string seen = f.gateways > 0 ? plural(f.gateways, "gateway", "gateways") + ", " : "";
+  seen += plural(f.policies, "policy", "policies");
+  if (!has_errors(f.diagnostics))
+    seen += fmt::format(" ({}, {}, {})", plural(f.segments, "segment", "segments"),
+                        plural(f.rules, "rule", "rules"), plural(f.tests, "test", "tests"));
+  return fmt::format("{}: {}, {}\n", seen, plural(f.count(Severity::kError), "error", "errors"),
                      plural(f.count(Severity::kWarning), "warning", "warnings"));
 }
 

@@ -150,7 +150,8 @@ class Check(unittest.TestCase):
         place = Place(self, policy=POLICY.replace("to: db, allow", "to: dbx, allow"))
         done = run("check", place.policy)
         self.assertEqual(done.returncode, 1)
-        self.assertRegex(done.stderr, r"(?m)^" + str(place.policy) + r"/p\.yaml:6:\d+: error: .*dbx")
+        self.assertRegex(done.stderr, r"(?m)^" + str(place.policy) + r"/p\.yaml:6:41: error: there is no segment 'dbx'")
+        self.assertEqual(done.stdout, "1 policy: 1 error, 0 warnings\n")
 
     def test_json_is_an_array_of_diagnostics(self):
         place = Place(self, policy=POLICY.replace("to: db, allow", "to: dbx, allow"))
