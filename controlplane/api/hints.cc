@@ -16,8 +16,6 @@ struct Hint {
 };
 
 constexpr Hint kHints[] = {
-    {DropReason::k_no_policy,
-     "no_policy: nothing is forwarded until a policy is in force; `bulkhead status` says what it waits for"},
     {DropReason::k_l4_checksum,
      "l4_checksum: on veth and other virtual links, turn checksum and segmentation offload off at the "
      "workloads' ends: "
@@ -49,8 +47,12 @@ constexpr Hint kHints[] = {
 
 }  // namespace
 
-std::vector<std::string> hints_for(const Readings& readings, Nanoseconds up) {
+std::vector<std::string> hints_for(const Readings& readings, Nanoseconds up, bool enforcing) {
   std::vector<std::string> hints;
+  if (!enforcing)
+    hints.emplace_back(
+        "no_policy: nothing is forwarded until a policy is in force; `bulkhead status` says what it waits "
+        "for");
   auto drops = [&](DropReason reason) { return readings.drops[static_cast<size_t>(reason)]; };
   for (const Hint& hint : kHints)
     if (drops(hint.reason) >= kPilingUp) hints.emplace_back(hint.text);

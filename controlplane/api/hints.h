@@ -10,7 +10,7 @@
 namespace bulkhead {
 
 /// Hints for these counters, the likeliest cause first; none where nothing stands out. `up`: since the
-/// dataplane's start.
-std::vector<std::string> hints_for(const Readings& readings, Nanoseconds up);
+/// dataplane's start. `enforcing`: a policy is in force.
+std::vector<std::string> hints_for(const Readings& readings, Nanoseconds up, bool enforcing);
 
 }  // namespace bulkhead

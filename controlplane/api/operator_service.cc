@@ -1,5 +1,8 @@
 #include "controlplane/api/operator_service.h"
 
+#include <algorithm>
+#include <functional>
+
 #include "controlplane/api/hints.h"
 #include "controlplane/observe/flow_line.h"
 
@@ -60,17 +63,60 @@ void fill_conservation(const Readings& readings, v1::Conservation& answer) {
   answer.set_dropped(readings.dropped);
 }
 
+/// Reasons that happened, the most frequent first; the same number in the counters' order.
+void fill_drops(const Readings& readings, v1::Status& answer) {
+  std::vector<size_t> reasons;
+  for (size_t i = 0; i < kDropReasonCount; ++i)
+    if (readings.drops[i] > 0) reasons.push_back(i);
+  std::ranges::stable_sort(reasons, std::greater{}, [&](size_t i) { return readings.drops[i]; });
+  for (size_t i : reasons) {
+    v1::Drop& drop = *answer.add_drops();
+    drop.set_reason(std::string(name_of(static_cast<DropReason>(i))));
+    drop.set_help(std::string(help_of(static_cast<DropReason>(i))));
+    drop.set_packets(readings.drops[i]);
+  }
+}
+
 /// Which flows are asked for.
 struct FlowFilter {
   std::optional<IpAddress> address;
-  std::string segment;
-  bool any() const { return !address && segment.empty(); }
+  std::string segment, rule;
+  std::vector<ServiceRange> services;  ///< empty: all
+  bool any() const { return !address && segment.empty() && rule.empty() && services.empty(); }
   bool takes(const FlowRecord& flow, const LineContext& context) const {
     if (address && flow.source != *address && flow.destination != *address) return false;
+    if (!services.empty() && std::ranges::none_of(services, [&](const ServiceRange& range) {
+          return range.first.value <= flow.service && flow.service <= range.last.value;
+        }))
+      return false;
+    if (!rule.empty() && (context.names == nullptr || context.names->rule(flow.rule) != rule)) return false;
     return segment.empty() || segment_of(flow.source_identity, context) == segment ||
            segment_of(flow.destination_identity, context) == segment;
   }
 };
+
+/// Errors: kInvalid for what can't be read; kNotFound for names that the policy in force doesn't have, which
+/// no flow can have for longer than its next look at policy.
+Expected<FlowFilter> read_filter(const v1::FlowsRequest& request, const PolicyNames* newest) {
+  FlowFilter filter{std::nullopt, request.segment(), request.rule(), {}};
+  if (!request.address().empty()) {
+    auto address = parse_address(request.address());
+    if (!address) return std::unexpected(address.error());
+    filter.address = *address;
+  }
+  if (!request.service().empty()) {
+    auto services = parse_service(request.service());
+    if (!services) return std::unexpected(services.error());
+    filter.services = std::move(*services);
+  }
+  if (newest == nullptr) return filter;
+  auto is_wanted = [&](const auto& entry) { return entry.second == filter.segment; };
+  if (!filter.segment.empty() && std::ranges::none_of(newest->segments, is_wanted))
+    return fail(ErrorCode::kNotFound, "the policy in force has no segment '" + filter.segment + "'");
+  if (!filter.rule.empty() && std::ranges::find(newest->rules, filter.rule) == newest->rules.end())
+    return fail(ErrorCode::kNotFound, "the policy in force has no rule '" + filter.rule + "'");
+  return filter;
+}
 
 void fill_flow(const FlowRecord& record, const LineContext& context, v1::Flow& flow) {
   flow.set_proto(proto_name(record.proto));
@@ -160,6 +206,7 @@ grpc::Status OperatorService::GetStatus(grpc::ServerContext*, const v1::StatusRe
   answer->set_started_ns(wall(static_cast<int64_t>(state.welcome.started_boot_ns)).ns);
   fill_ports(sources_.settings, readings, *answer);
   fill_conservation(readings, *answer->mutable_conservation());
+  fill_drops(readings, *answer);
   uint32_t number = 0;
   for (double ratio : sources_.busy.ratios()) {
     v1::Worker& worker = *answer->add_workers();
@@ -171,26 +218,27 @@ grpc::Status OperatorService::GetStatus(grpc::ServerContext*, const v1::StatusRe
 
 grpc::Status OperatorService::ListFlows(grpc::ServerContext*, const v1::FlowsRequest* request,
                                         v1::FlowList* answer) {
-  FlowFilter filter{std::nullopt, request->segment()};
-  if (!request->address().empty()) {
-    auto address = parse_address(request->address());
-    if (!address) return {StatusCode::INVALID_ARGUMENT, address.error().message};
-    filter.address = *address;
-  }
+  auto newest = sources_.names.newest();
+  auto filter = read_filter(*request, newest.get());
+  if (!filter)
+    return {
+        filter.error().code == ErrorCode::kNotFound ? StatusCode::NOT_FOUND : StatusCode::INVALID_ARGUMENT,
+        filter.error().message};
   uint64_t limit = std::min(request->limit() == 0 ? kDefaultFlows : request->limit(), kMostFlows);
   ControlState state = sources_.board.read();
   if (!state.dataplane) return not_attached();
-  auto list = state.dataplane->list_flows(filter.any() ? limit : state.welcome.max_flows);
+  auto list = state.dataplane->list_flows(filter->any() ? limit : state.welcome.max_flows);
   if (!list) return {StatusCode::UNAVAILABLE, list.error().message};
 
   answer->set_total(list->total);
-  auto newest = sources_.names.newest();
+  std::ranges::sort(list->flows, std::greater{}, &FlowRecord::time_boot_ns);
   std::vector<std::string> ports = port_names(sources_.settings);
+  WallOfBoot wall = WallOfBoot::now();
   for (const FlowRecord& record : list->flows) {
     if (static_cast<uint64_t>(answer->flows_size()) == limit) break;
     auto names = sources_.names.of(record);
-    LineContext context{names.get(), newest.get(), &ports, WallOfBoot::now()};
-    if (filter.takes(record, context)) fill_flow(record, context, *answer->add_flows());
+    LineContext context{names.get(), newest.get(), &ports, wall};
+    if (filter->takes(record, context)) fill_flow(record, context, *answer->add_flows());
   }
   return grpc::Status::OK;
 }
@@ -213,7 +261,8 @@ grpc::Status OperatorService::ListDrops(grpc::ServerContext*, const v1::DropsReq
     guard.set_missed(readings.ports[p].missed);
   }
   BootTime started{static_cast<int64_t>(state.welcome.started_boot_ns)};
-  for (const std::string& hint : hints_for(readings, Nanoseconds{boot_now().ns - started.ns}))
+  for (const std::string& hint :
+       hints_for(readings, Nanoseconds{boot_now().ns - started.ns}, state.enforced.generation != 0))
     answer->add_hints(hint);
   return grpc::Status::OK;
 }

@@ -46,7 +46,7 @@ Error GatewayClient::error_of(const grpc::Status& status) const {
                 "no access to " + socket_ + ": " + std::strerror(errno) +
                     "; only root and `controlplane.socket_group` may speak to the gateway"};
       return {ErrorCode::kUnavailable,
-              "the gateway at " + socket_ + " does not answer: " + status.error_message()};
+              "the gateway at " + socket_ + " can't answer: " + status.error_message()};
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return {ErrorCode::kUnavailable, "the gateway at " + socket_ + " does not answer in time"};
     case grpc::StatusCode::INVALID_ARGUMENT:

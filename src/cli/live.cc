@@ -16,7 +16,7 @@ namespace {
 struct Options {
   std::string socket;
   bool json = false;
-  std::string address, segment;
+  std::string address, segment, service, rule;
   uint32_t limit = 1000;
   bool all = false;
 };
@@ -48,6 +48,8 @@ ExitCode flows(const Options& options) {
     request.set_address(to_string(*address));
   }
   request.set_segment(options.segment);
+  request.set_service(options.service);
+  request.set_rule(options.rule);
   return ask(
       "flows", options, &v1::Operator::Stub::ListFlows, request, flows_json,
       [](const v1::FlowList& list, const Screen& screen) { return flows_text(list, screen, wall_now()); });
@@ -87,8 +89,10 @@ void add_live(CLI::App& app, Task& chosen) {
   list->add_option("--address", options->address, "Only flows with this end")->type_name("IP");
   list->add_option("--segment", options->segment, "Only flows with an end in this segment")
       ->type_name("NAME");
+  list->add_option("--service", options->service, "Only flows of this service")->type_name("SERVICE");
+  list->add_option("--rule", options->rule, "Only flows that this rule allows")->type_name("NAME");
   list->add_option("--limit", options->limit, "At most so many")
-      ->check(CLI::Range(1u, 1'000'000u))
+      ->check(CLI::Range(1u, 100'000u))
       ->capture_default_str();
   CLI::App* drop = add_live_command(app, "drops", "Why packets didn't pass", "bulkhead drops --all", options,
                                     drops, chosen);

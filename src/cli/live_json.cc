@@ -24,6 +24,8 @@ Json status_json(const v1::Status& s) {
                      {"tx_bytes", p.tx_bytes()},
                      {"missed", p.missed()}});
   for (const std::string& error : s.policy_feed().errors()) errors.push_back(error);
+  Json drops = Json::array();
+  for (const auto& d : s.drops()) drops.push_back({{"reason", d.reason()}, {"packets", d.packets()}});
   const auto& c = s.conservation();
   return {{"gateway", s.gateway()},
           {"version", s.version()},
@@ -51,7 +53,8 @@ Json status_json(const v1::Status& s) {
             {"transmitted", c.transmitted()},
             {"consumed", c.consumed()},
             {"held", c.held()},
-            {"dropped", c.dropped()}}}};
+            {"dropped", c.dropped()}}},
+          {"drops", std::move(drops)}};
 }
 
 Json flows_json(const v1::FlowList& list) {

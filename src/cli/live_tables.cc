@@ -1,5 +1,7 @@
 #include "cli/live_tables.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "cli/table.h"
@@ -7,6 +9,8 @@
 
 namespace bulkhead {
 namespace {
+
+constexpr size_t kKeyWidth = 12;  ///< of status' left column
 
 /// "3m 12s ago"; "-" for a time that isn't known.
 std::string age(int64_t ns, WallTime now) {
@@ -20,19 +24,36 @@ std::string endpoint(const std::string& address, uint32_t port) {
 }
 
 std::string port_table(const v1::Status& status, const Screen& screen) {
-  Table table({{"PORT"},
-               {"DEVICE"},
-               {"LINK"},
+  Table table({{"PORT", Align::kLeft, 8},
+               {"DEVICE", Align::kLeft, 12, true, 2},
+               {"LINK", Align::kLeft, 0, false, 1},
+               {"STATE", Align::kLeft, 0, false},
                {"RX PACKETS", Align::kRight, 0, false},
                {"RX BYTES", Align::kRight, 0, false},
                {"TX PACKETS", Align::kRight, 0, false},
                {"TX BYTES", Align::kRight, 0, false},
-               {"MISSED", Align::kRight, 0, false}});
+               {"MISSED", Align::kRight, 0, false, 3}});
   for (const auto& port : status.ports())
-    table.add({port.name() + (port.attached() ? " (attached)" : ""), port.device(), port.up() ? "up" : "down",
-               count_text(port.rx_packets()), bytes_text(port.rx_bytes()), count_text(port.tx_packets()),
-               bytes_text(port.tx_bytes()), count_text(port.missed())});
+    table.add({port.name(), port.device(), port.attached() ? "attached" : "uncontrolled",
+               port.up() ? "up" : "down", count_text(port.rx_packets()), bytes_text(port.rx_bytes()),
+               count_text(port.tx_packets()), bytes_text(port.tx_bytes()), count_text(port.missed())});
   return table.render(screen.width, screen.colour);
+}
+
+/// The three most frequent reasons.
+std::string drops_line(const v1::Status& status) {
+  constexpr int kShown = 3;
+  std::string text = count_text(status.conservation().dropped());
+  for (int i = 0; i < std::min(kShown, status.drops_size()); ++i)
+    text += fmt::format("{} {} {}", i == 0 ? ":" : ",", printable(status.drops(i).reason()),
+                        count_text(status.drops(i).packets()));
+  return text + (status.drops_size() > kShown ? ", ..." : "") + "; `bulkhead drops` says more";
+}
+
+/// A line of at most the screen's width and those that it goes on in, its key dim.
+std::string status_line(const Screen& screen, std::string_view key, const std::string& value) {
+  std::string text = wrapped(fmt::format("{:<{}}{}", key, kKeyWidth, value), screen.width, kKeyWidth);
+  return coloured(screen, "2", text.substr(0, kKeyWidth)) + text.substr(kKeyWidth) + "\n";
 }
 
 std::string workers_line(const v1::Status& status) {
@@ -43,12 +64,24 @@ std::string workers_line(const v1::Status& status) {
   return text.empty() ? "none" : text;
 }
 
+/// The law of conservation, broken before its "=" where the screen is narrow.
+std::string packets_line(const Screen& screen, const v1::Conservation& c) {
+  std::string in =
+      fmt::format("received {} + originated {}", count_text(c.received()), count_text(c.originated()));
+  std::string out =
+      fmt::format("= transmitted {} + consumed {} + held {} + dropped {}", count_text(c.transmitted()),
+                  count_text(c.consumed()), count_text(c.held()), count_text(c.dropped()));
+  bool fits = kKeyWidth + in.size() + 1 + out.size() <= screen.width;
+  return status_line(screen, "packets", fits ? in + " " + out : in) +
+         (fits ? "" : status_line(screen, "", out));
+}
+
 }  // namespace
 
 std::string status_text(const v1::Status& s, const Screen& screen, WallTime now) {
   std::string out;
   auto line = [&](const char* key, const std::string& value) {
-    out += coloured(screen, "2", fmt::format("{:<12}", key)) + value + "\n";
+    out += coloured(screen, "2", fmt::format("{:<{}}", key, kKeyWidth)) + value + "\n";
   };
   line("gateway", printable(s.gateway() + " (bulkhead " + s.version() + ")"));
   line("dataplane", s.dataplane_connected()
@@ -57,8 +90,7 @@ std::string status_text(const v1::Status& s, const Screen& screen, WallTime now)
   line("policy",
        printable(fmt::format("{}, {}", s.policy_feed().source(), s.policy_feed().state())) +
            (s.policy_feed().changed_ns() ? ", read " + age(s.policy_feed().changed_ns(), now) + " ago" : ""));
-  for (const std::string& error : s.policy_feed().errors())
-    line("", coloured(screen, "31", printable(error)));
+  for (const std::string& error : s.policy_feed().errors()) out += status_line(screen, "", printable(error));
   line("enforced", s.generation() == 0
                        ? coloured(screen, "1;31", "nothing yet: nothing is forwarded")
                        : fmt::format("generation {} (image {}): {} segments, {} rules, {} endpoints",
@@ -70,28 +102,27 @@ std::string status_text(const v1::Status& s, const Screen& screen, WallTime now)
   line("flows", count_text(s.live_flows()) + " of " + count_text(s.max_flows()));
   line("workers", workers_line(s));
   if (s.events_lost() > 0) line("events lost", coloured(screen, "33", count_text(s.events_lost())));
-  const auto& c = s.conservation();
-  line("packets",
-       fmt::format("received {} + originated {} = transmitted {} + consumed {} + held {} + dropped {}",
-                   count_text(c.received()), count_text(c.originated()), count_text(c.transmitted()),
-                   count_text(c.consumed()), count_text(c.held()), count_text(c.dropped())));
+  out += packets_line(screen, s.conservation());
+  if (s.drops_size() > 0) out += status_line(screen, "dropped", drops_line(s));
   return out + "\n" + port_table(s, screen);
 }
 
 std::string flows_text(const v1::FlowList& list, const Screen& screen, WallTime now) {
+  // Who speaks to whom under which rule is worth more room than how much.
+  constexpr size_t kIpv4AndPort = 21;
   Table table({{"PROTO", Align::kLeft, 0, false},
-               {"FROM", Align::kLeft, 12},
-               {"SEGMENT", Align::kLeft, 6},
-               {"TO", Align::kLeft, 12},
-               {"SEGMENT", Align::kLeft, 6},
-               {"STATE", Align::kLeft, 4, true, 1},
-               {"RULE", Align::kLeft, 6},
-               {"PKTS OUT", Align::kRight, 0, false},
-               {"BACK", Align::kRight, 0, false, 3},
-               {"BYTES", Align::kRight, 0, false},
-               {"AGE", Align::kRight, 0, false, 5},
-               {"IDLE", Align::kRight, 0, false, 4},
-               {"ENDS IN", Align::kRight, 0, false, 2}});
+               {"FROM", Align::kLeft, kIpv4AndPort, true, 0, true},
+               {"SEGMENT", Align::kLeft, 7},
+               {"TO", Align::kLeft, kIpv4AndPort, true, 0, true},
+               {"SEGMENT", Align::kLeft, 7},
+               {"STATE", Align::kLeft, 0, false, 4},
+               {"RULE", Align::kLeft, 9, true, 0, false, 16},
+               {"PKTS OUT", Align::kRight, 0, false, 2},
+               {"BACK", Align::kRight, 0, false, 7},
+               {"BYTES", Align::kRight, 0, false, 3},
+               {"AGE", Align::kRight, 0, false, 8},
+               {"IDLE", Align::kRight, 0, false, 6},
+               {"ENDS IN", Align::kRight, 0, false, 5}});
   for (const auto& f : list.flows())
     table.add({f.proto(), endpoint(f.source(), f.source_port()), f.source_segment(),
                endpoint(f.destination(), f.destination_port()), f.destination_segment(), f.state(), f.rule(),
@@ -108,18 +139,23 @@ std::string drops_text(const v1::DropList& list, const Screen& screen, bool all)
                  {"WHAT IT MEANS", Align::kLeft, 10}});
   for (const auto& drop : list.drops())
     if (all || drop.packets() > 0) reasons.add({drop.reason(), count_text(drop.packets()), drop.help()});
-  Table guards({{"GUARD OF PORT"},
-                {"DROPPED", Align::kRight, 0, false},
+  Table guards({{"PORT"},
+                {"KEPT FROM THE HOST", Align::kRight, 0, false},
                 {"LEFT TO THE HOST", Align::kRight, 0, false},
                 {"MISSED BY THE DEVICE", Align::kRight, 0, false}});
   for (const auto& guard : list.guards())
-    guards.add(
-        {guard.port(), count_text(guard.dropped()), count_text(guard.passed()), count_text(guard.missed())});
+    if (all || guard.dropped() > 0 || guard.passed() > 0 || guard.missed() > 0)
+      guards.add({guard.port(), count_text(guard.dropped()), count_text(guard.passed()),
+                  count_text(guard.missed())});
 
   std::string out = reasons.rows() == 0 ? "no drops\n" : reasons.render(screen.width, screen.colour);
   if (guards.rows() > 0) out += "\n" + guards.render(screen.width, screen.colour);
-  for (const std::string& hint : list.hints())
-    out += "\n" + coloured(screen, "33", "hint: ") + printable(hint) + "\n";
+  constexpr std::string_view kHint = "hint: ";
+  for (int i = 0; i < list.hints_size(); ++i) {
+    std::string text = wrapped(std::string(kHint) + printable(list.hints(i)), screen.width, kHint.size());
+    out += (i == 0 ? "\n" : "") + coloured(screen, "33", text.substr(0, kHint.size())) +
+           text.substr(kHint.size()) + "\n";
+  }
   return out;
 }
 

@@ -12,7 +12,8 @@ namespace bulkhead {
 
 std::string status_text(const v1::Status& status, const Screen& screen, WallTime now);
 std::string flows_text(const v1::FlowList& list, const Screen& screen, WallTime now);
-/// Reasons with packets, or `all`; then the guards, then the hints.
+/// Reasons with packets, then ports where the guard or the device did something, or `all` of both; then the
+/// hints.
 std::string drops_text(const v1::DropList& list, const Screen& screen, bool all);
 std::string segments_text(const v1::SegmentList& list, const Screen& screen);
 

@@ -31,13 +31,14 @@ std::vector<size_t> Table::widths_within(size_t width) const {
   auto least = [&](size_t i) {
     return columns_[i].may_shrink ? std::min(widths[i], columns_[i].least) : widths[i];
   };
+  auto comfort = [&](size_t i) { return std::max(least(i), std::min(widths[i], columns_[i].comfort)); };
   auto sum = [&](auto width_of) {
     size_t total = 0;
     for (size_t i = 0; i < widths.size(); ++i)
       if (widths[i] > 0) total += width_of(i) + (total > 0 ? kGap : 0);
     return total;
   };
-  while (sum(least) > width) {
+  while (sum(comfort) > width) {
     size_t out = 0;
     for (size_t i = 1; i < widths.size(); ++i)
       if (widths[i] > 0 && (widths[out] == 0 || columns_[i].spare > columns_[out].spare)) out = i;
@@ -45,13 +46,19 @@ std::vector<size_t> Table::widths_within(size_t width) const {
     widths[out] = 0;
   }
   size_t total = sum([&](size_t i) { return widths[i]; });
-  for (; total > width; --total) {
-    size_t widest = widths.size();
-    for (size_t i = 0; i < widths.size(); ++i)
-      if (widths[i] > least(i) && (widest == widths.size() || widths[i] > widths[widest])) widest = i;
-    if (widest == widths.size()) break;
-    --widths[widest];
-  }
+  auto cut_to = [&](const std::vector<size_t>& floor) {
+    for (; total > width; --total) {
+      size_t widest = widths.size();
+      for (size_t i = 0; i < widths.size(); ++i)
+        if (widths[i] > floor[i] && (widest == widths.size() || widths[i] > widths[widest])) widest = i;
+      if (widest == widths.size()) return;
+      --widths[widest];
+    }
+  };
+  std::vector<size_t> comforts(widths.size()), leasts(widths.size());
+  for (size_t i = 0; i < widths.size(); ++i) comforts[i] = comfort(i), leasts[i] = least(i);
+  cut_to(comforts);
+  cut_to(leasts);
   return widths;
 }
 
@@ -61,7 +68,8 @@ std::string Table::render(size_t width, bool bold) const {
     std::string line;
     for (size_t i = 0; i < columns_.size(); ++i) {
       if (widths[i] == 0) continue;
-      std::string cell = cut(cell_of(i), widths[i]);
+      std::string cell =
+          columns_[i].keep_end ? cut_middle(cell_of(i), widths[i]) : cut(cell_of(i), widths[i]);
       std::string blanks(widths[i] - display_width(cell), ' ');
       if (!line.empty()) line.append(kGap, ' ');
       line += columns_[i].align == Align::kRight ? blanks + cell : cell + blanks;

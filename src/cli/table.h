@@ -15,10 +15,12 @@ struct Column {
   size_t least = 4;        ///< columns under which it isn't cut
   bool may_shrink = true;  ///< false: numbers and the like, never cut
   unsigned spare = 0;      ///< left out where there is no room, the highest first; 0: never
+  bool keep_end = false;   ///< cut in the middle
+  size_t comfort = 0;      ///< spare columns go before it is cut to less than this
 };
 
 /// Rows under titles. Two blanks between columns; where the whole is too wide, spare columns are left out
-/// until the rest fits when cut, and then the widest columns that may shrink are cut.
+/// until the rest fits when cut to its comfort, and then the widest columns that may shrink are cut.
 class Table {
  public:
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}

@@ -1,5 +1,6 @@
 #include "cli/text.h"
 
+#include <algorithm>
 #include <clocale>
 #include <cwchar>
 
@@ -53,6 +54,31 @@ std::string cut(std::string_view text, size_t width) {
     rest.remove_prefix(c.bytes);
   }
   return std::string(text.substr(0, text.size() - rest.size())) + "…";
+}
+
+std::string cut_middle(std::string_view text, size_t width) {
+  if (display_width(text) <= width || width < 3) return cut(text, width);
+  std::string begin = cut(text, (width + 1) / 2);  // with the ellipsis
+  std::string_view end = text;
+  for (size_t left = width - display_width(begin); display_width(end) > left;)
+    end.remove_prefix(first_character(end).bytes);
+  return begin + std::string(end);
+}
+
+std::string wrapped(std::string_view text, size_t width, size_t indent) {
+  std::string out(text.substr(0, text.find(' ')));
+  size_t used = display_width(out);
+  text.remove_prefix(out.size());
+  while (!text.empty()) {  // a blank and the word after it
+    std::string_view word = text.substr(1, text.find(' ', 1) - 1);
+    size_t word_width = display_width(word);
+    bool fits = used + 1 + word_width <= width;
+    out += fits ? " " : '\n' + std::string(indent, ' ');
+    out += word;
+    used = (fits ? used + 1 : indent) + word_width;
+    text.remove_prefix(1 + word.size());
+  }
+  return out;
 }
 
 std::string count_text(uint64_t count) {

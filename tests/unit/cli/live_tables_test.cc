@@ -49,6 +49,30 @@ TEST(FlowsText, EightyColumns_NoLineIsWider) {
   for (std::string line; std::getline(in, line);) EXPECT_LE(display_width(line), 80u) << line;
 }
 
+TEST(FlowsText, EightyColumns_ShowBothEndsAndTheRuleWhole) {
+  v1::FlowList list = one_flow();
+  list.mutable_flows(0)->set_source_segment("a-segment-with-a-rather-long-name");
+  std::string text = flows_text(list, Screen{80, false}, kNow);
+  for (const char* part : {"10.1.0.5:40000", "[fd00::9]:5432", "web-calls-db"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
+}
+
+TEST(FlowsText, EightyColumns_HoldTheLongestIpv4Ends) {
+  v1::FlowList list = one_flow();
+  auto* flow = list.mutable_flows(0);
+  flow->set_source("192.168.100.100");
+  flow->set_destination("192.168.200.200");
+  flow->set_destination_port(65535);
+  flow->set_source_segment("a-long-segment-name");
+  flow->set_destination_segment("another-long-segment-name");
+  flow->set_rule("a-rule-with-a-long-name");
+  std::string text = flows_text(list, Screen{80, false}, kNow);
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) EXPECT_LE(display_width(line), 80u) << line;
+  for (const char* part : {"192.168.100.100:40000", "192.168.200.200:65535"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
+}
+
 TEST(FlowsText, NoFlows_SaysHowManyThereAreInAll) {
   v1::FlowList list;
   list.set_total(3);
@@ -82,6 +106,27 @@ TEST(DropsText, ReasonsThatNeverHappened_AreLeftOutUnlessAsked) {
   EXPECT_NE(drops_text(two_reasons(), Screen{}, true).find("tx_full"), std::string::npos);
 }
 
+TEST(DropsText, PortsWhereNothingHappened_AreLeftOutUnlessAsked) {
+  v1::DropList list;
+  list.add_guards()->set_port("quiet");
+  auto* busy = list.add_guards();
+  busy->set_port("busy");
+  busy->set_dropped(12);
+  EXPECT_EQ(drops_text(list, Screen{}, false),
+            "no drops\n\n"
+            "PORT  KEPT FROM THE HOST  LEFT TO THE HOST  MISSED BY THE DEVICE\n"
+            "busy                  12                 0                     0\n");
+  EXPECT_NE(drops_text(list, Screen{}, true).find("quiet"), std::string::npos);
+}
+
+TEST(DropsText, LongHints_AreWrapped) {
+  v1::DropList list;
+  list.add_hints("one two three");
+  list.add_hints("four");
+  EXPECT_EQ(drops_text(list, Screen{14, false}, false),
+            "no drops\n\nhint: one two\n      three\nhint: four\n");
+}
+
 TEST(DropsText, Hints_StandBelow) {
   auto list = two_reasons();
   list.add_hints("turn offloads off");
@@ -100,6 +145,50 @@ TEST(StatusText, NothingEnforced_SaysThatNothingIsForwarded) {
   std::string text = status_text(status, Screen{}, kNow);
   EXPECT_NE(text.find("nothing yet: nothing is forwarded"), std::string::npos) << text;
   EXPECT_NE(text.find("not connected"), std::string::npos) << text;
+}
+
+v1::Status busy_status() {
+  v1::Status status;
+  status.set_gateway("edge-1");
+  status.mutable_conservation()->set_received(123'456);
+  status.mutable_conservation()->set_dropped(9'000);
+  for (const char* reason : {"l4_checksum", "policy_denied", "tcp_no_state", "tx_full"}) {
+    auto* drop = status.add_drops();
+    drop->set_reason(reason);
+    drop->set_packets(1000);
+  }
+  auto* port = status.add_ports();
+  port->set_name("left");
+  port->set_device("af_xdp:enp1s0f0np0");
+  port->set_attached(true);
+  port->set_up(true);
+  port->set_rx_packets(123'456);
+  port->set_rx_bytes(1'234'567'890);
+  return status;
+}
+
+TEST(StatusText, EightyColumns_NoLineIsWider) {
+  v1::Status status = busy_status();
+  status.mutable_policy_feed()->add_errors("p.yaml:1:1: error: " + std::string(20, 'x') + " " +
+                                           std::string(30, 'y') + " " + std::string(30, 'z'));
+  std::istringstream in(status_text(status, Screen{80, false}, kNow));
+  for (std::string line; std::getline(in, line);) EXPECT_LE(display_width(line), 80u) << line;
+}
+
+TEST(StatusText, Drops_NameTheMostFrequentReasons) {
+  std::string text = status_text(busy_status(), Screen{120, false}, kNow);
+  EXPECT_NE(text.find("dropped     9000: l4_checksum 1000, policy_denied 1000, tcp_no_state 1000, ...; "
+                      "`bulkhead drops` says more\n"),
+            std::string::npos)
+      << text;
+  EXPECT_EQ(status_json(busy_status())["drops"][0], (Json{{"reason", "l4_checksum"}, {"packets", 1000}}));
+}
+
+TEST(StatusText, PacketsBreakBeforeTheEqualsSign_WhereTheScreenIsNarrow) {
+  std::string text = status_text(busy_status(), Screen{80, false}, kNow);
+  EXPECT_NE(text.find("packets     received 123 k + originated 0\n            = transmitted 0"),
+            std::string::npos)
+      << text;
 }
 
 TEST(StatusText, NameWithEscapeSequence_IsEscaped) {

@@ -51,6 +51,20 @@ TEST(Table, SpareColumns_AreLeftOutBeforeAnythingGetsTooNarrow_TheHighestFirst) 
   EXPECT_EQ(lines_of(table.render(8))[1], "segm…  7");
 }
 
+TEST(Table, SpareColumns_GoBeforeAnotherIsCutBelowItsComfort) {
+  Table table({{"RULE", Align::kLeft, 4, true, 0, false, 10}, {"AGE", Align::kRight, 0, false, 1}});
+  table.add({"web-calls-db", "1m 0s"});
+  EXPECT_EQ(lines_of(table.render(17))[1], "web-calls…  1m 0s");
+  EXPECT_EQ(lines_of(table.render(16))[1], "web-calls-db");
+  EXPECT_EQ(lines_of(table.render(6))[1], "web-c…");
+}
+
+TEST(Table, ColumnThatKeepsItsEnd_IsCutInTheMiddle) {
+  Table table({{"FROM", Align::kLeft, 8, true, 0, true}, {"N"}});
+  table.add({"[2001:db8::1]:443", "7"});
+  EXPECT_EQ(lines_of(table.render(15))[1], "[2001…1]:443  7");
+}
+
 TEST(Table, ControlCharactersInCells_AreEscaped) {
   Table table({{"NAME"}});
   table.add({"a\033[2Jb"});

@@ -20,6 +20,24 @@ TEST(Cut, WhatDoesNotFit_EndsInAnEllipsisWithinTheWidth) {
   EXPECT_EQ(display_width(cut("東京都", 5)), 5u);
 }
 
+TEST(CutMiddle, BeginningAndEndStay) {
+  EXPECT_EQ(cut_middle("[2001:db8::1]:443", 17), "[2001:db8::1]:443");
+  EXPECT_EQ(cut_middle("[2001:db8::1]:443", 12), "[2001…1]:443");
+  EXPECT_EQ(cut_middle("[2001:db8::1]:443", 5), "[2…43");
+  EXPECT_EQ(cut_middle("abcdef", 2), "a…");
+}
+
+TEST(Wrapped, LinesBreakAtBlanks_AndGoOnIndented) {
+  EXPECT_EQ(wrapped("hint: one two three", 80, 6), "hint: one two three");
+  EXPECT_EQ(wrapped("hint: one two three", 14, 6), "hint: one two\n      three");
+  EXPECT_EQ(wrapped("hint: one two three", 13, 6), "hint: one two\n      three");
+  EXPECT_EQ(wrapped("hint: one two three", 12, 6), "hint: one\n      two\n      three");
+  EXPECT_EQ(wrapped("    a-long-word b", 8, 4), "   \n    a-long-word\n    b")
+      << "a word too long stays whole";
+  EXPECT_EQ(wrapped("  key  value", 80, 0), "  key  value") << "blanks are kept";
+  EXPECT_EQ(wrapped("", 80, 0), "");
+}
+
 TEST(CountText, SmallOnesAreExact_LargeOnesHaveThreeDigits) {
   EXPECT_EQ(count_text(0), "0");
   EXPECT_EQ(count_text(9999), "9999");

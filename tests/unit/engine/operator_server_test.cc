@@ -41,6 +41,7 @@ struct OperatorServerTest : testing::Test {
     auto policy = make_explainable(std::move(*loaded.policy), {}, wall_as_boot);
     ASSERT_TRUE(policy) << policy.error().message;
     std::shared_ptr<const ExplainablePolicy> shared = std::move(*policy);
+    names.add(3, 3, *shared);
     board.change([&](ControlState& state) { state.policy = shared, state.enforced = {3, 3}; });
   }
   template <class Answer, class Request>
@@ -113,6 +114,24 @@ TEST_F(OperatorServer_, Explain_WhatCannotBeReadIsInvalid) {
   EXPECT_EQ(explain("10.1.0.5", "10.2.0.9", "tcp/0").first.error_code(), grpc::INVALID_ARGUMENT);
 }
 
+TEST_F(OperatorServer_, FlowsOfWhatThePolicyDoesNotHave_AreToldApartFromNone) {
+  enforce(kPolicy);
+  auto code = [&](auto set) {
+    v1::FlowsRequest request;
+    set(request);
+    return call(&v1::Operator::Stub::ListFlows, request).first.error_code();
+  };
+  EXPECT_EQ(code([](auto& r) { r.set_segment("wbe"); }), grpc::NOT_FOUND);
+  EXPECT_EQ(code([](auto& r) { r.set_rule("web"); }), grpc::NOT_FOUND);
+  EXPECT_EQ(code([](auto& r) { r.set_service("tcp/0"); }), grpc::INVALID_ARGUMENT);
+  EXPECT_EQ(code([](auto& r) { r.set_address("web"); }), grpc::INVALID_ARGUMENT);
+  for (const char* segment : {"web", "unknown", "gateway"})  // so far right: only the dataplane is missing
+    EXPECT_EQ(
+        code([&](auto& r) { r.set_segment(segment), r.set_rule("web-calls-db"), r.set_service("tcp"); }),
+        grpc::UNAVAILABLE)
+        << segment;
+}
+
 TEST_F(OperatorServer_, TooLargeARequest_IsRefused) {
   EXPECT_EQ(explain(std::string(100 << 10, '1'), "10.2.0.9", "tcp/22").first.error_code(),
             grpc::RESOURCE_EXHAUSTED);
@@ -155,14 +174,22 @@ TEST_F(OperatorServer_, FileThatIsNoSocket_IsLeftAlone) {
 TEST(Hints, KnownCauses_AreNamedOnlyWhenTheyPileUp) {
   using namespace std::chrono_literals;
   Readings readings;
-  EXPECT_TRUE(hints_for(readings, 1h).empty());
+  EXPECT_TRUE(hints_for(readings, 1h, true).empty());
   readings.drops[static_cast<size_t>(DropReason::k_l4_checksum)] = 100;
-  auto hints = hints_for(readings, 1h);
+  auto hints = hints_for(readings, 1h, true);
   ASSERT_EQ(hints.size(), 1u);
   EXPECT_NE(hints[0].find("ethtool -K"), std::string::npos);
   readings.drops[static_cast<size_t>(DropReason::k_tcp_no_state)] = 100;
-  EXPECT_NE(hints_for(readings, 1min).at(1), hints_for(readings, 1h).at(1))
+  EXPECT_NE(hints_for(readings, 1min, true).at(1), hints_for(readings, 1h, true).at(1))
       << "right after the start it is another cause";
+}
+
+TEST(Hints, NoPolicy_IsAHintOnlyWhileNoneIsInForce) {
+  using namespace std::chrono_literals;
+  Readings readings;
+  readings.drops[static_cast<size_t>(DropReason::k_no_policy)] = 1000;
+  EXPECT_TRUE(hints_for(readings, 1h, true).empty());
+  EXPECT_EQ(hints_for(readings, 1h, false).size(), 1u);
 }
 
 }  // namespace
