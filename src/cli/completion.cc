@@ -1,6 +1,7 @@
 // `bulkhead completion`: shell completion, made from the command line's own description, so that it is never
 // out of date.
 #include <memory>
+#include <set>
 
 #include <CLI/CLI.hpp>
 
@@ -9,50 +10,118 @@
 namespace bulkhead {
 namespace {
 
-struct Named {
+/// What a shell can offer for a value.
+struct Value {
+  enum class Kind : uint8_t { kFlag, kWords, kFiles, kDirectories, kOther } kind = Kind::kFlag;
+  std::string words;  ///< kWords: with blanks between
+  std::string name;   ///< as --help has it
+};
+
+/// One option or, without `name`, what stands where the command itself takes a value.
+struct Argument {
   std::string name, what;
+  Value value;
+  bool repeats = false;
 };
 
 std::vector<const CLI::App*> commands_of(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App* command) { return !command->get_name().empty(); });
 }
 
-std::vector<Named> options_of(const CLI::App& command) {
-  std::vector<Named> options;
-  for (const CLI::Option* option : command.get_options())
-    for (const std::string& name : option->get_lnames())
-      options.push_back({"--" + name, option->get_description()});
-  return options;
+Value value_of(const CLI::Option& option) {
+  std::string type = option.get_type_name();
+  if (option.get_items_expected_max() == 0) return {};
+  size_t open = type.find('{'), close = type.find('}');
+  if (open != std::string::npos && close != std::string::npos) {
+    std::string words = type.substr(open + 1, close - open - 1);
+    for (char& c : words) c = c == ',' ? ' ' : c;
+    return {Value::Kind::kWords, words, "word"};
+  }
+  static const std::set<std::string> kFiles{"FILE", "FILE|DIR", "PATH", "PORT=PCAP"};
+  bool files = kFiles.contains(type);
+  return {files           ? Value::Kind::kFiles
+          : type == "DIR" ? Value::Kind::kDirectories
+                          : Value::Kind::kOther,
+          {},
+          type};
 }
 
-std::string joined(const std::vector<Named>& names) {
+std::vector<Argument> arguments_of(const CLI::App& command) {
+  std::vector<Argument> arguments;
+  for (const CLI::Option* option : command.get_options()) {
+    Value value = value_of(*option);
+    bool repeats = option->get_items_expected_max() > 1;
+    for (const std::string& name : option->get_lnames())
+      arguments.push_back({"--" + name, option->get_description(), value, repeats});
+    if (option->get_positional()) arguments.push_back({"", option->get_description(), value, repeats});
+  }
+  return arguments;
+}
+
+std::string option_names(const std::vector<Argument>& arguments) {
   std::string text;
-  for (const Named& named : names) text += (text.empty() ? "" : " ") + named.name;
+  for (const Argument& argument : arguments)
+    if (!argument.name.empty()) text += (text.empty() ? "" : " ") + argument.name;
   return text;
 }
 
-/// Words after the command's name: its options after a dash, else files.
+/// A shell command that offers what may stand here.
+std::string bash_offer(const Value& value) {
+  switch (value.kind) {
+    case Value::Kind::kWords:
+      return "_bulkhead_offer -W '" + value.words + "'";
+    case Value::Kind::kFiles:
+      return "_bulkhead_offer -f";
+    case Value::Kind::kDirectories:
+      return "_bulkhead_offer -d";
+    case Value::Kind::kFlag:
+    case Value::Kind::kOther:
+      break;
+  }
+  return ":";
+}
+
+/// The cases of one command: after an option that takes a value, then anywhere else.
+std::string bash_cases(const CLI::App& command) {
+  std::vector<Argument> arguments = arguments_of(command);
+  std::string cases, here = "_bulkhead_offer -W '" + option_names(arguments) + "'";
+  for (const Argument& argument : arguments) {
+    if (argument.name.empty()) {
+      here = "if [[ $word == -* ]]; then " + here + "; else " + bash_offer(argument.value) + "; fi";
+    } else if (argument.value.kind != Value::Kind::kFlag) {
+      cases +=
+          "    '" + command.get_name() + " " + argument.name + "') " + bash_offer(argument.value) + " ;;\n";
+    }
+  }
+  return cases + "    '" + command.get_name() + " '*) " + here + " ;;\n";
+}
+
 std::string bash_completion(const CLI::App& app) {
   std::string names, cases;
   for (const CLI::App* command : commands_of(app)) {
     names += (names.empty() ? "" : " ") + command->get_name();
-    cases += "    " + command->get_name() + ") options='" + joined(options_of(*command)) + "' ;;\n";
+    cases += bash_cases(*command);
   }
-  return "_bulkhead() {\n"
-         "  local word=\"${COMP_WORDS[COMP_CWORD]}\" options=''\n"
+  return "_bulkhead_offer() { mapfile -t COMPREPLY < <(compgen \"$@\" -- \"$word\"); }\n"
+         "_bulkhead() {\n"
+         "  local word=\"${COMP_WORDS[COMP_CWORD]}\" before=\"${COMP_WORDS[COMP_CWORD-1]}\"\n"
          "  COMPREPLY=()\n"
-         "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-         "    COMPREPLY=($(compgen -W '" +
-         names + " " + joined(options_of(app)) +
-         "' -- \"$word\"))\n"
+         "  if (( COMP_CWORD == 1 )); then\n"
+         "    _bulkhead_offer -W '" +
+         names + " " + option_names(arguments_of(app)) +
+         "'\n"
          "    return\n"
          "  fi\n"
-         "  case \"${COMP_WORDS[1]}\" in\n" +
+         "  # bash takes `--option=value` and `port=file` apart at the '='.\n"
+         "  local after_equals=''\n"
+         "  if [[ $word == = ]]; then\n"
+         "    after_equals=1 word=''\n"
+         "  elif [[ $before == = ]]; then\n"
+         "    after_equals=1 before=\"${COMP_WORDS[COMP_CWORD-2]}\"\n"
+         "  fi\n"
+         "  if [[ $after_equals && $before != --* ]]; then _bulkhead_offer -f; return; fi\n"
+         "  case \"${COMP_WORDS[1]} $before\" in\n" +
          cases +
-         "  esac\n"
-         "  case \"$word\" in\n"
-         "    -*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\")) ;;\n"
-         "    *) COMPREPLY=($(compgen -f -- \"$word\")) ;;\n"
          "  esac\n"
          "}\n"
          "complete -o filenames -F _bulkhead bulkhead\n";
@@ -72,33 +141,60 @@ std::string zsh_quoted(const std::string& text) {
   return out;
 }
 
+/// ":NAME:WHAT TO OFFER", as _arguments wants it.
+std::string zsh_value(const Value& value) {
+  std::string name = ":" + zsh_quoted(value.name) + ":";
+  switch (value.kind) {
+    case Value::Kind::kFlag:
+      return "";
+    case Value::Kind::kWords:
+      return name + "(" + value.words + ")";
+    case Value::Kind::kFiles:
+      return name + "_files";
+    case Value::Kind::kDirectories:
+      return name + "_files -/";
+    case Value::Kind::kOther:
+      return name + " ";
+  }
+  return "";
+}
+
+std::string zsh_arguments(const CLI::App& command) {
+  std::string text;
+  for (const Argument& argument : arguments_of(command)) {
+    bool positional = argument.name.empty();
+    text += " \\\n          '";
+    text += argument.repeats ? "*" : positional ? "1" : "";
+    if (!positional) text += argument.name + "[" + zsh_quoted(argument.what) + "]";
+    text += zsh_value(argument.value) + "'";
+  }
+  return text;
+}
+
 std::string zsh_completion(const CLI::App& app) {
   std::string names, cases;
   for (const CLI::App* command : commands_of(app)) {
-    names += "    '" + command->get_name() + ":" + zsh_quoted(command->get_description()) + "'\n";
-    cases += "    " + command->get_name() + ")\n      options=(\n";
-    for (const Named& option : options_of(*command))
-      cases += "        '" + option.name + ":" + zsh_quoted(option.what) + "'\n";
-    cases += "      ) ;;\n";
+    names += "        '" + command->get_name() + ":" + zsh_quoted(command->get_description()) + "'\n";
+    cases += "        " + command->get_name() + ") _arguments" + zsh_arguments(*command) + " ;;\n";
   }
   return "#compdef bulkhead\n"
          "_bulkhead() {\n"
-         "  local -a commands options\n"
-         "  commands=(\n" +
+         "  local context state line\n"
+         "  typeset -A opt_args\n"
+         "  _arguments -C '--help[Print help]' '--version[Print the version]' '1:command:->command' "
+         "'*::argument:->rest'\n"
+         "  case \"$state\" in\n"
+         "    command)\n"
+         "      local -a commands\n"
+         "      commands=(\n" +
          names +
-         "  )\n"
-         "  if (( CURRENT == 2 )); then\n"
-         "    _describe command commands\n"
-         "    return\n"
-         "  fi\n"
-         "  case \"$words[2]\" in\n" +
+         "      )\n"
+         "      _describe command commands ;;\n"
+         "    rest)\n"
+         "      case \"$line[1]\" in\n" +
          cases +
+         "      esac ;;\n"
          "  esac\n"
-         "  if [[ \"$words[CURRENT]\" == -* ]]; then\n"
-         "    _describe option options\n"
-         "  else\n"
-         "    _files\n"
-         "  fi\n"
          "}\n"
          "if [[ \"$funcstack[1]\" == _bulkhead ]]; then _bulkhead \"$@\"; else compdef _bulkhead bulkhead; "
          "fi\n";

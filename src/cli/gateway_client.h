@@ -39,6 +39,7 @@ class GatewayClient {
  private:
   static void prepare(grpc::ClientContext& context);
   Error error_of(const grpc::Status& status) const;
+  std::string unavailable(const std::string& said) const;
 
   std::string socket_;
   std::unique_ptr<v1::Operator::Stub> stub_;

@@ -1,4 +1,5 @@
 // The operator's command: parses the command line, and nothing else.
+#include <algorithm>
 #include <array>
 #include <string_view>
 
@@ -12,10 +13,12 @@ using namespace bulkhead;
 static constexpr std::array<std::string_view, 10> kLater{"plan",    "reach", "top",    "trace", "quarantine",
                                                          "release", "grant", "revoke", "svid",  "bench"};
 
-static bool is_later(std::string_view name) {
-  for (std::string_view later : kLater)
-    if (name == later) return true;
-  return false;
+/// What is wrong with the first word of the command line; empty for nothing.
+static std::string wrong_command(const CLI::App& app, const std::string& word) {
+  if (std::ranges::find(kLater, word) != kLater.end()) return word + " is not available in this version";
+  auto has_name = [&](const CLI::App* command) { return command->get_name() == word; };
+  if (word.starts_with('-') || !app.get_subcommands(has_name).empty()) return {};
+  return (word.empty() ? "name a command" : "there is no command '" + word + "'") + "\nTry: bulkhead --help";
 }
 
 int main(int argc, char** argv) {
@@ -35,9 +38,8 @@ int main(int argc, char** argv) {
   add_live(app, chosen);
   add_completion(app, chosen);
 
-  if (argc > 1 && is_later(argv[1]))
-    return static_cast<int>(
-        complain("", std::string(argv[1]) + " is not available in this version", ExitCode::kUsage));
+  if (std::string wrong = wrong_command(app, argc > 1 ? argv[1] : ""); !wrong.empty())
+    return static_cast<int>(complain("", wrong, ExitCode::kUsage));
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked_for_text) {

@@ -3,15 +3,15 @@
 import json
 import os
 import pathlib
+import shutil
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
-import textwrap
 import unittest
 
-BULKHEAD = sys.argv.pop(1)
+BULKHEAD = os.path.abspath(sys.argv.pop(1))
 
 GATEWAY = """
 gateway: {name: edge-1}
@@ -102,10 +102,11 @@ class ExitCodes(unittest.TestCase):
         return done
 
     def test_no_command_is_usage(self):
-        self.expect(2)
+        self.expect(2, says="name a command")
 
     def test_unknown_command_is_usage_and_says_how_to_get_help(self):
-        self.expect(2, "frobnicate", says="bulkhead --help")
+        done = self.expect(2, "stauts", says="bulkhead --help")
+        self.assertIn("there is no command 'stauts'", done.stderr)
 
     def test_unknown_option_is_usage_and_is_named(self):
         self.expect(2, "check", "--frobnicate", "x", says="--frobnicate")
@@ -129,6 +130,14 @@ class ExitCodes(unittest.TestCase):
     def test_gateway_that_is_not_there_is_unreachable(self):
         for command in "status flows drops segments".split():
             self.expect(3, command, "--socket", "/nonexistent/control.sock", says="/nonexistent/control.sock")
+
+    def test_socket_where_nobody_listens_is_unreachable(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = f"{directory}/control.sock"
+            with socket.socket(socket.AF_UNIX) as dead:
+                dead.bind(path)
+            self.expect(3, "status", "--socket", path, says=f"nobody answers at {path}: Connection refused")
+            self.expect(3, "status", "--socket", directory, says=f"nobody answers at {directory}: ")
 
     def test_explain_without_policy_asks_the_gateway_of_the_environment(self):
         done = run("explain", "--from", "10.1.0.5", "--to", "10.2.0.9", "--service", "tcp/1",
@@ -319,27 +328,48 @@ class Run(unittest.TestCase):
 
 
 class Completion(unittest.TestCase):
-    def complete(self, *words):
-        script = textwrap.dedent(f"""
-            source <({BULKHEAD} completion bash)
-            COMP_WORDS=({" ".join(words)} ''); COMP_CWORD={len(words)}
-            [ "${{COMP_WORDS[-2]}}" = -- ] && {{ COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; }}
-            _bulkhead; echo "${{COMPREPLY[@]}}" """)
-        return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    def complete(self, *words, directory="/"):
+        """What bash offers for the last of the words, which it takes apart as its COMP_WORDBREAKS say."""
+        script = f'source <({BULKHEAD} completion bash); COMP_WORDS=(bulkhead "$@"); COMP_CWORD=$#; _bulkhead; printf "%s\\n" "${{COMPREPLY[@]}}"'
+        done = subprocess.run(["bash", "-c", script, "bash", *words], capture_output=True, text=True, check=True, cwd=directory)
+        self.assertEqual(done.stderr, "")
+        return [line for line in done.stdout.splitlines() if line]
 
     def test_bash_completes_commands(self):
-        words = self.complete("bulkhead")
+        words = self.complete("")
         self.assertLessEqual({"run", "check", "explain", "replay", "--version"}, set(words))
         self.assertNotIn("plan", words)
+        self.assertEqual(self.complete("ex"), ["explain"])
 
     def test_bash_completes_options_of_the_command(self):
-        self.assertIn("--ignore-checksums", self.complete("bulkhead", "replay", "--"))
+        self.assertIn("--ignore-checksums", self.complete("replay", "--"))
+        self.assertEqual(self.complete("explain", "--ex"), ["--expect"])
+        self.assertIn("--segment", self.complete("flows", ""), "it takes nothing else")
 
-    def test_zsh_script_names_every_command(self):
+    def test_bash_completes_the_values_of_options(self):
+        self.assertEqual(self.complete("explain", "--expect", ""), ["allow", "deny", "ask"])
+        self.assertEqual(self.complete("explain", "--expect", "=", "d"), ["deny"])
+        self.assertEqual(self.complete("completion", "z"), ["zsh"])
+        self.assertEqual(self.complete("flows", "--address", ""), [], "no file is an address")
+
+    def test_bash_completes_files_where_a_command_takes_them(self):
+        place = Place(self)
+        (place.path / "a capture.pcap").touch()
+        here = {"directory": place.path}
+        self.assertEqual(self.complete("check", "gat", **here), ["gateway.yaml"])
+        self.assertEqual(sorted(self.complete("run", "--config", "", **here)), ["a capture.pcap", "gateway.yaml", "policy"])
+        self.assertEqual(self.complete("explain", "--policy", "", **here), ["policy"], "a directory")
+        self.assertEqual(self.complete("replay", "--in", "left", "=", "a", **here), ["a capture.pcap"])
+        self.assertIn("a capture.pcap", self.complete("replay", "--in", "left", "=", **here))
+
+    def test_zsh_script_names_every_command_and_is_zsh(self):
         script = run("completion", "zsh").stdout
         self.assertTrue(script.startswith("#compdef bulkhead\n"))
         for command in ("run", "check", "explain", "test", "replay", "status", "flows", "drops", "segments"):
             self.assertIn(f"'{command}:", script)
+        self.assertIn("--expect[Exit 1 when the verdict is another]:word:(allow deny ask)", script)
+        if shutil.which("zsh"):
+            self.assertEqual(subprocess.run(["zsh", "-f", "-n"], input=script, text=True, capture_output=True).stderr, "")
 
 
 class Replay(unittest.TestCase):
