@@ -78,6 +78,7 @@ TEST(Metrics, OpenMetrics_HasEveryPromisedSample) {
                            "bulkhead_packets_received_total 100",
                            "bulkhead_packets_transmitted_total 90",
                            "bulkhead_flow_log_lost_total 0",
+                           "bulkhead_mtls_handshakes_total{role=\"server\",result=\"success\"} 0",
                            "bulkhead_dataplane_up 1",
                            "# TYPE bulkhead_drops counter",
                            "# UNIT bulkhead_port_bytes bytes"})
