@@ -39,9 +39,13 @@ void add_five_tuple(Json& line, const FlowRecord& record) {
   line["proto"] = proto_name(record.proto);
   line["src"] = to_string(record.source);
   line["dst"] = to_string(record.destination);
-  if (has_ports(static_cast<IpProto>(record.proto))) {
+  auto proto = static_cast<IpProto>(record.proto);
+  bool icmp = proto == IpProto::kIcmp || proto == IpProto::kIcmpv6;
+  if (has_ports(proto)) {
     line["src_port"] = record.source_port;
     line["dst_port"] = record.destination_port;
+  } else if (icmp && record.flow_id != 0) {  // of an echo, as the record has it
+    line["icmp_id"] = record.source_port;
   }
   line["service"] = to_string(ServiceKey{record.service});
 }

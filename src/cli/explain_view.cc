@@ -88,9 +88,10 @@ std::string to_text(const ExplainView& view, const Screen& screen, size_t indent
     out += std::string(indent, ' ') + coloured(screen, "2", fmt::format("{:<9}", key)) + value + "\n";
   };
   const char* colour = view.verdict == "allow" ? "1;32" : view.verdict == "ask" ? "1;33" : "1;31";
-  std::string how = view.reject ? view.reason + ", answered" : view.reason;
+  std::string how = view.reason;
   auto drop = drop_reason_named(view.reason);
   if (drop) how += ": " + std::string(help_of(*drop));
+  if (view.reject) how += "; answered, as on_deny: reject";
   line("verdict", coloured(screen, colour, printable(view.verdict)) + "  " + printable(how));
   line("from", end_text(view.source));
   line("to", end_text(view.destination));

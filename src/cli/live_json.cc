@@ -57,30 +57,39 @@ Json status_json(const v1::Status& s) {
           {"drops", std::move(drops)}};
 }
 
+/// ICMP has no ports; what stands for one is the echo's identifier.
+static Json port_or_null(const v1::Flow& flow, uint32_t port) {
+  return flow.proto().starts_with("icmp") ? Json(nullptr) : Json(port);
+}
+
 Json flows_json(const v1::FlowList& list) {
   Json flows = Json::array();
-  for (const auto& f : list.flows())
-    flows.push_back(
-        {{"proto", f.proto()},
-         {"src", {{"address", f.source()}, {"port", f.source_port()}, {"segment", f.source_segment()}}},
-         {"dst",
-          {{"address", f.destination()},
-           {"port", f.destination_port()},
-           {"segment", f.destination_segment()}}},
-         {"service", f.service()},
-         {"rule", f.rule().empty() ? Json(nullptr) : Json(f.rule())},
-         {"state", f.state()},
-         {"in", f.in_port()},
-         {"out", f.out_port()},
-         {"packets_out", f.packets_out()},
-         {"packets_back", f.packets_back()},
-         {"bytes_out", f.bytes_out()},
-         {"bytes_back", f.bytes_back()},
-         {"opened_ns", f.opened_ns()},
-         {"last_ns", f.last_ns()},
-         {"until_ns", time_or_null(f.until_ns())},
-         {"generation", f.generation()},
-         {"zone", f.zone()}});
+  for (const auto& f : list.flows()) {
+    flows.push_back({{"proto", f.proto()},
+                     {"src",
+                      {{"address", f.source()},
+                       {"port", port_or_null(f, f.source_port())},
+                       {"segment", f.source_segment()}}},
+                     {"dst",
+                      {{"address", f.destination()},
+                       {"port", port_or_null(f, f.destination_port())},
+                       {"segment", f.destination_segment()}}},
+                     {"service", f.service()},
+                     {"rule", f.rule().empty() ? Json(nullptr) : Json(f.rule())},
+                     {"state", f.state()},
+                     {"in", f.in_port()},
+                     {"out", f.out_port()},
+                     {"packets_out", f.packets_out()},
+                     {"packets_back", f.packets_back()},
+                     {"bytes_out", f.bytes_out()},
+                     {"bytes_back", f.bytes_back()},
+                     {"opened_ns", f.opened_ns()},
+                     {"last_ns", f.last_ns()},
+                     {"until_ns", time_or_null(f.until_ns())},
+                     {"generation", f.generation()},
+                     {"zone", f.zone()}});
+    if (f.proto().starts_with("icmp")) flows.back()["icmp_id"] = f.source_port();
+  }
   return {{"total", list.total()}, {"flows", std::move(flows)}};
 }
 

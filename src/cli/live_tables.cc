@@ -17,8 +17,9 @@ std::string age(int64_t ns, WallTime now) {
   return ns == 0 ? "-" : duration_text(now.ns - ns);
 }
 
-std::string endpoint(const std::string& address, uint32_t port) {
-  if (port == 0) return address;
+/// ICMP has no ports; what stands for one is the echo's identifier.
+std::string endpoint(const std::string& proto, const std::string& address, uint32_t port) {
+  if (port == 0 || proto.starts_with("icmp")) return address;
   bool v6 = address.find(':') != std::string::npos;
   return fmt::format(fmt::runtime(v6 ? "[{}]:{}" : "{}:{}"), address, port);
 }
@@ -124,9 +125,9 @@ std::string flows_text(const v1::FlowList& list, const Screen& screen, WallTime 
                {"IDLE", Align::kRight, 0, false, 6},
                {"ENDS IN", Align::kRight, 0, false, 5}});
   for (const auto& f : list.flows())
-    table.add({f.proto(), endpoint(f.source(), f.source_port()), f.source_segment(),
-               endpoint(f.destination(), f.destination_port()), f.destination_segment(), f.state(), f.rule(),
-               count_text(f.packets_out()), count_text(f.packets_back()),
+    table.add({f.proto(), endpoint(f.proto(), f.source(), f.source_port()), f.source_segment(),
+               endpoint(f.proto(), f.destination(), f.destination_port()), f.destination_segment(), f.state(),
+               f.rule(), count_text(f.packets_out()), count_text(f.packets_back()),
                bytes_text(f.bytes_out() + f.bytes_back()), age(f.opened_ns(), now), age(f.last_ns(), now),
                f.until_ns() == 0 ? "-" : duration_text(f.until_ns() - now.ns)});
   std::string shown = fmt::format("{} of {} live flows\n", list.flows_size(), list.total());

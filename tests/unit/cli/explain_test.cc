@@ -163,6 +163,14 @@ TEST(ExplainText, ImplicitDeny_SaysSoInWords) {
             "rule     none: the implicit deny\n");
 }
 
+TEST(ExplainText, Reject_IsToldBesideTheReason) {
+  auto policy = policy_of(std::string(kPolicy) +
+                          "  - {name: no, from: db, to: web, deny: [udp/53], on_deny: reject}\n");
+  std::string text = to_text(view_of(ask(*policy, "10.2.0.9", "10.1.0.5", "udp/53")), Screen{});
+  EXPECT_EQ(text.substr(0, text.find('\n')),
+            "verdict  deny  policy_explicit_deny: a rule denies it; answered, as on_deny: reject");
+}
+
 TEST(PolicyTests, ExpectationsThatHold_GiveNoFailure) {
   auto policy = policy_of(std::string(kPolicy) + R"(tests:
   - {from: 10.1.0.5, to: 10.2.0.9, service: tcp/5432, expect: allow}

@@ -87,6 +87,17 @@ TEST(FlowsJson, NumbersAreExact_NoDeadlineIsNull) {
   EXPECT_TRUE(json["flows"][0]["until_ns"].is_null());
 }
 
+TEST(Flows, IcmpHasAnIdentifierAndNoPorts) {
+  v1::FlowList list = one_flow();
+  list.mutable_flows(0)->set_proto("icmp6");
+  list.mutable_flows(0)->set_destination_port(0);
+  EXPECT_EQ(flows_text(list, Screen{200, false}, kNow).find("40000"), std::string::npos);
+  Json flow = flows_json(list)["flows"][0];
+  EXPECT_TRUE(flow["src"]["port"].is_null());
+  EXPECT_EQ(flow["icmp_id"], 40000);
+  EXPECT_FALSE(flows_json(one_flow())["flows"][0].contains("icmp_id"));
+}
+
 v1::DropList two_reasons() {
   v1::DropList list;
   auto* denied = list.add_drops();

@@ -115,6 +115,17 @@ TEST(FlowLine, WorkloadAndSpiffeId_AreNamedWhereKnown) {
   EXPECT_FALSE(line.contains("dst_workload"));
 }
 
+TEST(FlowLine, Icmp_HasAnIdentifierAndNoPorts) {
+  PolicyNames names = names_of_policy();
+  FlowRecord open = record(EventKind::kOpen);
+  open.proto = static_cast<uint8_t>(IpProto::kIcmp);
+  open.service = service_key(IpProto::kIcmp, 8 << 8).value;
+  Json line = line_of(open, &names);
+  EXPECT_EQ(line["icmp_id"], 40000);
+  EXPECT_EQ(line["service"], "icmp/echo");
+  EXPECT_FALSE(line.contains("src_port"));
+}
+
 TEST(FlowLine, HostileName_StaysOneValidLine) {
   PolicyNames names = names_of_policy("a\"b\\c\nd\x01\xff\xfe");
   Json line = line_of(record(EventKind::kOpen), &names);
