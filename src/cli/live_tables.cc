@@ -77,6 +77,23 @@ std::string packets_line(const Screen& screen, const v1::Conservation& c) {
          (fits ? "" : status_line(screen, "", out));
 }
 
+std::string policy_text(const v1::Feed& feed, WallTime now) {
+  std::string text = printable(feed.source()) + ", ";
+  if (feed.changed_ns() == 0) return text + printable(feed.state());
+  std::string read = age(feed.changed_ns(), now) + " ago";
+  return text + (feed.state() == "refused" ? "its last change was refused; what is in force was read " + read
+                                           : printable(feed.state()) + ", read " + read);
+}
+
+std::string enforced_text(const v1::Status& s, const Screen& screen) {
+  if (s.generation() > 0)
+    return fmt::format("generation {} (image {}): {} segments, {} rules, {} endpoints", s.generation(),
+                       s.image_generation(), count_text(s.segments()), count_text(s.rules()),
+                       count_text(s.endpoints()));
+  return s.dataplane_connected() ? coloured(screen, "1;31", "nothing yet: nothing is forwarded")
+                                 : "not known without a dataplane";
+}
+
 }  // namespace
 
 std::string status_text(const v1::Status& s, const Screen& screen, WallTime now) {
@@ -85,18 +102,13 @@ std::string status_text(const v1::Status& s, const Screen& screen, WallTime now)
     out += coloured(screen, "2", fmt::format("{:<{}}", key, kKeyWidth)) + value + "\n";
   };
   line("gateway", printable(s.gateway() + " (bulkhead " + s.version() + ")"));
-  line("dataplane", s.dataplane_connected()
-                        ? coloured(screen, "32", "connected") + ", up " + age(s.started_ns(), now)
-                        : coloured(screen, "1;31", "not connected: it enforces what it was last given"));
-  line("policy",
-       printable(fmt::format("{}, {}", s.policy_feed().source(), s.policy_feed().state())) +
-           (s.policy_feed().changed_ns() ? ", read " + age(s.policy_feed().changed_ns(), now) + " ago" : ""));
+  line("dataplane",
+       s.dataplane_connected()
+           ? coloured(screen, "32", "connected") + ", up " + age(s.started_ns(), now)
+           : coloured(screen, "1;31", "not connected: if it runs, it enforces what it was last given"));
+  line("policy", policy_text(s.policy_feed(), now));
   for (const std::string& error : s.policy_feed().errors()) out += status_line(screen, "", printable(error));
-  line("enforced", s.generation() == 0
-                       ? coloured(screen, "1;31", "nothing yet: nothing is forwarded")
-                       : fmt::format("generation {} (image {}): {} segments, {} rules, {} endpoints",
-                                     s.generation(), s.image_generation(), count_text(s.segments()),
-                                     count_text(s.rules()), count_text(s.endpoints())));
+  line("enforced", enforced_text(s, screen));
   if (s.last_enforcement_seconds() > 0)
     line("last change",
          "enforced within " + duration_text(static_cast<int64_t>(s.last_enforcement_seconds() * 1e9)));

@@ -153,9 +153,30 @@ TEST(DropsJson, EveryReasonIsThere_ZeroesIncluded) {
 TEST(StatusText, NothingEnforced_SaysThatNothingIsForwarded) {
   v1::Status status;
   status.set_gateway("edge-1");
+  status.set_dataplane_connected(true);
   std::string text = status_text(status, Screen{}, kNow);
   EXPECT_NE(text.find("nothing yet: nothing is forwarded"), std::string::npos) << text;
-  EXPECT_NE(text.find("not connected"), std::string::npos) << text;
+}
+
+TEST(StatusText, NoDataplane_ClaimsNothingOfIt) {
+  v1::Status status;
+  std::string text = status_text(status, Screen{}, kNow);
+  EXPECT_NE(text.find("dataplane   not connected: if it runs, it enforces what it was last given\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("enforced    not known without a dataplane\n"), std::string::npos) << text;
+}
+
+TEST(StatusText, RefusedChange_IsToldApartFromWhatIsInForce) {
+  v1::Status status;
+  status.mutable_policy_feed()->set_source("policy/");
+  status.mutable_policy_feed()->set_state("refused");
+  EXPECT_NE(status_text(status, Screen{}, kNow).find("policy      policy/, refused\n"), std::string::npos);
+  status.mutable_policy_feed()->set_changed_ns(kMinuteAgo);
+  std::string text = status_text(status, Screen{}, kNow);
+  EXPECT_NE(text.find("policy/, its last change was refused; what is in force was read 1m 0s ago\n"),
+            std::string::npos)
+      << text;
 }
 
 v1::Status busy_status() {
