@@ -191,6 +191,18 @@ TEST_F(Engine_, BrokenPolicy_IsRefusedAndTheOldOneStays) {
   EXPECT_TRUE(control->board.read().feed.errors.empty());
 }
 
+TEST_F(Engine_, MemberOnAPortThatTheGatewayLacks_IsRefusedAtItsPlace) {
+  start_dataplane();
+  directory.write("policy/a.yaml", policy_text("tcp/80", "{prefix: 10.1.0.7, port: edge/middle}"));
+  start_control();
+  ASSERT_TRUE(eventually(is_refused));
+  auto errors = control->board.read().feed.errors;
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_NE(errors[0].find("policy/a.yaml:2:29: error: gateway 'edge' has no port 'middle'"),
+            std::string::npos)
+      << errors[0];
+}
+
 TEST_F(Engine_, PolicyWhoseOwnTestFails_IsRefused) {
   start_dataplane();
   start_control();
