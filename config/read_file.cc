@@ -49,7 +49,8 @@ Expected<std::string> read_file(const std::string& path, size_t limit) {
   });
   if (!done) return std::unexpected(done.error());
   if (content.size() > limit)
-    return fail(ErrorCode::kInvalid, "the file is larger than " + std::to_string(limit >> 20) + " MiB; split it");
+    return fail(ErrorCode::kInvalid,
+                "the file is larger than " + std::to_string(limit >> 20) + " MiB; split it");
   return content;
 }
 
