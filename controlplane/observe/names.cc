@@ -43,8 +43,8 @@ void NameHistory::add(uint64_t generation, uint64_t image_generation, const Expl
 std::shared_ptr<const PolicyNames> NameHistory::of(const FlowRecord& record) const {
   std::lock_guard lock(mutex_);
   for (auto names = policies_.rbegin(); names != policies_.rend(); ++names)
-    if ((*names)->generation <= record.generation)
-      return (*names)->image_generation == record.image_generation ? *names : nullptr;
+    if ((*names)->generation <= record.generation && (*names)->image_generation == record.image_generation)
+      return *names;
   return nullptr;
 }
 

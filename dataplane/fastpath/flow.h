@@ -76,7 +76,8 @@ static_assert(sizeof(FlowEntry<FlowKey4>) == 64 && sizeof(FlowEntry<FlowKey6>) =
 struct alignas(64) FlowCold {
   uint64_t packets[2];
   uint64_t bytes[2];
-  uint32_t rule;                 ///< RuleIndex in the image of the generation that it was judged under
+  uint32_t rule;                 ///< RuleIndex in the image that it was judged under last
+  uint32_t image_generation;     ///< low half: that image's
   uint32_t source, destination;  ///< IdentityId
   uint32_t next;                 ///< in the free list
   Ticks opened;

@@ -94,6 +94,7 @@ void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const E
       link_local || (e.source.endpoint != nullptr && (e.source.endpoint->flags & kEndpointHasMac) != 0);
   hot.flags = static_cast<uint8_t>(mac_bound ? hot.flags | kFlowMacBound : hot.flags & ~kFlowMacBound);
   cold.rule = e.decision.rule.value;
+  cold.image_generation = static_cast<uint32_t>(m.snapshot->image_generation);
   cold.source = e.source.identity.value;
   cold.destination = e.destination.identity.value;
   cold.tier = e.decision.tier;
@@ -250,6 +251,7 @@ DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a,
     return reason;
   }
   cold.rule = e.decision.rule.value;
+  cold.image_generation = static_cast<uint32_t>(m.snapshot->image_generation);
   cold.tier = e.decision.tier;
   return reason;
 }

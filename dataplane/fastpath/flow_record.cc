@@ -91,10 +91,12 @@ FlowRecord record_of(const PipelineState& s, uint32_t slot, const Snapshot* snap
   r.destination_port = a.responder_port;
   r.source_identity = cold.source;
   r.destination_identity = cold.destination;
-  if (snapshot != nullptr) {
+  r.image_generation = cold.image_generation;
+  // Numbers of workloads are the present policy's; a flow that wasn't judged under it yet speaks of the one
+  // before.
+  if (snapshot != nullptr && cold.image_generation == static_cast<uint32_t>(snapshot->image_generation)) {
     if (auto* e = snapshot->endpoints->find(a.initiator)) r.source_workload = e->workload;
     if (auto* e = snapshot->endpoints->find(a.responder)) r.destination_workload = e->workload;
-    r.image_generation = static_cast<uint32_t>(snapshot->image_generation);
   }
   r.service = service_of(key, a);
   r.rule = cold.rule;
