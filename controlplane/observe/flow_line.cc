@@ -23,10 +23,8 @@ std::string_view end_name(EndCause end) {
       return "idle";
     case EndCause::kRevoked:
       return "revoked";
-    case EndCause::kShutdown:
-      return "shutdown";
-    case EndCause::kEvicted:
-      return "evicted";
+    case EndCause::kReopened:
+      return "reopened";
   }
   return "unknown";
 }

@@ -70,6 +70,13 @@ struct alignas(64) FlowEntry {
   Key key;
   FlowHot hot;
 };
+/// IPv6 has room for what only it needs.
+template <>
+struct alignas(64) FlowEntry<FlowKey6> {
+  FlowKey6 key;
+  FlowHot hot;
+  MacAddress initiator_mac;  ///< of a link-local initiator, which is known by it alone; else 0
+};
 static_assert(sizeof(FlowEntry<FlowKey4>) == 64 && sizeof(FlowEntry<FlowKey6>) == 128);
 
 /// The rest of a flow. Owner: the worker.

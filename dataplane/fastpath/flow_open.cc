@@ -82,7 +82,7 @@ void note_audit(PipelineState& s, const PacketRef& p, const FlowAddresses& a, co
   s.parts.events.write(r);
 }
 
-/// What a judged flow keeps of its evaluation. `link_local`: the initiator is identified by its MAC alone.
+/// What a judged flow keeps of its evaluation. `link_local`: the initiator is known by its MAC alone.
 void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const Evaluation& e, bool link_local,
                    const Moment& m) noexcept {
   hot.checked = m.generation;
@@ -199,7 +199,10 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
   hot.state = first_state(p.meta->proto);
   cold.opened = m.ticks;
   cold.serial = s.serial++;
-  keep_decision(s, hot, cold, e, a.initiator.is_ipv6_link_local(), m);
+  bool link_local = a.initiator.is_ipv6_link_local();
+  if constexpr (std::is_same_v<Key, FlowKey6>)
+    if (link_local) table.entry(slot).initiator_mac = source_mac(p);
+  keep_decision(s, hot, cold, e, link_local, m);
   if (p.meta->proto == IpProto::kTcp) {
     const uint8_t* at = frame_of(p.mbuf) + p.meta->l4;
     size_t header = (load<TcpHeader>(at).data_offset >> 4) * size_t{4};
@@ -223,23 +226,19 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
 }
 
 template <class Key>
-DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a,
-                      const MacAddress* initiator_mac, const Moment& m) noexcept {
-  auto& table = s.table<Key>();
-  auto& entry = table.entry(slot);
-  FlowCold& cold = table.cold(slot);
-  bool link_local = a.initiator.is_ipv6_link_local();
-  if (link_local && initiator_mac == nullptr)
-    return DropReason::kNone;  // its next packet will tell whose it is
+DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, const Moment& m) noexcept {
+  auto& entry = s.table<Key>().entry(slot);
+  FlowCold& cold = s.table<Key>().cold(slot);
   const EndpointTable& endpoints = *m.snapshot->endpoints;
   const PortView& port = s.port(entry.hot.ports[0]);
-  // For others the binding's own MAC stands in, and keep_decision() has every packet checked against it.
-  const Endpoint* binding = link_local ? nullptr : endpoints.find(a.initiator);
-  MacAddress mac = link_local ? *initiator_mac : binding != nullptr ? binding->mac : MacAddress{};
+  // There is no packet to read a MAC from. A link-local initiator's is kept with the flow; for others the
+  // binding's own stands in, and keep_decision() has every packet checked against it.
+  const MacAddress* link_local = initiator_mac(entry);
+  const Endpoint* binding = link_local != nullptr ? nullptr : endpoints.find(a.initiator);
+  MacAddress mac = link_local != nullptr ? *link_local : binding != nullptr ? binding->mac : MacAddress{};
   uint16_t vlan = s.route_mode() ? uint16_t{0} : static_cast<uint16_t>(entry.key.zone & 0x0fff);
-  Origin origin{a.initiator, port.id, vlan, mac};
-  FlowRecord r = record_of<Key>(s, slot, nullptr, m.now);
-  Evaluation e = evaluate(*m.snapshot->image, endpoints, origin, a.responder, ServiceKey{r.service}, m.now);
+  Evaluation e = evaluate(*m.snapshot->image, endpoints, {a.initiator, port.id, vlan, mac}, a.responder,
+                          service_of(entry.key, a), m.now);
   count_hits(s, e.decision, m);
   DropReason reason =
       admits(port, a.initiator, e.source) ? reason_of(e.decision) : DropReason::k_spoofed_source;
@@ -247,7 +246,7 @@ DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a,
                    tag_of(e.destination.identity) == tag_of(IdentityId{cold.destination});
   if (reason == DropReason::kNone && !same_ends) reason = DropReason::k_identity_changed;
   if (reason == DropReason::kNone) {
-    keep_decision(s, entry.hot, cold, e, link_local, m);
+    keep_decision(s, entry.hot, cold, e, link_local != nullptr, m);
     return reason;
   }
   cold.rule = e.decision.rule.value;
@@ -258,9 +257,9 @@ DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a,
 
 template void open_flow(PipelineState&, const PacketRef&, const FlowKey4&, const Moment&) noexcept;
 template void open_flow(PipelineState&, const PacketRef&, const FlowKey6&, const Moment&) noexcept;
-template DropReason judge_flow<FlowKey4>(PipelineState&, uint32_t, const FlowAddresses&, const MacAddress*,
+template DropReason judge_flow<FlowKey4>(PipelineState&, uint32_t, const FlowAddresses&,
                                          const Moment&) noexcept;
-template DropReason judge_flow<FlowKey6>(PipelineState&, uint32_t, const FlowAddresses&, const MacAddress*,
+template DropReason judge_flow<FlowKey6>(PipelineState&, uint32_t, const FlowAddresses&,
                                          const Moment&) noexcept;
 
 }  // namespace bulkhead

@@ -12,11 +12,8 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
 
 /// Judges a live flow anew, endpoints and policy. Updates the flow and returns kNone, or returns why it may
 /// not go on: identity_changed where policy would allow it, but not as the flow that it was.
-/// Input:  `initiator_mac`: from a packet of the flow; nullptr where there is none. It says who a link-local
-/// initiator is: such a flow stays unjudged, and stale, without.
 template <class Key>
-DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a,
-                      const MacAddress* initiator_mac, const Moment& m) noexcept;
+DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, const Moment& m) noexcept;
 
 /// An evaluation's drop reason: none for an allow that the dataplane can carry out.
 DropReason reason_of(const Decision& decision) noexcept;

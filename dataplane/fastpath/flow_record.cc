@@ -57,12 +57,11 @@ void count_state(PipelineState& s, IdentityId source, FlowState from, FlowState 
   if (to != FlowState{}) add(gauge_of(s.counters(), to), 1);
 }
 
-/// The service that the flow's first packet asked for.
 template <class Key>
-static uint32_t service_of(const Key& key, const FlowAddresses& a) noexcept {
-  if (has_ports(key.proto)) return service_key(key.proto, a.responder_port).value;
+ServiceKey service_of(const Key& key, const FlowAddresses& a) noexcept {
+  if (has_ports(key.proto)) return service_key(key.proto, a.responder_port);
   bool icmp = key.proto == IpProto::kIcmp || key.proto == IpProto::kIcmpv6;
-  return service_key(key.proto, icmp ? key.high_port : uint16_t{0}).value;
+  return service_key(key.proto, icmp ? key.high_port : uint16_t{0});
 }
 
 template <class Key>
@@ -98,7 +97,7 @@ FlowRecord record_of(const PipelineState& s, uint32_t slot, const Snapshot* snap
     if (auto* e = snapshot->endpoints->find(a.initiator)) r.source_workload = e->workload;
     if (auto* e = snapshot->endpoints->find(a.responder)) r.destination_workload = e->workload;
   }
-  r.service = service_of(key, a);
+  r.service = service_of(key, a).value;
   r.rule = cold.rule;
   r.zone = key.zone;
   r.in_port = hot.ports[0];
@@ -116,6 +115,8 @@ FlowRecord record_of(const PipelineState& s, uint32_t slot, const Snapshot* snap
 
 template FlowAddresses addresses_of(const FlowKey4&, bool) noexcept;
 template FlowAddresses addresses_of(const FlowKey6&, bool) noexcept;
+template ServiceKey service_of(const FlowKey4&, const FlowAddresses&) noexcept;
+template ServiceKey service_of(const FlowKey6&, const FlowAddresses&) noexcept;
 template FlowRecord record_of<FlowKey4>(const PipelineState&, uint32_t, const Snapshot*, BootTime) noexcept;
 template FlowRecord record_of<FlowKey6>(const PipelineState&, uint32_t, const Snapshot*, BootTime) noexcept;
 

@@ -6,6 +6,8 @@
 #include "dataplane/fastpath/flow_pass.h"
 #include "dataplane/fastpath/router.h"
 #include "dataplane/fastpath/tcp_track.h"
+#include "wire/icmp.h"
+#include "wire/ipv6.h"
 #include "wire/transport.h"
 
 namespace bulkhead {
@@ -19,22 +21,44 @@ End classify_sender(PipelineState& s, const PacketRef& p, const IpAddress& sourc
   return end;
 }
 
-/// Whether a packet of a live flow comes from the end that it says. Remembers a binding to a MAC.
+/// Whether a packet of a live flow comes from the end that it says, and goes to no other. Remembers a binding
+/// to a MAC.
 template <class Key>
 bool sender_holds(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction,
                   const Moment& m) noexcept {
+  auto& entry = s.table<Key>().entry(slot);
+  FlowAddresses a = addresses_of(entry.key, (entry.hot.flags & kFlowInitiatorHigh) != 0);
+  // A link-local address is whose MAC it is: another workload's packet isn't this flow's, in neither
+  // direction.
+  const MacAddress* link_local = initiator_mac(entry);
+  if (link_local != nullptr && *link_local != (direction == 0 ? source_mac(p) : destination_mac(p)))
+    return false;
+  End end = classify_sender(s, p, direction == 0 ? a.initiator : a.responder, m);
+  if (end.spoofed) return false;
+  if (end.endpoint != nullptr && (end.endpoint->flags & kEndpointHasMac) != 0)
+    entry.hot.flags |= kFlowMacBound;
+  if (direction == 1) entry.hot.flags &= static_cast<uint8_t>(~kFlowResponderUnchecked);
+  return true;
+}
+
+/// Whether a revoked flow is over for this packet: it asks for a new one.
+bool asks_anew(const PacketRef& p) noexcept {
+  return p.meta->proto == IpProto::kTcp && p.meta->opening == Opening::kMay;
+}
+
+/// Ends a flow that this packet found without permission, and answers it where policy says so.
+template <class Key>
+void revoke(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction, DropReason reason,
+            const Moment& m) noexcept {
   auto& table = s.table<Key>();
   FlowHot& hot = table.entry(slot).hot;
-  FlowAddresses a = addresses_of(table.entry(slot).key, (hot.flags & kFlowInitiatorHigh) != 0);
-  const IpAddress& sender = direction == 0 ? a.initiator : a.responder;
-  End end = classify_sender(s, p, sender, m);
-  // A link-local address is whose MAC it is: another workload's packet isn't this flow's.
-  bool stranger =
-      direction == 0 && sender.is_ipv6_link_local() && end.identity.value != table.cold(slot).source;
-  if (end.spoofed || stranger) return false;
-  if (end.endpoint != nullptr && (end.endpoint->flags & kEndpointHasMac) != 0) hot.flags |= kFlowMacBound;
-  if (direction == 1) hot.flags &= static_cast<uint8_t>(~kFlowResponderUnchecked);
-  return true;
+  if (hot.state <= FlowState::kClosing && s.parts.settings->reset_on_revoke)
+    answer_revoked(s, p, hot, direction);
+  show_flow(p, table, slot, FlowRelation::kEstablished);
+  if ((hot.flags & kFlowRevoked) != 0)
+    forget_flow<Key>(s, slot);  // its event was written when it was revoked
+  else
+    end_flow<Key>(s, slot, EndCause::kRevoked, reason, m);
 }
 
 /// Everything that isn't the common case of a packet of a live flow: idle too long, revoked, stale, its
@@ -43,35 +67,48 @@ bool sender_holds(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned 
 template <class Key>
 DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction, const Moment& m,
                    bool& ended) noexcept {
-  auto& table = s.table<Key>();
-  FlowHot& hot = table.entry(slot).hot;
+  FlowHot& hot = s.table<Key>().entry(slot).hot;
   if (m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)]) {
     end_idle<Key>(s, slot, m);
     ended = true;
     return DropReason::kNone;
   }
+  // First of all, so that no stranger's packet can end the flow or be answered.
+  if ((hot.flags & kFlowMacBound) != 0 && !sender_holds<Key>(s, p, slot, direction, m))
+    return DropReason::k_spoofed_source;
   DropReason reason = DropReason::kNone;
-  bool revoked = (hot.flags & kFlowRevoked) != 0;
-  if (revoked) {
-    reason = table.cold(slot).revoked_for;
+  if ((hot.flags & kFlowRevoked) != 0) {
+    if (asks_anew(p)) {
+      forget_flow<Key>(s, slot);
+      ended = true;
+      return DropReason::kNone;
+    }
+    reason = s.table<Key>().cold(slot).revoked_for;
   } else if (hot.checked != m.generation || is_due(hot.deadline, m.ticks)) {
-    MacAddress initiator_mac = direction == 0 ? source_mac(p) : destination_mac(p);
-    reason = rejudge<Key>(s, slot, &initiator_mac, m);
+    reason = rejudge<Key>(s, slot, m);
   }
   if (reason != DropReason::kNone) {
-    if (hot.state <= FlowState::kClosing && s.parts.settings->reset_on_revoke)
-      answer_revoked(s, p, hot, direction);
-    if (p.verdict != nullptr) show_flow(p, table, slot, FlowRelation::kEstablished);
-    if (revoked)
-      forget_flow<Key>(s, slot);
-    else
-      end_flow<Key>(s, slot, EndCause::kRevoked, reason, m);
+    revoke<Key>(s, p, slot, direction, reason, m);
     return reason;
   }
+  // Judging may have found a binding that wasn't there before.
   bool check_sender =
       (hot.flags & kFlowMacBound) != 0 || (direction == 1 && (hot.flags & kFlowResponderUnchecked) != 0);
   if (check_sender && !sender_holds<Key>(s, p, slot, direction, m)) return DropReason::k_spoofed_source;
   return DropReason::kNone;
+}
+
+/// The sequence number of the TCP segment that an ICMP error quotes; parse has seen that it is there.
+uint32_t quoted_sequence(const PacketRef& p) noexcept {
+  const uint8_t* quoted = frame_of(p.mbuf) + p.meta->l4 + sizeof(IcmpHeader);
+  size_t header = p.meta->family == 4 ? (quoted[0] & 0xfu) * size_t{4} : sizeof(Ipv6Header);
+  return load<Be32>(quoted + header + offsetof(TcpHeader, sequence)).host();
+}
+
+/// Whether a quoted segment of that direction may still be on its way: sent, and not acknowledged yet (RFC
+/// 5927 §4.1). One less, as of a SYN whose answer isn't seen yet, or a keep-alive.
+bool may_be_in_flight(const FlowHot& flow, unsigned direction, uint32_t sequence) noexcept {
+  return !before(sequence, flow.tcp.acked[direction] - 1) && !after(sequence, flow.tcp.end[direction]);
 }
 
 /// What tracking said of a TCP segment beyond "it passes". True: the packet has met its end.
@@ -94,7 +131,8 @@ bool settle_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t s
         drop(s, p, DropReason::k_tcp_out_of_window);
       return true;
     case TcpStep::kReopen:
-      end_flow<Key>(s, slot, EndCause::kFin, DropReason::kNone, m);
+      end_flow<Key>(s, slot, before == FlowState::kOpening ? EndCause::kReopened : EndCause::kFin,
+                    DropReason::kNone, m);
       open_flow(s, p, key, m);
       return true;
     case TcpStep::kReset:
@@ -137,40 +175,34 @@ template <class Key>
 void step_icmp_error(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept {
   auto& table = s.table<Key>();
   uint32_t slot = table.find(key, p.meta->hash);
-  if (slot == kNoSlot) {
-    drop(s, p, DropReason::k_icmp_unrelated);
-    return;
-  }
+  if (slot == kNoSlot) return drop(s, p, DropReason::k_icmp_unrelated);
   FlowHot& hot = table.entry(slot).hot;
   unsigned quoted = p.meta->source_is_high ^ (hot.flags & kFlowInitiatorHigh);
   // It comes from the side that the quoted packet went to.
   bool idle = m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)];
-  if (idle || hot.ports[quoted ^ 1] != p.meta->in_port || (hot.flags & kFlowRevoked) != 0) {
-    drop(s, p, DropReason::k_icmp_unrelated);
-    return;
-  }
-  if (hot.checked != m.generation || is_due(hot.deadline, m.ticks)) {
-    MacAddress initiator_mac = quoted == 0 ? destination_mac(p) : source_mac(p);
-    DropReason reason = rejudge<Key>(s, slot, &initiator_mac, m);
-    if (reason != DropReason::kNone) {
-      end_flow<Key>(s, slot, EndCause::kRevoked, reason, m);
-      drop(s, p, reason);
-      return;
-    }
-  }
+  if (idle || hot.ports[quoted ^ 1] != p.meta->in_port || (hot.flags & kFlowRevoked) != 0)
+    return drop(s, p, DropReason::k_icmp_unrelated);
+  bool checks_sequence = key.proto == IpProto::kTcp && s.parts.settings->tcp == TcpMode::kStrict;
+  if (checks_sequence && !may_be_in_flight(hot, quoted, quoted_sequence(p)))
+    return drop(s, p, DropReason::k_icmp_unrelated);
   const uint8_t* ip = frame_of(p.mbuf) + p.meta->l3;
   IpAddress source = p.meta->family == 4 ? IpAddress::v4(load<Be32>(ip + 12).host()) : IpAddress::v6(ip + 8);
-  if (classify_sender(s, p, source, m).spoofed) {
-    drop(s, p, DropReason::k_spoofed_source);
-    return;
+  End sender = classify_sender(s, p, source, m);
+  if (sender.spoofed) return drop(s, p, DropReason::k_spoofed_source);
+  if (sender.contained) return drop(s, p, DropReason::k_contained);
+  if (hot.checked != m.generation || is_due(hot.deadline, m.ticks)) {
+    DropReason reason = rejudge<Key>(s, slot, m);
+    if (reason != DropReason::kNone) {
+      revoke_idle<Key>(s, slot, reason, m);
+      return drop(s, p, reason);
+    }
   }
   show_flow(p, table, slot, FlowRelation::kRelated);
   forward(s, p, hot.ports[quoted], m);
 }
 
 template <class Key>
-DropReason rejudge(PipelineState& s, uint32_t slot, const MacAddress* initiator_mac,
-                   const Moment& m) noexcept {
+DropReason rejudge(PipelineState& s, uint32_t slot, const Moment& m) noexcept {
   auto& table = s.table<Key>();
   auto& entry = table.entry(slot);
   FlowHot& hot = entry.hot;
@@ -180,14 +212,15 @@ DropReason rejudge(PipelineState& s, uint32_t slot, const MacAddress* initiator_
   const ShardVersions& shards = *now.shards;
   bool endpoints_moved = newer(shards.prefix.load(std::memory_order_relaxed)) ||
                          newer(shards.host[shard_of(a.initiator)].load(std::memory_order_relaxed)) ||
-                         newer(shards.host[shard_of(a.responder)].load(std::memory_order_relaxed)) ||
-                         a.initiator.is_ipv6_link_local();  // its MAC's shard isn't known here
+                         newer(shards.host[shard_of(a.responder)].load(std::memory_order_relaxed));
+  if (const MacAddress* mac = initiator_mac(entry))
+    endpoints_moved |= newer(shards.host[shard_of(mac_key(*mac))].load(std::memory_order_relaxed));
   bool policy_moved = newer(static_cast<uint32_t>(now.image_generation));
   if (!endpoints_moved && !policy_moved && !is_due(hot.deadline, m.ticks)) {
     hot.checked = m.generation;
     return DropReason::kNone;
   }
-  return judge_flow<Key>(s, slot, a, initiator_mac, m);
+  return judge_flow<Key>(s, slot, a, m);
 }
 
 template <class Key>
@@ -202,6 +235,25 @@ void end_flow(PipelineState& s, uint32_t slot, EndCause cause, DropReason reason
   }
   s.parts.events.write(r);
   forget_flow<Key>(s, slot);
+}
+
+template <class Key>
+void revoke_idle(PipelineState& s, uint32_t slot, DropReason reason, const Moment& m) noexcept {
+  auto& table = s.table<Key>();
+  FlowHot& hot = table.entry(slot).hot;
+  if (hot.state > FlowState::kClosing || !s.parts.settings->reset_on_revoke) {
+    end_flow<Key>(s, slot, EndCause::kRevoked, reason, m);
+    return;
+  }
+  FlowRecord r = record_of<Key>(s, slot, m.snapshot, m.now);
+  r.kind = EventKind::kRevoke;
+  r.end = EndCause::kRevoked;
+  r.reason = reason;
+  r.verdict = static_cast<uint8_t>(Verdict::kDeny);
+  s.parts.events.write(r);
+  add(s.counters().flows_revoked, 1);
+  hot.flags |= kFlowRevoked;
+  table.cold(slot).revoked_for = reason;
 }
 
 template <class Key>
@@ -232,14 +284,15 @@ bool admits(const PortView& port, const IpAddress& source, const End& end) noexc
   return may_originate(port, source) || (source.is_ipv6_link_local() && end.endpoint != nullptr);
 }
 
-#define BULKHEAD_FOR(Key)                                                                                \
-  template bool bring_up_to_date(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,       \
-                                 const Moment&) noexcept;                                                \
-  template bool step_tcp(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,               \
-                         const Moment&) noexcept;                                                        \
-  template void step_icmp_error(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept;   \
-  template void end_idle<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                         \
-  template DropReason rejudge<Key>(PipelineState&, uint32_t, const MacAddress*, const Moment&) noexcept; \
+#define BULKHEAD_FOR(Key)                                                                              \
+  template bool bring_up_to_date(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,     \
+                                 const Moment&) noexcept;                                              \
+  template bool step_tcp(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,             \
+                         const Moment&) noexcept;                                                      \
+  template void step_icmp_error(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept; \
+  template void end_idle<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                       \
+  template DropReason rejudge<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                  \
+  template void revoke_idle<Key>(PipelineState&, uint32_t, DropReason, const Moment&) noexcept;        \
   template void end_flow<Key>(PipelineState&, uint32_t, EndCause, DropReason, const Moment&) noexcept;
 BULKHEAD_FOR(FlowKey4)
 BULKHEAD_FOR(FlowKey6)

@@ -22,10 +22,14 @@ void step_icmp_error(PipelineState& s, const PacketRef& p, const Key& key, const
 
 /// Whether what a live flow was allowed by still holds: moved generation or deadline, then its endpoints'
 /// shards, then policy itself. Brings the flow up to date, or says why it is no longer allowed (it is still
-/// there then). `initiator_mac`: as for judge_flow().
+/// there then). Looks at no packet.
 template <class Key>
-DropReason rejudge(PipelineState& s, uint32_t slot, const MacAddress* initiator_mac,
-                   const Moment& m) noexcept;
+DropReason rejudge(PipelineState& s, uint32_t slot, const Moment& m) noexcept;
+
+/// The end of a flow that lost its permission while it has no packet to answer. A TCP flow stays, revoked,
+/// for its next packet, whose link addresses a reset needs.
+template <class Key>
+void revoke_idle(PipelineState& s, uint32_t slot, DropReason reason, const Moment& m) noexcept;
 
 /// Takes a flow out, counts it, and writes its event: revoked where `reason` isn't kNone, else closed for
 /// `cause`.
@@ -55,6 +59,18 @@ struct FlowAddresses {
 };
 template <class Key>
 FlowAddresses addresses_of(const Key& key, bool initiator_high) noexcept;
+
+/// The MAC that a link-local initiator is known by; nullptr for all others.
+inline const MacAddress* initiator_mac(const FlowEntry<FlowKey4>&) noexcept {
+  return nullptr;
+}
+inline const MacAddress* initiator_mac(const FlowEntry<FlowKey6>& entry) noexcept {
+  return entry.initiator_mac.is_zero() ? nullptr : &entry.initiator_mac;
+}
+
+/// The service that the flow's first packet asked for.
+template <class Key>
+ServiceKey service_of(const Key& key, const FlowAddresses& a) noexcept;
 
 /// Whether a port lets packets with this source address in (`sources`).
 bool may_originate(const PortView& port, const IpAddress& source) noexcept;

@@ -32,7 +32,9 @@ bool read_options(std::span<const uint8_t> options, uint8_t wanted, MacAddress& 
   while (!options.empty()) {
     size_t bytes = options.size() < 2 ? 0 : size_t{options[1]} * 8;
     if (bytes == 0 || bytes > options.size()) return false;
-    if (options[0] == wanted && bytes == 8) {
+    if (options[0] == wanted) {
+      // One, of an Ethernet address: of several, stacks choose the first or the last.
+      if (found || bytes != 8) return false;
       link_layer = load<MacAddress>(options.data() + 2);
       found = true;
     }
@@ -51,7 +53,8 @@ bool solicitation_holds(PipelineState& s, const PacketRef& p, const NdMessage& n
   bool named = false;
   if (is_multicast(nd.target) || !read_options(nd.options, kNdOptionSourceLinkLayer, link_layer, named))
     return false;
-  if (nd.source == IpAddress{}) return is_multicast(nd.destination) && !named;  // duplicate address detection
+  if (nd.source == IpAddress{})  // duplicate address detection: of an address that may be the sender's
+    return is_multicast(nd.destination) && !named && may_speak_for(s, p, nd.target, source_mac(p), m);
   if (named && link_layer != source_mac(p)) return false;
   return may_speak_for(s, p, nd.source, source_mac(p), m);
 }
@@ -69,6 +72,17 @@ bool advertisement_holds(PipelineState& s, const PacketRef& p, const NdMessage& 
   return may_speak_for(s, p, nd.source, source_mac(p), m) && may_speak_for(s, p, nd.target, link_layer, m);
 }
 
+/// RFC 4861 §6.1.2: what a host must check of a router advertisement.
+bool advertises_itself(PipelineState& s, const PacketRef& p, const NdMessage& nd,
+                       std::span<const uint8_t> message, const Moment& m) noexcept {
+  constexpr size_t kFixedBytes = 16;
+  MacAddress link_layer = source_mac(p);
+  bool named = false;
+  if (!nd.source.is_ipv6_link_local() || message.size() < kFixedBytes) return false;
+  if (!read_options(message.subspan(kFixedBytes), kNdOptionSourceLinkLayer, link_layer, named)) return false;
+  return link_layer == source_mac(p) && may_speak_for(s, p, nd.source, source_mac(p), m);
+}
+
 }  // namespace
 
 DropReason inspect_arp(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
@@ -84,8 +98,11 @@ DropReason inspect_arp(PipelineState& s, const PacketRef& p, const Moment& m) no
   if (arp.sender_mac != source_mac(p) || arp.sender_mac.is_multicast() || arp.sender_mac.is_zero())
     return kBad;
   uint32_t sender = arp.sender_ip.host();
-  if (sender == 0)
-    return arp.operation.host() == kArpRequest ? DropReason::kNone : kBad;  // a probe (RFC 5227 §2.1.1)
+  if (sender == 0) {  // a probe (RFC 5227 §2.1.1) of an address that may be the sender's
+    bool holds = arp.operation.host() == kArpRequest &&
+                 may_speak_for(s, p, IpAddress::v4(arp.target_ip.host()), arp.sender_mac, m);
+    return holds ? DropReason::kNone : kBad;
+  }
   uint8_t first = static_cast<uint8_t>(sender >> 24);
   if (first == 0 || first == 127 || first >= 224) return kBad;
   return may_speak_for(s, p, IpAddress::v4(sender), arp.sender_mac, m) ? DropReason::kNone : kBad;
@@ -99,8 +116,10 @@ DropReason inspect_neighbour(PipelineState& s, const PacketRef& p, const Moment&
   const uint8_t* at = frame + p.meta->l4;
   if (ip.hop_limit != kNdHopLimit || at[1] != 0) return kBad;
   NdMessage nd{at[0], IpAddress::v6(ip.source), IpAddress::v6(ip.destination), {}, {}};
-  if (nd.type == kIcmpv6RouterAdvertisement)
-    return s.port(p.meta->in_port).attached ? DropReason::k_ra_forbidden : DropReason::kNone;
+  if (nd.type == kIcmpv6RouterAdvertisement) {
+    if (s.port(p.meta->in_port).attached) return DropReason::k_ra_forbidden;
+    return advertises_itself(s, p, nd, {at, bytes}, m) ? DropReason::kNone : kBad;
+  }
   if (nd.type == kIcmpv6RouterSolicitation) {
     MacAddress link_layer;
     bool named = false;

@@ -11,27 +11,6 @@ constexpr Ticks kRoundMs = 1000;       ///< for the whole table
 constexpr Ticks kUrgentRoundMs = 100;  ///< while what is enforced has changed
 constexpr uint32_t kMostSlots = 2048;  ///< a call: some tens of microseconds
 
-/// An idle flow that lost its permission. A TCP flow stays for its next packet, whose link addresses a reset
-/// needs.
-template <class Key>
-void revoke_idle(PipelineState& s, uint32_t slot, DropReason reason, const Moment& m) noexcept {
-  auto& table = s.table<Key>();
-  FlowHot& hot = table.entry(slot).hot;
-  if (hot.state > FlowState::kClosing || !s.parts.settings->reset_on_revoke) {
-    end_flow<Key>(s, slot, EndCause::kRevoked, reason, m);
-    return;
-  }
-  FlowRecord r = record_of<Key>(s, slot, m.snapshot, m.now);
-  r.kind = EventKind::kRevoke;
-  r.end = EndCause::kRevoked;
-  r.reason = reason;
-  r.verdict = static_cast<uint8_t>(Verdict::kDeny);
-  s.parts.events.write(r);
-  add(s.counters().flows_revoked, 1);
-  hot.flags |= kFlowRevoked;
-  table.cold(slot).revoked_for = reason;
-}
-
 template <class Key>
 void sweep_slot(PipelineState& s, uint32_t slot, const Moment& m) noexcept {
   auto& table = s.table<Key>();
@@ -43,7 +22,7 @@ void sweep_slot(PipelineState& s, uint32_t slot, const Moment& m) noexcept {
   }
   if ((hot.flags & kFlowRevoked) != 0 || (hot.checked == m.generation && !is_due(hot.deadline, m.ticks)))
     return;
-  DropReason reason = rejudge<Key>(s, slot, nullptr, m);
+  DropReason reason = rejudge<Key>(s, slot, m);
   if (reason != DropReason::kNone) revoke_idle<Key>(s, slot, reason, m);
 }
 

@@ -81,6 +81,10 @@ TcpResult track_opening(FlowHot& flow, unsigned direction, const TcpSegment& s,
       return drop(DropReason::k_tcp_no_state);  // a split handshake, or an answer to somebody else
     begin_side(flow, 1, s, offered_scale(tcp));
     allow_from_syn(flow, 1, s);
+    // What the SYN's window allows may come before the initiator's ACK, as after data on the SYN (RFC 7413
+    // §4.2.1). That window is kept in units of a scale that holds for it only from now on.
+    unsigned units = (flow.scales & 15u) == kScaleNotOffered ? 0 : flow.scales & 15u;
+    t.max_end[1] = s.sequence + 1 + (uint32_t{t.window[0]} << units);
     t.acked[0] = s.acknowledgement;
     flow.flags |= kFlowSynAck;
     return kPassed;
