@@ -11,11 +11,19 @@ namespace {
 constexpr std::array<const char*, 6> kFates{"forward", "drop", "reject",
                                             "consume", "hold", "hand off"};                // by Fate
 constexpr std::array<const char*, 4> kRelations{"none", "new", "established", "related"};  // by FlowRelation
+constexpr std::array<const char*, 5> kTiers{"containment", "guardrail", "segment", "baseline",
+                                            "default"};  // by Tier
 
 Fate fate_named(const std::string& name) {
   for (size_t i = 0; i < kFates.size(); ++i)
     if (name == kFates[i]) return static_cast<Fate>(i);
   throw std::invalid_argument("'" + name + "' isn't a fate; write forward, drop, reject, consume or hold");
+}
+
+Tier tier_named(const std::string& name) {
+  for (size_t i = 0; i < kTiers.size(); ++i)
+    if (name == kTiers[i]) return static_cast<Tier>(i);
+  throw std::invalid_argument("'" + name + "' isn't a tier");
 }
 
 std::string segment(const Rig& rig, IdentityId id) {
@@ -46,6 +54,7 @@ Expectation parse_expectation(const std::string& text) {
     e.reason = *reason;
   }
   e.rule = words.value("rule");
+  if (auto tier = words.value("tier")) e.tier = tier_named(*tier);
   e.source = words.value("src");
   e.destination = words.value("dst");
   if (auto mac = words.value("to")) e.to = mac_of(*mac);
@@ -60,8 +69,8 @@ std::string describe(const Rig& rig, const DataplaneSettings& settings, const Pa
   if (v.fate == Fate::kForward) text += " " + settings.ports[v.out.value].name;
   if (is_dropped(v.fate)) text += " " + std::string(name_of(v.reason));
   text += std::string(" ") + kRelations[static_cast<size_t>(v.flow)];
-  return text + " rule " + rule(rig, v.rule) + " src " + segment(rig, v.source) + " dst " +
-         segment(rig, v.destination);
+  return text + " rule " + rule(rig, v.rule) + " tier " + kTiers[v.tier] + " src " +
+         segment(rig, v.source) + " dst " + segment(rig, v.destination);
 }
 
 std::string differences(const Expectation& e, const Rig& rig, const DataplaneSettings& settings,
@@ -71,6 +80,7 @@ std::string differences(const Expectation& e, const Rig& rig, const DataplaneSet
   if (same && is_dropped(e.fate)) same = e.reason == v.reason;
   same = same && (!e.relation || *e.relation == v.flow);
   same = same && (!e.rule || *e.rule == rule(rig, v.rule));
+  same = same && (!e.tier || *e.tier == static_cast<Tier>(v.tier));
   same = same && (!e.source || *e.source == segment(rig, v.source));
   same = same && (!e.destination || *e.destination == segment(rig, v.destination));
   return same ? "" : "it was: " + describe(rig, settings, v);

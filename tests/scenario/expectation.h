@@ -16,6 +16,7 @@ struct Expectation {
   DropReason reason = DropReason::kNone;  ///< kDrop, kReject
   std::optional<FlowRelation> relation;
   std::optional<std::string> rule;                 ///< "none": no rule decided
+  std::optional<Tier> tier;                        ///< the deciding one; Tier::kDefault: the implicit deny
   std::optional<std::string> source, destination;  ///< segments
   std::optional<MacAddress> to;                    ///< route mode: the next hop's MAC
 };

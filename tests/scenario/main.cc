@@ -9,6 +9,7 @@
 
 #include "dataplane/fastpath/replay.h"
 #include "script.h"
+#include "statements.h"
 
 namespace bulkhead::test {
 namespace {
@@ -23,6 +24,15 @@ class Scenario : public testing::Test {
   unsigned workers_;
 };
 
+/// Whether a file is meant for that many workers: `only N worker` is for a limit that is a worker's share.
+bool is_for(const std::filesystem::path& file, unsigned workers) {
+  for (const Statement& statement : read_statements(file)) {
+    unsigned only = 0;
+    if (std::sscanf(statement.text.c_str(), "only %u worker", &only) == 1) return only == workers;
+  }
+  return true;
+}
+
 /// "policy/tiers" becomes test policy/tiers of suites Workers1, Workers2 and Workers4.
 size_t register_scenarios(const std::filesystem::path& directory) {
   std::vector<std::filesystem::path> files;
@@ -32,6 +42,7 @@ size_t register_scenarios(const std::filesystem::path& directory) {
   for (unsigned workers : {1u, 2u, 4u}) {
     std::string suite = "Workers" + std::to_string(workers);
     for (const auto& file : files) {
+      if (!is_for(file, workers)) continue;
       std::string name = file.lexically_relative(directory).replace_extension().string();
       testing::RegisterTest(
           suite.c_str(), name.c_str(), nullptr, nullptr, file.c_str(), 1,

@@ -137,15 +137,17 @@ void Rig::publish(const std::vector<EndpointChange>& changes) {
   publish(std::move(update));
 }
 
-/// The worker next to the one that owns the frame's flow, so that every keyed packet is passed on.
-unsigned Rig::wrong_worker_for(PortId port, std::span<const uint8_t> frame) const {
-  if (workers() == 1) return 0;
+/// A worker that doesn't own the frame's flow, another one each time; none where nobody owns it, or there is one
+/// worker alone.
+std::optional<unsigned> Rig::wrong_worker_for(PortId port, std::span<const uint8_t> frame) {
+  if (workers() == 1 || snapshot() == nullptr) return std::nullopt;
   PacketMeta meta;
   PacketKey key;
   parse_frame(frame, views_[port.value], settings_.mode == Mode::kRoute, parse_flags_, meta, key);
-  if (meta.family == 0 || meta.reason != DropReason::kNone) return 0;
+  bool owned = meta.kind == PacketKind::kFlow || meta.kind == PacketKind::kIcmpError;
+  if (!owned || meta.reason != DropReason::kNone) return std::nullopt;
   uint32_t rss = meta.family == 4 ? rss_hash(key.v4) : rss_hash(key.v6);
-  return (owner_of(rss, workers()) + 1) % workers();
+  return (owner_of(rss, workers()) + 1 + deliveries_++ % (workers() - 1)) % workers();
 }
 
 Outcome Rig::inject(PortId port, std::span<const uint8_t> frame) {
@@ -157,13 +159,16 @@ Outcome Rig::inject(PortId port, std::span<const uint8_t> frame) {
   packet->port = port.value;
   rte_mbuf_refcnt_update(packet, 1);  // so that nothing else gets its place while its fate is open
 
-  unsigned worker = wrong_worker_for(port, frame);
+  auto wrong = wrong_worker_for(port, frame);
+  unsigned worker = wrong.value_or(0);
   injected_ = packet;
   forwarded_.reset();
   add(counters_[worker]->received, 1);
   pipelines_[worker]->run(&packet, 1, now_, snapshot());
   PacketVerdict verdict = pipelines_[worker]->verdicts()[0];
   collect(worker);
+  if (wrong && verdict.fate != Fate::kHandOff)
+    throw std::runtime_error("a worker kept a packet of a flow that it doesn't own");
   if (verdict.fate == Fate::kHandOff) {
     auto handed = run_hand_off();
     if (!handed) throw std::runtime_error("a packet was handed off and never arrived");

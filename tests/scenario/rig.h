@@ -46,7 +46,7 @@ class Rig {
   /// Publishes a batch of endpoint changes. Errors: throws.
   void publish(const std::vector<EndpointChange>& changes);
 
-  /// Lets a frame arrive; with several workers at one that doesn't own its flow.
+  /// Lets a frame arrive; with several workers at one that doesn't own its flow, which must pass it on.
   Outcome inject(PortId port, std::span<const uint8_t> frame);
   /// One round of every worker without packets.
   void maintain();
@@ -88,7 +88,7 @@ class Rig {
   void create_rings();
   void create_pipelines(BootTime epoch);
   void publish(Update update);
-  unsigned wrong_worker_for(PortId port, std::span<const uint8_t> frame) const;
+  std::optional<unsigned> wrong_worker_for(PortId port, std::span<const uint8_t> frame);
   std::optional<PacketVerdict> run_hand_off();
   void collect(unsigned worker);
 
@@ -105,6 +105,7 @@ class Rig {
   std::vector<rte_ring*> rings_;  ///< [from][to]
   std::vector<std::unique_ptr<Pipeline>> pipelines_;
   BootTime now_;
+  unsigned deliveries_ = 0;
   rte_mbuf* injected_ = nullptr;   ///< the packet that is under way
   std::optional<Sent> forwarded_;  ///< where it went
   std::deque<Held> held_;
