@@ -3,13 +3,13 @@
 """
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import pathlib
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,11 +20,11 @@ import net  # noqa: E402
 
 BULKHEAD = ROOT / "build" / "release" / "src" / "cli" / "bulkhead"
 PLACE = pathlib.Path("/run/bulkhead-demo")
-LOCK = pathlib.Path("/run/bulkhead-demo.lock")
 CONFIG = PLACE / "config"
 SOCKET = PLACE / "gateway" / "control.sock"
 PREFIX = "bulkhead-demo-"
 NUMBERS = {"web": 1, "app": 2, "db": 3}
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 2  # seconds that a client tries before what it wants counts as denied
 
 
@@ -149,7 +149,7 @@ class Demo:
     # -- what an operator does --
 
     def operate(self, command, *arguments, check=True):
-        width = max(shutil.get_terminal_size((132, 24)).columns - 2, 100)
+        width = shutil.get_terminal_size((132, 24)).columns - 2
         return net.run(BULKHEAD, command, "--socket", SOCKET, *arguments, check=check, env={**os.environ, "COLUMNS": str(width)})
 
     def show(self, command, *arguments):
@@ -334,37 +334,56 @@ def show(demo, then_end):
     return 1 if surprises else 0
 
 
+def only_demo():
+    """What this demo holds as long as it runs, clean-up included; None where another one does."""
+    held = socket.socket(socket.AF_UNIX)
+    try:
+        held.bind("\0bulkhead-demo")  # abstract: gone with the last process that has it
+    except OSError:
+        return None
+    return held
+
+
+def run(arguments):
+    """The exit code. Whatever happens, a kill -9 included, what the demo made is gone afterwards."""
+    restore_hugepages = net.restorer_of_hugepages()
+
+    def clean_up():
+        remove_leftovers()
+        restore_hugepages()
+
+    with net.cleaned_up(clean_up), contextlib.ExitStack() as stack:
+        try:
+            return show(Demo(stack), then_end="--exit" in arguments)
+        finally:
+            for number in ENDING_SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
+            with contextlib.suppress(OSError):  # the reader may be gone
+                SCREEN.say("\nCleaning up.")
+
+
 def main(arguments):
     os.umask(0o022)  # what the demo writes is read by the unprivileged control plane
-    lock = open(LOCK, "a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    held = only_demo()
+    if held is None:
         print("scripts/demo: a demo is running already; end it with Ctrl-C in its terminal first", file=sys.stderr)
         return 1
 
     def leave(number, _):
         raise Interrupted(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING_SIGNALS:
         signal.signal(number, leave)
-    remove_leftovers()
     try:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(net.hugepages_restored())
-            try:
-                return show(Demo(stack), then_end="--exit" in arguments)
-            finally:
-                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                    signal.signal(number, signal.SIG_IGN)
-                SCREEN.say("\nCleaning up.")
+        remove_leftovers()
+        return run(arguments)
     except Interrupted as by:
         return 0 if by.args[0] == signal.SIGINT and "--exit" not in arguments else 128 + by.args[0]
+    except BrokenPipeError:
+        return 1
     except RuntimeError as error:
         print(f"scripts/demo: {error}", file=sys.stderr)
         return 1
-    finally:
-        LOCK.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,19 @@ import itertools
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
+import traceback
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
 _NETNS_DIR = pathlib.Path("/run/netns")
-_PREFIX = "bht"  # names of test namespaces: bht<pid>-<number>-<role>
+_TEMPORARY_DIR = pathlib.Path(tempfile.gettempdir())
+_PREFIX = "bht"  # names of test namespaces, and their directories: bht<pid>-<number>-<role>
 _numbers = itertools.count(1)
 
 
@@ -111,11 +115,47 @@ def next_prefix():
 
 
 def remove_leftovers():
-    """Removes the namespaces of test runs that are no more."""
-    for entry in _NETNS_DIR.glob(f"{_PREFIX}*"):
-        owner = re.match(rf"{_PREFIX}(\d+)-", entry.name)
-        if owner and not pathlib.Path("/proc", owner[1]).exists():
-            remove_namespace(entry.name)
+    """Removes what test runs made that are no more."""
+    made = [entry.name for place in (_NETNS_DIR, _TEMPORARY_DIR) for entry in place.glob(f"{_PREFIX}*")]
+    for owner in {int(found[1]) for name in made if (found := re.match(rf"{_PREFIX}(\d+)-", name))}:
+        if not pathlib.Path("/proc", str(owner)).exists():
+            remove_what_is_left_of(owner)
+
+
+def remove_what_is_left_of(owner):
+    """Removes the namespaces and directories that a test run's process made, mounts in them included."""
+    for entry in _NETNS_DIR.glob(f"{_PREFIX}{owner}-*"):
+        remove_namespace(entry.name)
+    for directory in _TEMPORARY_DIR.glob(f"{_PREFIX}{owner}-*"):
+        for line in pathlib.Path("/proc/self/mounts").read_text().splitlines():
+            if (place := line.split()[1]).startswith(f"{directory}/"):
+                run("umount", "-l", place, check=False)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def cleaned_up(clean_up):
+    """Calls `clean_up` after the context, kill -9 of this process in it included: another process waits for its end."""
+    reading, writing = os.pipe()
+    waiting = os.fork()
+    if waiting == 0:
+        try:
+            os.setsid()
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            os.close(writing)
+            os.read(reading, 1)  # comes back when nobody can write any more
+            clean_up()
+        except BaseException:  # a forked process must not go on as its parent would
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(reading)
+    try:
+        yield
+    finally:
+        os.close(writing)
+        os.waitpid(waiting, 0)
 
 
 def connect_veth(one, one_device, other, other_device, one_mac, other_mac):
@@ -130,16 +170,18 @@ def connect_veth(one, one_device, other, other_device, one_mac, other_mac):
         namespace.run("ip", "link", "set", device, "up")
 
 
-@contextlib.contextmanager
-def hugepages_restored():
-    """Gives back afterwards the hugepages that gateways reserved in the meantime."""
+def restorer_of_hugepages():
+    """A function that gives back the hugepages that gateways reserve from now on."""
     pool = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
-    if not pool.exists():
-        yield
-        return
-    before = pool.read_text()
-    try:
-        yield
-    finally:
-        if pool.read_text() != before:
+    before = pool.read_text() if pool.exists() else None
+
+    def restore():
+        if before is not None and pool.read_text() != before:
             pool.write_text(before)
+
+    return restore
+
+
+def hugepages_restored():
+    """A context after which the hugepages are given back that gateways reserved in it."""
+    return cleaned_up(restorer_of_hugepages())

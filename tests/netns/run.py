@@ -87,8 +87,13 @@ def main(patterns):
     signal.signal(signal.SIGALRM, ran_out_of_time)
     signal.signal(signal.SIGTERM, ended)
     net.remove_leftovers()
-    report = Report()
-    with net.hugepages_restored():
+    report, restore_hugepages, own_pid = Report(), net.restorer_of_hugepages(), os.getpid()
+
+    def clean_up():
+        net.remove_what_is_left_of(own_pid)
+        restore_hugepages()
+
+    with net.cleaned_up(clean_up):
         unittest.TestSuite(tests).run(report)
     failed = len(report.failures) + len(report.errors)
     print(f"{report.passed} passed, {failed} failed, {len(report.skipped)} skipped")

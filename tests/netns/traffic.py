@@ -77,14 +77,14 @@ def send_udp(namespace, destination, port, payloads, source=None, source_port=0)
 
 
 class Probes:
-    """A thread that sends one UDP datagram with a mark and its number every `interval` seconds. A context manager."""
+    """A thread that sends UDP datagrams with a mark and their number, `burst` of them every `interval` seconds. A context manager."""
 
-    def __init__(self, namespace, destination, port, interval=0.002):
+    def __init__(self, namespace, destination, port, interval=0.002, burst=1):
         self.mark = new_mark()
-        self.sent = 0
+        self.sent_at = []  # by number: the time in ns just before it was sent
         self._socket = namespace.socket(family_of(destination), socket.SOCK_DGRAM)
         self._to = (destination, port)
-        self._interval = interval
+        self._interval, self._burst = interval, burst
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send, daemon=True)
 
@@ -96,17 +96,23 @@ class Probes:
         self.stop()
         self._socket.close()
 
+    @property
+    def sent(self):
+        return len(self.sent_at)
+
     def stop(self):
         self._stop.set()
         self._thread.join()
 
     def _send(self):
         while not self._stop.is_set():
-            try:
-                self._socket.sendto(self.mark + b"%010d" % self.sent, self._to)
-                self.sent += 1
-            except OSError:  # an ICMP error that came back, or no neighbour: keep sending
-                pass
+            for _ in range(self._burst):
+                now = time.time_ns()
+                try:
+                    self._socket.sendto(self.mark + b"%010d" % self.sent, self._to)
+                    self.sent_at.append(now)
+                except OSError:  # an ICMP error that came back, or no neighbour: keep sending
+                    pass
             time.sleep(self._interval)
 
     def numbers_in(self, capture):
