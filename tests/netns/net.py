@@ -2,6 +2,7 @@
 import contextlib
 import ctypes
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -85,9 +86,13 @@ class Namespace:
         """The processes in this namespace."""
         return [int(pid) for pid in run("ip", "netns", "pids", self.name).stdout.split()]
 
-    def interface_counter(self, device, counter):
-        """A counter of the device's statistics (rx_packets, tx_packets, ...)."""
-        return int(self.run("cat", f"/sys/class/net/{device}/statistics/{counter}").stdout)
+    def interface(self, device):
+        """The device's index, and what it sent and received; None where there is no such device."""
+        shown = json.loads(self.run("ip", "-json", "-statistics", "link", "show", device, check=False).stdout or "[]")
+        if not shown:
+            return None
+        counters = shown[0]["stats64"]
+        return {"index": shown[0]["ifindex"], "tx_packets": counters["tx"]["packets"], "rx_packets": counters["rx"]["packets"]}
 
     def close(self):
         for process in self._processes:
