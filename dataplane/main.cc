@@ -27,11 +27,17 @@ constexpr char kUsage[] =
     "  --settings FILE  what `bulkhead run` made of the gateway's configuration; /dev/fd/N for a descriptor\n"
     "  --socket PATH    where the control plane attaches\n"
     "  --peer-uid UID   who may attach beside root\n"
-    "  --version\n";
+    "  --version\n"
+    "\n"
+    "SIGTERM stops it and leaves its interfaces guarded, SIGINT hands them back to the host.\n";
 
 std::atomic<bool> stop_requested{false};
+std::atomic<bool> hand_back_requested{false};
 
-void request_stop(int) {
+/// SIGTERM may be one half of a restart, in which the host must not forward what the gateway would judge; SIGINT is the
+/// end, after which the interfaces are the host's own again.
+void request_stop(int signal) {
+  if (signal == SIGINT) hand_back_requested.store(true);
   stop_requested.store(true);
 }
 
@@ -123,7 +129,7 @@ Expected<> run(int argc, char** argv) {
   log_line("running: " + std::to_string(settings->ports.size()) + " ports, " +
            std::to_string(settings->cores.size()) + " workers");
   (*gateway)->serve(stop_requested);
-  (*gateway)->stop();
+  (*gateway)->stop(hand_back_requested ? AfterStop::kHandInterfacesBack : AfterStop::kKeepGuards);
   log_line("stopped");
   return {};
 }

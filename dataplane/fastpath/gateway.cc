@@ -247,7 +247,7 @@ void Gateway::reopen(Port& port) {
   watch.failure_told = !opened;
 }
 
-void Gateway::stop() {
+void Gateway::stop(AfterStop after) {
   stop_workers_.store(true);
   for (unsigned worker = 0; running_ && worker < worker_count(); ++worker) exchange_->doorbell(worker).ring();
   if (running_) rte_eal_mp_wait_lcore();
@@ -255,6 +255,7 @@ void Gateway::stop() {
   RaisedPrivileges raised;
   for (const auto& port : ports_) {
     port->close();
+    if (after == AfterStop::kKeepGuards) continue;
     if (auto removed = port->remove_guard(); !removed)
       log_line("warning: port '" + port->name() + "': " + removed.error().message);
   }

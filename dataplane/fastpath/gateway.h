@@ -35,6 +35,12 @@ struct BufferPlan {
 /// `queues`: of all ports together. Errors: kExhausted, saying how much memory it takes.
 Expected<BufferPlan> plan_buffers(const DataplaneSettings& settings, uint32_t queues);
 
+/// What becomes of the interfaces of a gateway that has stopped.
+enum class AfterStop : uint8_t {
+  kKeepGuards,          ///< their guards stay: between this end and the next start nothing gets around
+  kHandInterfacesBack,  ///< they are the host's own, which may forward
+};
+
 /// Thread: the main thread, but for the workers' own.
 class Gateway {
  public:
@@ -49,8 +55,8 @@ class Gateway {
   Expected<> start();
   /// Serves the control plane and watches the ports, until `stop` or the control plane asks for the end.
   void serve(const std::atomic<bool>& stop);
-  /// Stops the workers, closes the ports and leaves their interfaces to the kernel.
-  void stop();
+  /// Stops the workers and closes the ports. Until the next start their interfaces pass nothing, or are the host's own.
+  void stop(AfterStop after);
 
  private:
   explicit Gateway(const DataplaneSettings& settings)

@@ -149,7 +149,8 @@ Expected<void> run_gateway(const GatewayConfig& config, const LineSink& sink) {
                   "--peer-uid", std::to_string(owner->pw_uid)},
                  settings->get(),
                  false,
-                 {}};
+                 {},
+                 SIGINT};  // the end, and no restart: the interfaces are the host's own again
   programs[1] = {
       "controlplane",
       {*controlplane, "--config", fs::absolute(config.file).string(), "--dataplane-socket", contract},

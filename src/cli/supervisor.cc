@@ -27,7 +27,7 @@ constexpr auto kLastBackoff = 5s;
 constexpr auto kEarly = 5s;          // of its first start: then something is wrong that a restart won't mend
 constexpr auto kStable = 30s;        // having run for so long, the next death starts over with kFirstBackoff
 constexpr auto kPatience = 60s;      // for may_start
-constexpr auto kStopPatience = 10s;  // from SIGTERM to SIGKILL
+constexpr auto kStopPatience = 10s;  // from a program's own signal to SIGKILL
 constexpr size_t kLongestLine = 8192;
 
 constexpr int kSignals[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
@@ -241,7 +241,7 @@ Expected<void> Supervisor::reap() {
   return result;
 }
 
-/// One program after the other, the last first: SIGTERM, and SIGKILL when it doesn't listen.
+/// One program after the other, the last first: its own signal, and SIGKILL when it doesn't listen.
 void Supervisor::step_stop() {
   if (being_stopped_ != nullptr && being_stopped_->running()) {
     if (Clock::now() < kill_at_) return;
@@ -253,7 +253,7 @@ void Supervisor::step_stop() {
   for (size_t i = children_.size(); i-- > 0;) {
     if (!children_[i].running()) continue;
     being_stopped_ = &children_[i];
-    being_stopped_->signal(SIGTERM);
+    being_stopped_->signal(being_stopped_->program().stop_signal);
     kill_at_ = Clock::now() + kStopPatience;
     return;
   }
