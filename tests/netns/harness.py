@@ -1,7 +1,7 @@
 """A gateway in a namespace of its own with workloads behind it, as every end-to-end test wants it.
 
-The gateway's namespace forwards (ip_forward=1, and IPv6), has an address and a route on every link: without the gateway,
-or around it, the kernel would carry what the tests send. What arrives was let through by the gateway.
+The gateway's namespace forwards (ip_forward=1, and IPv6), has an address and a route on every link, and knows every neighbour:
+without the gateway, or around it, the kernel would carry what the tests send. What arrives was let through by the gateway.
 """
 import contextlib
 import dataclasses
@@ -51,6 +51,11 @@ class Workload:
         return f"fd00:{self.number}::{self.number + 4}"
 
     @property
+    def around(self):
+        """Addresses that other workloads reach through the MAC of the gateway's interface: its kernel would carry what comes."""
+        return f"10.{self.number}.0.{self.number + 104}", f"fd00:{self.number}::{self.number + 104}"
+
+    @property
     def gateway_address(self):
         return f"10.{self.number}.0.254"
 
@@ -91,6 +96,7 @@ class Site:
                 namespace = self._namespace(prefix + workload.name)
                 setattr(self, workload.name, namespace)
                 self._link(workload, namespace)
+            self._lead_around()
         except BaseException:
             self.close()
             raise
@@ -112,6 +118,24 @@ class Site:
             namespace.run("ip", "route", "add", "default", "via", workload.gateway_address)
             namespace.run("ip", "-6", "route", "add", "default", "via", workload.gateway_address6)
 
+    def _lead_around(self):
+        """The way around the gateway, open but for the gateway: no neighbour has to be asked for, which it might prevent."""
+        for workload in self.workloads:
+            for address in (workload.address, workload.address6, *workload.around):
+                self.gateway_ns.run("ip", "neigh", "replace", address, "lladdr", workload.mac, "dev", workload.device,
+                                    "nud", "permanent")
+            for address in workload.around:
+                unused = ["nodad", "preferred_lft", "0"] if ":" in address else []  # as a source, that is
+                getattr(self, workload.name).run("ip", "addr", "add", address, "dev", "eth0", *unused)
+                for other in self.workloads:
+                    if other is not workload:
+                        self._lead_around_from(other, address)
+
+    def _lead_around_from(self, workload, address):
+        namespace = getattr(self, workload.name)
+        namespace.run("ip", "route", "add", address, "dev", "eth0")
+        namespace.run("ip", "neigh", "replace", address, "lladdr", workload.gateway_mac, "dev", "eth0", "nud", "permanent")
+
     def callback(self, function, *args):
         """Calls a function when the site is closed, before anything older goes."""
         self._stack.callback(function, *args)
@@ -131,6 +155,7 @@ class Link:
     interface: int     # the workload's, by index: another one counts anew
     to_gateway: int
     from_gateway: int
+    moved: int         # all that it ever carried
 
 
 class Gateway:
@@ -344,7 +369,8 @@ class Gateway:
                 not_received += int(guard["dropped"]) + int(guard["passed"])
             links[port["name"]] = Link(dataplane, interface["index"],
                                        interface["tx_packets"] - int(port["rx_packets"]) - not_received,
-                                       interface["rx_packets"] - int(port["tx_packets"]))
+                                       interface["rx_packets"] - int(port["tx_packets"]),
+                                       interface["tx_packets"] + interface["rx_packets"])
         return links
 
     def _steady_links(self):
@@ -398,12 +424,13 @@ class EndToEnd(unittest.TestCase):
         self.assertEqual(grown, expected)
 
     def assert_within(self, seconds, condition, complaint):
+        """`complaint`: a text, or what makes one then."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if condition():
                 return
             time.sleep(0.05)
-        self.fail(complaint)
+        self.fail(complaint() if callable(complaint) else complaint)
 
 
 # What a kernel sends unasked in any namespace.

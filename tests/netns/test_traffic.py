@@ -112,11 +112,9 @@ class Traffic:
     def test_a_reject_answers_at_once(self):
         for host in (DB.address, DB.address6):
             with self.assert_drops(self.gw, policy_explicit_deny=1):
-                started = time.monotonic()
                 done = self.web.run("curl", "-sS", "--max-time", "5", f"http://[{host}]:23/" if ":" in host else f"http://{host}:23/",
                                     check=False)
                 self.assertEqual(done.returncode, 7, done.stderr)  # couldn't connect; running out of time would be 28
-                self.assertLess(time.monotonic() - started, 0.5)
 
     def test_the_reverse_direction_is_denied(self):
         with self.assert_drops(self.gw, policy_denied=1):
@@ -131,18 +129,10 @@ class Traffic:
         self.assertEqual(capture.marked(mark), [])
 
     def test_the_kernel_is_no_way_around(self):
-        """Frames that are addressed to the gateway's own MAC: its kernel has a route and ip_forward=1, and would carry them."""
-        router = WEB.gateway_mac
-        for address, bits in ((DB.address, "32"), (DB.address6, "128")):
+        for address in DB.around:
             mark = new_mark()
-            self.web.run("ip", "neigh", "replace", address, "lladdr", router, "dev", "eth0", "nud", "permanent")
-            self.addCleanup(self.web.run, "ip", "neigh", "del", address, "dev", "eth0", check=False)
-            with Capture(self.db) as capture:
-                if self.mode == "route":  # the neighbour is of use only where the destination is on the link
-                    self.web.run("ip", "route", "add", f"{address}/{bits}", "dev", "eth0")
-                    self.addCleanup(self.web.run, "ip", "route", "del", f"{address}/{bits}", "dev", "eth0", check=False)
+            with Capture(self.db) as capture, self.assert_drops(self.gw, policy_denied=10):
                 send_udp(self.web, address, 7001, [mark] * 10)
-                time.sleep(0.3)
             self.assertEqual(capture.marked(mark), [])
 
     # -- seen --
@@ -205,7 +195,10 @@ class WithoutGateway(EndToEnd):
     """The control of all tests above: these namespaces do carry the traffic when no gateway stands in between."""
 
     def test_the_kernel_carries_everything_where_no_gateway_runs(self):
-        site = self.site(mode="route")
-        site.enter(UdpEcho(site.db, 7001))
-        self.assertTrue(can_exchange_udp(site.web, DB.address, 7001, tries=4))
-        self.assertTrue(can_exchange_udp(site.web, DB.address6, 7001, tries=4))
+        for mode in ("wire", "route"):
+            site, mark = self.site(mode), new_mark()
+            ordinary = (DB.address, DB.address6) if mode == "route" else ()  # a wire's ends have nothing between them now
+            with Capture(site.db) as capture:
+                for address in (*DB.around, *ordinary):
+                    send_udp(site.web, address, 7001, [mark] * 10)
+                self.assert_within(3, lambda: len(capture.marked(mark)) == 10 * len((*DB.around, *ordinary)), f"not in mode {mode}")

@@ -1,4 +1,5 @@
 """What workloads do on the wire in tests: servers, clients, probes that carry a mark, and captures that look for it."""
+import errno
 import itertools
 import select
 import socket
@@ -42,17 +43,28 @@ class Capture:
         self._socket.close()
 
     def _read(self):
-        while True:
+        """Until nothing more comes after the stop; where more keeps coming, for a moment longer."""
+        end = None
+        while end is None or time.monotonic() < end:
+            if end is None and self._stop.is_set():
+                end = time.monotonic() + 0.5
             ready, _, _ = select.select([self._socket], [], [], 0.05)
-            if not ready:
-                if self._stop.is_set():
-                    return
-                continue
+            if not ready and end is not None:
+                return
+            if ready:
+                self._read_one()
+
+    def _read_one(self):
+        try:
             frame, ancillary, _, address = self._socket.recvmsg(65536, 64)
-            if address[2] == socket.PACKET_OUTGOING:
-                continue
-            seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
-            self._frames.append((seconds * 1_000_000_000 + nanoseconds, frame))
+        except OSError as error:
+            if error.errno != errno.ENETDOWN:  # the device went down, and may come back
+                raise
+            return
+        if address[2] == socket.PACKET_OUTGOING:
+            return
+        seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
+        self._frames.append((seconds * 1_000_000_000 + nanoseconds, frame))
 
     def frames(self):
         """(time in ns, frame) of all so far, in order."""
