@@ -306,9 +306,8 @@ bool has_host_bits(const Prefix& prefix) {
 
 /// What must hold for the settings as a whole: an error's text, or nothing.
 std::string check(const DataplaneSettings& s) {
-  std::set<unsigned> cores(s.cores.begin(), s.cores.end());
-  if (cores.empty() || cores.size() != s.cores.size() || cores.size() > kMaxCores)
-    return "1 to " + std::to_string(kMaxCores) + " different cores are needed";
+  if (s.cores.empty() || s.cores.size() > kMaxCores)
+    return "1 to " + std::to_string(kMaxCores) + " cores are needed";
   if (s.max_flows == 0 || s.memory_mib == 0) return "max_flows and memory_mib must not be 0";
   std::set<uint8_t> wired;
   for (const WireSetting& wire : s.wires)

@@ -65,7 +65,7 @@ struct TimeoutSettings {
 struct DataplaneSettings {
   std::string name;                ///< the gateway's
   std::string file_prefix;         ///< EAL's, so that several gateways share a host
-  std::vector<unsigned> cores{1};  ///< one worker for each CPU
+  std::vector<unsigned> cores{1};  ///< the CPU of each worker; configuration gives each its own
   uint32_t memory_mib = 1024;
   uint32_t max_flows = 1'048'576;  ///< whole gateway
   Mode mode = Mode::kWire;

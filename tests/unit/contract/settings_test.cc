@@ -146,7 +146,7 @@ TEST(SettingsRefusedWhole, AnotherFormat) {
   EXPECT_EQ(error_of("bulkhead-settings 2\ncore 1\n"), "settings, line 1: should be `bulkhead-settings 1`");
 }
 TEST(SettingsRefusedWhole, Empty) {
-  EXPECT_EQ(error_of(""), "settings: 1 to 64 different cores are needed");
+  EXPECT_EQ(error_of(""), "settings: 1 to 64 cores are needed");
 }
 TEST(SettingsRefusedWhole, WireToAPortThatDoesNotExist) {
   EXPECT_EQ(error_of(kSmall + "port c\nwire 2 3\n"), "settings: a wire to port 3, which doesn't exist");
@@ -157,8 +157,10 @@ TEST(SettingsRefusedWhole, PortOnTwoWires) {
 TEST(SettingsRefusedWhole, WireToItself) {
   EXPECT_EQ(error_of(kSmall + "port c\nwire 2 2\n"), "settings: port 2 is on two wires");
 }
-TEST(SettingsRefusedWhole, CoreTwice) {
-  EXPECT_EQ(error_of(kSmall + "core 1\n"), "settings: 1 to 64 different cores are needed");
+TEST(SettingsRefusedWhole, MoreCoresThanWorkersMayBe) {
+  std::string text = kSmall;
+  for (int core = 2; core <= 65; ++core) text += "core " + std::to_string(core) + "\n";
+  EXPECT_EQ(error_of(text), "settings: 1 to 64 cores are needed");
 }
 TEST(SettingsRefusedWhole, SourceWithHostBits) {
   EXPECT_EQ(error_of(kSmall + "port.source 10.0.0.1/24\n"),
