@@ -161,8 +161,9 @@ class Link:
 class Gateway:
     """A Bulkhead of a site: its files, its processes, and what an operator asks it."""
 
-    def __init__(self, site, policy, name="gw", **changes):
-        """`policy` is YAML without segments; `changes`: config_text()'s."""
+    def __init__(self, site, policy, name="gw", workers_a_core=1, **changes):
+        """`policy` is YAML without segments; `workers_a_core`: more than one is more than the configuration has words for;
+        `changes`: config_text()'s."""
         self.site, self.name = site, name
         self.directory = site.directory / name
         self.policy_directory = self.directory / "policy"
@@ -181,7 +182,25 @@ class Gateway:
         self.config_file.write_text(self.config_text(**changes))
         self.write_policy("segments.yaml", SEGMENTS)
         self.write_policy("rules.yaml", policy)
+        self.bulkhead = BULKHEAD if workers_a_core == 1 else self._bulkhead_with_workers(workers_a_core)
         site.callback(self.kill)
+
+    def _bulkhead_with_workers(self, workers_a_core):
+        """A `bulkhead` that finds beside it a dataplane which is told each of its cores several times."""
+        programs = self.directory / "programs"
+        programs.mkdir(exist_ok=True)
+        shutil.copy(BULKHEAD, programs)
+        settings, dataplane = self.directory / "settings", programs / "bulkhead-dataplane"
+        dataplane.write_text(textwrap.dedent(f"""\
+            #!/bin/sh -e
+            # --settings FILE and the rest
+            awk '{{ print }} $1 == "core" {{ for (n = 1; n < {workers_a_core}; ++n) print }}' "$2" > {settings}
+            shift 2
+            exec {BUILD / "dataplane" / "bulkhead-dataplane"} --settings {settings} "$@"
+            """))
+        dataplane.chmod(0o755)
+        (programs / "bulkhead-controlplane").symlink_to(BUILD / "controlplane" / "bulkhead-controlplane")
+        return programs / "bulkhead"
 
     def config_text(self, cores="[1]", flow_log=None, metrics="127.0.0.1:9464"):
         site = self.site
@@ -228,7 +247,7 @@ class Gateway:
     def launch(self):
         """Starts `bulkhead run` and doesn't wait for anything."""
         self.process = self.site.gateway_ns.popen(
-            BULKHEAD, "run", "--config", self.config_file,
+            self.bulkhead, "run", "--config", self.config_file,
             stdout=open(self.log_file, "a"), stderr=subprocess.STDOUT)
         # What is tested is the gateway, not how a busy machine shares its CPUs out (sched(7), "The autogroup feature").
         with contextlib.suppress(OSError):

@@ -114,3 +114,10 @@ class HotReload(EndToEnd):
         result = json.loads(client.communicate(timeout=20)[0])["end"]["sum"]
         self.assertGreater(result["packets"], 5000)
         self.assertEqual(result["lost_packets"], 0)
+
+
+class HotReloadFourWorkers(HotReload):
+    """The same where most packets come to another worker than their flow's."""
+
+    def gateway(self, site, policy, **changes):
+        return super().gateway(site, policy, cores="[0, 1]", workers_a_core=2, **changes)

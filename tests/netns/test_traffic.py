@@ -36,13 +36,13 @@ class Traffic:
     """The cases; subclasses name the device and the mode. One gateway serves a class."""
 
     device = mode = None
-    cores = "[1]"
+    cores, workers_a_core = "[1]", 1
 
     @classmethod
     def setUpClass(cls):
         cls.place = Site(cls.mode, cls.device)
         cls.addClassCleanup(cls.place.close)
-        cls.gw = Gateway(cls.place, POLICY, cores=cls.cores).start()
+        cls.gw = Gateway(cls.place, POLICY, cores=cls.cores, workers_a_core=cls.workers_a_core).start()
         directory = cls.place.directory / "nginx"
         directory.mkdir()
         (directory / "page").write_text("x" * 300_000)
@@ -94,6 +94,17 @@ class Traffic:
     def test_udp_is_answered_over_both_families(self):
         for host in (DB.address, DB.address6):
             self.assertTrue(can_exchange_udp(self.web, host, 7000, tries=2), host)
+
+    def test_each_of_many_flows_has_its_own_verdict(self):
+        ports = range(20_000, 20_060)
+        for host in (DB.address, DB.address6):
+            with Capture(self.web) as capture, self.assert_drops(self.gw, policy_denied=len(ports)):
+                marks = {port: new_mark() for port in ports}
+                for port, mark in marks.items():
+                    send_udp(self.web, host, 7000, [mark], source_port=port)
+                    send_udp(self.web, host, 7001, [mark], source_port=port)
+                self.assert_within(3, lambda: all(capture.marked(mark) for mark in marks.values()), f"not all are answered by {host}")
+            self.assertEqual([len(capture.marked(mark)) for mark in marks.values()], [1] * len(ports))
 
     # -- denied --
 
@@ -157,9 +168,30 @@ class AfPacketWire(Traffic, EndToEnd):
     device, mode = "af_packet", "wire"
 
 
-class AfXdpWireTwoWorkers(Traffic, EndToEnd):
-    """The links have one queue: what the other worker owns is handed to it."""
+class Workers(Traffic):
+    """The same verdicts with several workers, more than there are CPUs. A link has one queue: most packets come to another
+    worker than their flow's."""
+
+    def test_every_worker_takes_part(self):
+        def busy():
+            for port in range(20_000, 20_060):
+                send_udp(self.web, DB.address, 7000, [new_mark()] * 5, source_port=port)
+            return [w["busy_ratio"] > 0 for w in self.gw.status()["workers"]]
+
+        self.assertEqual(len(busy()), self.workers_a_core * 2)
+        self.assert_within(10, lambda: all(busy()), lambda: f"busy are {busy()}")
+
+
+class AfXdpWireTwoWorkers(Workers, EndToEnd):
     device, mode, cores = "af_xdp", "wire", "[0, 1]"
+
+
+class AfXdpRouteFourWorkers(Workers, EndToEnd):
+    device, mode, cores, workers_a_core = "af_xdp", "route", "[0, 1]", 2
+
+
+class AfPacketWireFourWorkers(Workers, EndToEnd):
+    device, mode, cores, workers_a_core = "af_packet", "wire", "[0, 1]", 2
 
 
 class AfXdpRoute(Traffic, EndToEnd):
