@@ -95,8 +95,8 @@ class Site:
             for workload in self.workloads:
                 namespace = self._namespace(prefix + workload.name)
                 setattr(self, workload.name, namespace)
-                self._link(workload, namespace)
-            self._lead_around()
+            for workload in self.workloads:
+                self.link(workload)
         except BaseException:
             self.close()
             raise
@@ -106,8 +106,12 @@ class Site:
         self._stack.callback(namespace.close)
         return namespace
 
-    def _link(self, workload, namespace):
-        """In wire mode all workloads share a subnet, in route mode each has its own and the gateway is its router."""
+    def link(self, workload):
+        """Links a workload's namespace to the gateway's.
+
+        In wire mode all workloads share a subnet, in route mode each has its own and the gateway is its router.
+        """
+        namespace = getattr(self, workload.name)
         net.connect_veth(namespace, "eth0", self.gateway_ns, workload.device, workload.mac, workload.gateway_mac)
         bits, bits6 = (8, 16) if self.mode == "wire" else (24, 64)
         namespace.run("ip", "addr", "add", f"{workload.address}/{bits}", "dev", "eth0")
@@ -117,24 +121,19 @@ class Site:
         if self.mode == "route":
             namespace.run("ip", "route", "add", "default", "via", workload.gateway_address)
             namespace.run("ip", "-6", "route", "add", "default", "via", workload.gateway_address6)
+        self._lead_around(workload, namespace)
 
-    def _lead_around(self):
+    def _lead_around(self, workload, namespace):
         """The way around the gateway, open but for the gateway: no neighbour has to be asked for, which it might prevent."""
-        for workload in self.workloads:
-            for address in (workload.address, workload.address6, *workload.around):
-                self.gateway_ns.run("ip", "neigh", "replace", address, "lladdr", workload.mac, "dev", workload.device,
-                                    "nud", "permanent")
-            for address in workload.around:
-                unused = ["nodad", "preferred_lft", "0"] if ":" in address else []  # as a source, that is
-                getattr(self, workload.name).run("ip", "addr", "add", address, "dev", "eth0", *unused)
-                for other in self.workloads:
-                    if other is not workload:
-                        self._lead_around_from(other, address)
-
-    def _lead_around_from(self, workload, address):
-        namespace = getattr(self, workload.name)
-        namespace.run("ip", "route", "add", address, "dev", "eth0")
-        namespace.run("ip", "neigh", "replace", address, "lladdr", workload.gateway_mac, "dev", "eth0", "nud", "permanent")
+        for address in (workload.address, workload.address6, *workload.around):
+            self.gateway_ns.run("ip", "neigh", "replace", address, "lladdr", workload.mac, "dev", workload.device, "nud", "permanent")
+        for address in workload.around:
+            unused = ["nodad", "preferred_lft", "0"] if ":" in address else []  # as a source, that is
+            namespace.run("ip", "addr", "add", address, "dev", "eth0", *unused)
+        for other in self.workloads:
+            for address in other.around if other is not workload else ():
+                namespace.run("ip", "route", "add", address, "dev", "eth0")
+                namespace.run("ip", "neigh", "replace", address, "lladdr", workload.gateway_mac, "dev", "eth0", "nud", "permanent")
 
     def callback(self, function, *args):
         """Calls a function when the site is closed, before anything older goes."""

@@ -1,4 +1,6 @@
 """What is wrong from the start, or goes wrong later: a clear message, a defined state, and nothing passes that shouldn't."""
+import contextlib
+import os
 import pathlib
 import shutil
 import subprocess
@@ -6,6 +8,7 @@ import time
 
 import net
 from harness import BULKHEAD, DB, EndToEnd, Gateway
+from test_observe import fetch_metrics, sample
 from traffic import Capture, Probes, UdpEcho, can_exchange_udp
 
 POLICY = """
@@ -15,9 +18,15 @@ policies:
 
 
 class BadInput(EndToEnd):
+    """What policy allows stands for all that passes: where it doesn't, nothing does."""
+
     def setUp(self):
         self.place = self.site()
         self.place.enter(UdpEcho(self.place.db, 7000))
+        self.place.web.run("ip", "neigh", "replace", DB.address, "lladdr", DB.mac, "dev", "eth0")  # no probe waits for ARP
+
+    def passes(self):
+        return can_exchange_udp(self.place.web, DB.address, 7000)
 
     def assert_refuses_to_start(self, gateway, *patterns, code=None, timeout=20):
         """It ends by itself, says why, and nothing passed meanwhile."""
@@ -33,6 +42,21 @@ class BadInput(EndToEnd):
         for pattern in patterns:
             self.assertRegex(gateway.log(), pattern)
         self.assertEqual(capture.marked(probes.mark), [])
+        self.assertEqual(gateway.process_ids(), [])
+
+    def assert_forwards_nothing(self, gateway, word):
+        """It runs, says why, and nothing passes; returns what drops it."""
+        with Capture(self.place.db) as capture, Probes(self.place.web, DB.address, 7000) as probes:
+            gateway.launch()
+            self.assert_within(20, lambda: (gateway.status(check=False) or {}).get("policy", {}).get("errors"), "status says nothing")
+            self.assertIn(word, "".join(gateway.feed()["errors"]))
+            self.assertIn(word, gateway.log())
+            self.assertEqual((gateway.feed()["state"], gateway.status()["generation"]), ("refused", 0))
+            before = probes.sent
+            self.assert_within(5, lambda: probes.sent > before + 100, "no probes")
+        self.assertEqual(capture.marked(probes.mark), [])
+        self.assertGreater(gateway.drops()["no_policy"], 100)
+        self.addCleanup(self.assert_conserved, gateway)
 
     def changed(self, old, new):
         """A gateway whose configuration differs in one place."""
@@ -43,7 +67,8 @@ class BadInput(EndToEnd):
         return gateway
 
     def test_a_missing_device(self):
-        self.assert_refuses_to_start(self.changed("af_xdp:gdb", "af_xdp:nosuch"), "db", "nosuch")
+        self.assert_refuses_to_start(self.changed("af_xdp:gdb", "af_xdp:nosuch"), r"port 'db' \(af_xdp:nosuch\): no interface 'nosuch'", code=1)
+        self.assertTrue(self.gateway(self.place, POLICY) and self.passes())  # what it left doesn't hinder another start
 
     def test_a_device_used_twice(self):
         self.assert_refuses_to_start(self.changed("af_xdp:gdb", "af_xdp:gweb"), r"gateway\.yaml:\d+:\d+: error: .*gweb")
@@ -54,12 +79,30 @@ class BadInput(EndToEnd):
 
     def test_a_policy_that_names_an_unknown_segment_forwards_nothing(self):
         gateway = Gateway(self.place, POLICY.replace("to: db", "to: nowhere"))
-        with Capture(self.place.db) as capture, Probes(self.place.web, DB.address, 7000) as probes:
-            gateway.launch()
-            self.assert_within(20, lambda: "nowhere" in gateway.log(), "no word about it")
-            self.assertRegex(gateway.log(), r"rules\.yaml:\d+:\d+: error: ")
-            time.sleep(0.5)
-        self.assertEqual(capture.marked(probes.mark), [])
+        self.assert_forwards_nothing(gateway, "nowhere")
+        self.assertRegex(gateway.log(), r"rules\.yaml:\d+:\d+: error: ")
+        gateway.write_policy("rules.yaml", POLICY)
+        self.assert_within(10, self.passes, "the mended policy isn't enforced")
+
+    def test_a_policy_directory_that_does_not_exist_forwards_nothing_until_it_does(self):
+        gateway = Gateway(self.place, POLICY)
+        away = gateway.policy_directory.rename(gateway.directory / "away")
+        self.assert_forwards_nothing(gateway, f"{gateway.policy_directory}")
+        away.rename(gateway.policy_directory)
+        self.assert_within(10, self.passes, "the policy that came isn't enforced")
+        self.assertEqual(gateway.feed()["errors"], [])
+
+    def test_a_policy_directory_that_is_removed_changes_nothing(self):
+        gateway = self.gateway(self.place, POLICY)
+        before = gateway.status()["generation"]
+        away = gateway.policy_directory.rename(gateway.directory / "away")
+        self.assert_within(5, lambda: any("policy" in e for e in gateway.feed()["errors"]), "no word about it")
+        self.assertEqual(gateway.status()["generation"], before)
+        self.assertTrue(self.passes())
+        (away / "rules.yaml").write_text("policies: []\n")
+        away.rename(gateway.policy_directory)
+        self.assert_within(10, lambda: gateway.feed()["state"] == "in force", "the one that came isn't enforced")
+        self.assertFalse(self.passes())
 
     def test_an_unreadable_policy_file(self):
         gateway = self.gateway(self.place, POLICY)
@@ -78,7 +121,7 @@ class BadInput(EndToEnd):
         second.config_file.write_text(text)
         second.launch()
         self.assertNotEqual(second.process.wait(20), 0)
-        self.assertRegex(second.log(), "control.sock")
+        self.assertRegex(second.log(), rf"a gateway runs already at {first.socket} \(pid \d+\)")
         self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=3))
         self.assertEqual(first.status()["gateway"], "gw")
 
@@ -87,7 +130,7 @@ class BadInput(EndToEnd):
         second = Gateway(self.place, POLICY, name="second", metrics="127.0.0.1:9465")
         second.launch()
         self.assertNotEqual(second.process.wait(20), 0)
-        self.assertRegex(second.log(), "gweb")
+        self.assertRegex(second.log(), r"port 'web'.*gweb.*process \d+")
         self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=3))
 
     def test_no_root(self):
@@ -99,42 +142,106 @@ class BadInput(EndToEnd):
         self.assertIn("needs root", done.stderr)
 
     def test_no_hugepages(self):
-        """More memory than hugepages can ever be had for: ordinary pages, with a warning."""
+        """All pages of the pool in a file, and the pool can't be raised: ordinary pages, with a warning."""
         pool = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
         if not pool.exists():
             self.skipTest("this kernel has no hugepages to run out of")
+        full = self.place.directory / "full"
+        full.mkdir()
+        net.run("mount", "-t", "hugetlbfs", "-o", "pagesize=2M", "none", full)
+        self.place.callback(net.run, "umount", "-l", full)
+        with open(full / "all", "w") as file:
+            free = int((pool / "free_hugepages").read_text())
+            with contextlib.suppress(OSError):  # some may be promised to others
+                os.posix_fallocate(file.fileno(), 0, max(free, 1) << 21)
         gateway = Gateway(self.place, POLICY)
-        # A mount namespace whose pool can't be raised and holds nothing for us.
-        if int((pool / "free_hugepages").read_text()) > 0:
-            (pool / "nr_hugepages").write_text("0")
         gateway.process = self.place.gateway_ns.popen(
             "sh", "-c", f"mount -o remount,bind,ro /sys && exec {BULKHEAD} run --config {gateway.config_file}",
             stdout=open(gateway.log_file, "a"))
         gateway.wait_in_force()
         self.addCleanup(self.assert_conserved, gateway)
-        self.assertRegex(gateway.log(), "(?i)warning.*hugepages")
+        self.assertRegex(gateway.log(), "warning: no 256 MiB of hugepages to be had; using ordinary pages")
         self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=3))
 
-    def test_an_interface_that_disappears(self):
+    def test_an_interface_that_disappears_and_comes_back(self):
         gateway = self.gateway(self.place, POLICY)
+
+        def is_up():
+            return [p["up"] for p in gateway.status()["ports"] if p["name"] == "db"][0]
+
         self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=3))
+        dataplane = gateway.process_ids("bulkhead-dataplane")
         self.place.gateway_ns.run("ip", "link", "del", "gdb")
-        self.assert_within(10, lambda: not [p for p in gateway.status()["ports"] if p["name"] == "db"][0]["up"],
-                           "status still shows it up")
-        self.assertFalse(can_exchange_udp(self.place.web, DB.address, 7000))
-        self.assertRegex(gateway.log(), "db")
-        self.assertIsNone(gateway.process.poll())
+        self.assert_within(10, lambda: not is_up(), "status still shows it up")
+        self.assert_within(10, lambda: "port 'db': its interface is gone" in gateway.log(), "no word about it")
+        self.assertFalse(self.passes())
+        self.assertGreater(gateway.drops()["link_down"], 0)
+
+        with contextlib.ExitStack() as denied:
+            denied = [denied.enter_context(Probes(self.place.web, host, 7001, burst=4)) for host in (DB.address, *DB.around)]
+            self.place.link(self.place.workloads[1])
+            with Capture(self.place.db) as capture:
+                self.assert_within(20, self.passes, lambda: f"it doesn't pass again; log:\n{gateway.log()}")
+                self.assertTrue(is_up())
+                time.sleep(0.3)
+            for probes in denied:
+                self.assertEqual(capture.marked(probes.mark), [])
+        self.assertEqual(gateway.process_ids("bulkhead-dataplane"), dataplane)
+
+    def small_disk(self, name, size="16k", mode="777"):
+        disk = self.place.directory / name
+        disk.mkdir(exist_ok=True)
+        net.run("mount", "-t", "tmpfs", "-o", f"size={size},mode={mode}", "none", disk)
+        self.place.callback(net.run, "umount", "-l", disk)
+        return disk
 
     def test_a_full_disk_under_the_flow_log(self):
-        small = self.place.directory / "small"
-        small.mkdir()
-        net.run("mount", "-t", "tmpfs", "-o", "size=16k,mode=777", "none", small)
-        self.place.callback(net.run, "umount", "-l", small)
-        gateway = self.gateway(self.place, POLICY, flow_log=small / "flows.jsonl")
-        for _ in range(40):
+        disk = self.small_disk("small")
+        gateway = self.gateway(self.place, POLICY.replace("]}", "], log: true}"), flow_log=disk / "flows.jsonl")
+        for _ in range(60):
             self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=3))
-        self.assert_within(10, lambda: "flows.jsonl" in gateway.log(), "no word about the full disk")
+        self.assert_within(10, lambda: "No space left on device" in gateway.log(), "no word about the full disk")
+        self.assertRegex(gateway.log(), r"flow log: .*flows\.jsonl: write.*No space left on device: \d+ lines lost so far")
+        self.assert_within(5, lambda: sample(fetch_metrics(gateway), "bulkhead_flow_log_lost_total") > 0, "not counted")
         self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=3))
+        net.run("mount", "-o", "remount,size=1m", disk)
+        self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=3))
+        self.assert_within(10, lambda: "writing again" in gateway.log(), "it doesn't write again")
+
+    def test_a_state_directory_that_cannot_be_written(self):
+        gateway = Gateway(self.place, POLICY)
+        net.run("mount", "-t", "tmpfs", "-o", "ro", "none", gateway.directory / "state")
+        self.place.callback(net.run, "umount", "-l", gateway.directory / "state")
+        self.assert_refuses_to_start(gateway, r"controlplane\.state.*state.*Read-only file system", code=1)
+
+    def test_metrics_on_an_address_that_is_taken(self):
+        first = self.gateway(self.place, POLICY)
+        other = self.site()
+        second = Gateway(other, POLICY)
+        second.site.gateway_ns = first.site.gateway_ns  # on the first one's host, with interfaces of its own
+        text = second.config_file.read_text()
+        second.config_file.write_text(text.replace("af_xdp:gweb", "tap:second0").replace("af_xdp:gdb", "tap:second1"))
+        second.launch()
+        self.assertEqual(second.process.wait(20), 1)
+        self.assertRegex(second.log(), r"metrics can't listen on 127\.0\.0\.1:9464: is another gateway using it")
+        self.assertTrue(self.passes())
+
+    def test_kill_9_in_the_middle_of_a_start(self):
+        """Again and again, each time a little later, under denied traffic that the host would carry around."""
+        gateway = Gateway(self.place, POLICY).start()
+        gateway.kill()
+        with contextlib.ExitStack() as stack:
+            capture = stack.enter_context(Capture(self.place.db))
+            denied = [stack.enter_context(Probes(self.place.web, host, 7001, burst=4)) for host in (DB.address, *DB.around)]
+            for milliseconds in range(10, 310, 25):
+                gateway.launch()
+                time.sleep(milliseconds / 1000)
+                gateway.kill()
+            again = self.gateway(self.place, POLICY)
+            self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=3))
+            time.sleep(0.2)
+            self.assertEqual([len(capture.marked(probes.mark)) for probes in denied], [0] * 3)
+            self.assertGreater(again.drops()["policy_denied"], 100)
 
 
 class CommandLine(EndToEnd):
