@@ -22,9 +22,10 @@ def new_mark():
 
 
 class Capture:
-    """The frames that arrive at a device (not those that leave), with the kernel's time of each. A context manager."""
+    """The frames that arrive at a device, or those that leave it, with the kernel's time of each. A context manager."""
 
-    def __init__(self, namespace, device="eth0"):
+    def __init__(self, namespace, device="eth0", leaving=False):
+        self._leaving = leaving
         self._socket = namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
@@ -61,7 +62,7 @@ class Capture:
             if error.errno != errno.ENETDOWN:  # the device went down, and may come back
                 raise
             return
-        if address[2] == socket.PACKET_OUTGOING:
+        if (address[2] == socket.PACKET_OUTGOING) != self._leaving:
             return
         seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
         self._frames.append((seconds * 1_000_000_000 + nanoseconds, frame))
@@ -77,6 +78,24 @@ class Capture:
     def marked(self, mark):
         """Those whose bytes hold the mark."""
         return [(t, f) for t, f in self.frames() if mark in f]
+
+
+def write_pcap(path, frames):
+    """Writes (time in ns, frame) as a classic pcap with nanoseconds."""
+    with open(path, "wb") as file:
+        file.write(struct.pack("<IHHiIII", 0xa1b23c4d, 2, 4, 0, 0, 65535, 1))
+        for t, frame in frames:
+            file.write(struct.pack("<IIII", t // 10**9, t % 10**9, len(frame), len(frame)) + frame)
+
+
+def read_pcap(path):
+    """The frames of what write_pcap() writes."""
+    content, at, frames = path.read_bytes(), 24, []
+    while at < len(content):
+        length = struct.unpack_from("<I", content, at + 8)[0]
+        frames.append(content[at + 16:at + 16 + length])
+        at += 16 + length
+    return frames
 
 
 def send_udp(namespace, destination, port, payloads, source=None, source_port=0):
