@@ -232,6 +232,7 @@ class Gateway:
         port = f'- name: {workload.name}\n  device: "{self.site.device}:{workload.device}"\n' \
                f"  link: attached\n  sources: {workload.prefixes}"
         if self.site.mode == "route":
+            port += f'\n  mac: "{workload.gateway_mac}"'
             port += f'\n  addresses: [{workload.gateway_address}/24, "{workload.gateway_address6}/64"]'
         return port
 

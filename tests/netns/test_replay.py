@@ -20,10 +20,10 @@ IP_WITHOUT_CHECKSUM = ETHERNET + bytes.fromhex("0800 45000026 00000000 40110000 
 
 
 class Replay(EndToEnd):
-    changes = {}
+    mode, changes = "wire", {}
 
     def setUp(self):
-        self.place = self.site()
+        self.place = self.site(self.mode)
         for context in (TcpEcho(self.place.db, 7000), UdpEcho(self.place.db, 7000), TcpEcho(self.place.web, 7000)):
             self.place.enter(context)
         self.gw = self.gateway(self.place, POLICY, **self.changes)
@@ -98,6 +98,10 @@ class Replay(EndToEnd):
         self.assertEqual(again, verdicts)
         for port in ports:
             self.assertEqual((out_again / f"{port}.pcap").read_bytes(), (out / f"{port}.pcap").read_bytes())
+
+
+class ReplayOfARouter(Replay):
+    mode = "route"
 
 
 class ReplayOfFourWorkers(Replay):
