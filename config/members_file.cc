@@ -1,6 +1,7 @@
 #include "config/members_file.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
 #include <ranges>
 #include <utility>
@@ -142,18 +143,25 @@ class MembersReader {
   bool stopped_ = false;
 };
 
+/// How many lines a file of `bytes` has, if they are all like those of its first chunk.
+size_t expected_lines(std::string_view first_chunk, size_t bytes) {
+  auto lines = static_cast<size_t>(std::ranges::count(first_chunk, '\n')) + 1;
+  size_t chunks = (bytes + first_chunk.size() - 1) / first_chunk.size();
+  return std::min(lines * chunks, kMaxMembers);
+}
+
 }  // namespace
 
 void read_members_file(Source& source, uint32_t file, std::vector<Member>& members) {
-  size_t lines = 0;
-  auto counted = read_chunks(source.file(), [&](std::string_view chunk) {
-    lines += static_cast<size_t>(std::ranges::count(chunk, '\n'));
-    return lines < kMaxMembers;
-  });
-  if (!counted) return source.error({}, counted.error().message);
-  members.reserve(members.size() + std::min(lines, kMaxMembers));
+  std::error_code error;
+  size_t bytes =
+      std::filesystem::file_size(source.file(), error);  // where it can't be told, reading tells why
+  bool first = true;
   MembersReader reader(source, file, members);
-  auto read = read_chunks(source.file(), [&](std::string_view chunk) { return reader.take(chunk); });
+  auto read = read_chunks(source.file(), [&](std::string_view chunk) {
+    if (std::exchange(first, false) && !error) members.reserve(members.size() + expected_lines(chunk, bytes));
+    return reader.take(chunk);
+  });
   if (!read) return source.error({}, read.error().message);
   reader.finish();
 }

@@ -4,9 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <vector>
+#include <memory>
 
 namespace bulkhead {
 namespace {
@@ -26,18 +27,20 @@ struct OpenFile {
 }  // namespace
 
 Expected<> read_chunks(const std::string& path, const std::function<bool(std::string_view)>& take) {
-  constexpr size_t kChunkBytes = 1u << 20;
+  constexpr size_t kMostBytes = 1u << 20;
   OpenFile file(path);
   struct stat status;
   if (file.descriptor < 0 || ::fstat(file.descriptor, &status) != 0)
     return fail_errno(errno, "this file can't be read");
   if (!S_ISREG(status.st_mode)) return fail(ErrorCode::kInvalid, "this is no regular file; name a file");
-  std::vector<char> chunk(kChunkBytes);
+  // Neither larger than the file nor zeroed: policy may name ten thousand small ones.
+  size_t bytes = std::clamp(static_cast<size_t>(status.st_size), size_t{4096}, kMostBytes);
+  auto chunk = std::make_unique_for_overwrite<char[]>(bytes);
   while (true) {
-    ssize_t got = ::read(file.descriptor, chunk.data(), chunk.size());
+    ssize_t got = ::read(file.descriptor, chunk.get(), bytes);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_errno(errno, "this file can't be read");
-    if (got == 0 || !take({chunk.data(), static_cast<size_t>(got)})) return {};
+    if (got == 0 || !take({chunk.get(), static_cast<size_t>(got)})) return {};
   }
 }
 
