@@ -110,8 +110,12 @@ bool is_name(std::string_view text);
 struct LoadedPolicy {
   std::optional<Policy> policy;
   Diagnostics diagnostics;
+  std::vector<std::string>
+      files;  ///< that were read, or named and couldn't be: Policy::files without a policy
 };
 LoadedPolicy load_policy(const std::string& path, WallTime now);
+/// Whether a file of this name in a policy directory is read (NAME.yaml, not hidden).
+bool is_policy_file_name(std::string_view name);
 /// The same from text, for tests and fuzzing: (file name, content) in any order. `members_file` is read from
 /// disk relative to the file name.
 LoadedPolicy load_policy_text(const std::vector<std::pair<std::string, std::string>>& files, WallTime now);

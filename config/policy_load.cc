@@ -45,6 +45,7 @@ class PolicyLoader {
     for (PolicyFile& file : files_)
       if (const yaml::Node* node = value_of(file, "tests")) rules.read_tests(*node, file.source);
     LoadedPolicy loaded;
+    loaded.files = policy_.files;
     if (!report_.has_errors()) loaded.policy = std::move(policy_);
     loaded.diagnostics = report_.finish();
     return loaded;
@@ -83,9 +84,8 @@ std::vector<std::string> policy_files(const std::string& path, Report& report) {
   fs::directory_iterator entries(path, error), end;
   for (; !error && entries != end; entries.increment(error)) {
     std::string name = entries->path().filename().string();
-    if (name.starts_with('.')) continue;
-    if (name.ends_with(".yaml")) files.push_back((fs::path(path) / name).string());
-    if (name.ends_with(".yml"))
+    if (is_policy_file_name(name)) files.push_back((fs::path(path) / name).string());
+    if (name.ends_with(".yml") && !name.starts_with('.'))
       report.warning({(fs::path(path) / name).string(), 0, 0}, "this isn't read; rename it to end in .yaml");
   }
   if (error) report.error({path, 0, 0}, "this directory can't be read: " + error.message());
@@ -96,6 +96,10 @@ std::vector<std::string> policy_files(const std::string& path, Report& report) {
 }
 
 }  // namespace
+
+bool is_policy_file_name(std::string_view name) {
+  return name.ends_with(".yaml") && !name.starts_with('.');
+}
 
 LoadedPolicy load_policy(const std::string& path, WallTime now) {
   PolicyLoader loader(now);

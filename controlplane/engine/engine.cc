@@ -21,6 +21,7 @@ constexpr Nanoseconds kFirstAttachPause = 1ms;
 constexpr Nanoseconds kLongestAttachPause = 200ms;
 constexpr Nanoseconds kMarkEvery = 30s;
 constexpr Nanoseconds kAnswerIsLate = 5s;
+constexpr Nanoseconds kFileIsLate = 1s;
 
 BootTime after(BootTime time, Nanoseconds by) {
   return BootTime{time.ns + by.count()};
@@ -95,6 +96,8 @@ void Engine::wait() {
   BootTime due = std::min(parts_.feed.next_wake(), next_mark_);
   if (!dataplane_) due = std::min(due, next_attach_);
   if (in_flight_ && !in_flight_->told_late) due = std::min(due, after(in_flight_->sent, kAnswerIsLate));
+  if (BootTime now = boot_now(); !parts_.feed.waiting_for(now).empty())
+    due = std::min(due, after(now, kFileIsLate));
   int64_t ns = std::max<int64_t>(0, due.ns - boot_now().ns);
   timespec timeout{ns / 1'000'000'000, ns % 1'000'000'000};
   pollfd fds[] = {{wake_.get(), POLLIN, 0}, {parts_.feed.fd(), POLLIN, 0}, {-1, POLLIN, 0}};
@@ -188,6 +191,7 @@ void Engine::read_policy_if_due() {
   WallTime wall = wall_now();
   auto reading = parts_.feed.read_if_due(begun, wall);
   if (!reading) return;
+  BootTime loaded = boot_now();
   check_on_gateway(reading->loaded, parts_.settings);
   auto accepted = accept_policy(std::move(reading->loaded), target_, parts_.deadlines, wall);
   log_diagnostics(accepted.diagnostics);
@@ -210,7 +214,11 @@ void Engine::read_policy_if_due() {
   if (!dataplane_)
     spdlog::info("policy read: {} segments, {} rules; it is enforced as soon as a dataplane is there",
                  accepted.policy->policy.segments.size(), accepted.policy->policy.rules.size());
-  wanted_ = Candidate{accepted.policy, reading->seen, wall, milliseconds(boot_now().ns - begun.ns) / 1e3};
+  wanted_ = Candidate{.policy = accepted.policy,
+                      .seen = reading->seen,
+                      .read = wall,
+                      .read_ms = milliseconds(loaded.ns - begun.ns),
+                      .compile_ms = milliseconds(boot_now().ns - loaded.ns)};
   parts_.board.change([&](ControlState& state) {
     state.feed.standing = FeedState::Standing::kWaiting;
     state.feed.errors.clear();
@@ -270,10 +278,14 @@ void Engine::accepted(const PublishResult& result, const RuleHitCounts& hits_bef
   });
   const ExplainablePolicy& policy = *done.candidate.policy;
   spdlog::info(
-      "policy accepted: {} segments, {} rules, {} endpoints, generation {} enforced in {:.1f} ms "
-      "(read and compiled in {:.1f} ms, checked in {:.1f} ms, by every worker {:.1f} ms after it was sent)",
+      "policy accepted: {} segments, {} rules, {} endpoints, {:.1f} MiB in all; generation {} enforced in "
+      "{:.2f} ms "
+      "(read in {:.2f} ms, compiled in {:.2f} ms, copied and checked in {:.2f} ms, by every worker {:.2f} ms "
+      "after it "
+      "was sent)",
       policy.policy.segments.size(), policy.policy.rules.size(), policy.compiled.endpoints.size(),
-      result.generation, seconds * 1e3, done.candidate.read_seconds * 1e3,
+      static_cast<double>(policy.compiled.image.span().size() + policy.endpoints.memory_bytes()) / (1 << 20),
+      result.generation, seconds * 1e3, done.candidate.read_ms, done.candidate.compile_ms,
       milliseconds(static_cast<int64_t>(result.checked_ns)),
       milliseconds(static_cast<int64_t>(result.enforced_ns)));
   done.candidate.timed = true;
@@ -324,6 +336,12 @@ void Engine::keep_watch() {
                  in_flight_->generation,
                  std::chrono::duration_cast<std::chrono::seconds>(kAnswerIsLate).count());
   }
+  std::string late_file = parts_.feed.waiting_for(after(now, -kFileIsLate));
+  if (!late_file.empty() && late_file != told_late_file_)
+    spdlog::warn(
+        "the policy has changed, but {} is still being written: it is read when it is closed, or on SIGHUP",
+        late_file);
+  told_late_file_ = std::move(late_file);
   if (now < next_mark_) return;
   next_mark_ = after(now, kMarkEvery);
   if (auto stored = parts_.deadlines.store_mark(); !stored)

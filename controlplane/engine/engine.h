@@ -54,10 +54,11 @@ class Engine {
   /// A policy on its way to the dataplane, or there.
   struct Candidate {
     std::shared_ptr<const ExplainablePolicy> policy;
-    BootTime seen{};          ///< when its change was first seen
-    WallTime read{};          ///< when it was read
-    double read_seconds = 0;  ///< reading, checking, compiling, tests
-    bool timed = false;       ///< its way to enforcement was measured already
+    BootTime seen{};        ///< when its change was first seen
+    WallTime read{};        ///< when it was read
+    double read_ms = 0;     ///< spent reading and checking the files
+    double compile_ms = 0;  ///< spent compiling and testing what they say
+    bool timed = false;     ///< its way to enforcement was measured already
   };
   struct InFlight {
     Candidate candidate;
@@ -109,6 +110,7 @@ class Engine {
   bool whole_next_ = false;  ///< an incremental publish was refused
   uint64_t last_generation_ = 0;
   BootTime next_mark_{};
+  std::string told_late_file_;  ///< that a changed policy waits for
 };
 
 }  // namespace bulkhead

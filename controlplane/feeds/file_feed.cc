@@ -1,136 +1,139 @@
 #include "controlplane/feeds/file_feed.h"
 
-#include <sys/inotify.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <filesystem>
+#include <utility>
 
 namespace bulkhead {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint32_t kEvents = IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_MOVED_TO |
-                             IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+/// File systems stamp files with a clock that ticks this coarsely.
+constexpr int64_t kFileClockTickNs = 20'000'000;
 
 BootTime later(BootTime time, Nanoseconds by) {
   return BootTime{time.ns + by.count()};
 }
 
-/// `path` with every symbolic link followed; itself where that fails.
-std::string resolved(const std::string& path) {
-  std::error_code error;
-  fs::path real = fs::canonical(path, error);
-  return error ? path : real.string();
-}
-
-/// The path's directory and its name in it; "policy/" means "policy".
-std::pair<std::string, std::string> directory_and_name(const std::string& path) {
-  fs::path absolute = fs::absolute(path).lexically_normal();
-  if (!absolute.has_filename()) absolute = absolute.parent_path();
-  return {absolute.parent_path().string(), absolute.filename().string()};
-}
-
 }  // namespace
 
 Expected<FileFeed> FileFeed::open(std::string path) {
-  Fd inotify(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-  if (!inotify)
-    return fail_errno(errno, "watching " + path + ": inotify (is fs.inotify.max_user_instances used up?)");
-  FileFeed feed(std::move(path), std::move(inotify));
+  auto watch = PathWatch::open();
+  if (!watch) return with_context(watch.error(), "watching " + path);
+  FileFeed feed(std::move(path), std::move(*watch));
   feed.read_anyway(boot_now());
   return feed;
 }
 
 BootTime FileFeed::next_wake() const {
-  if (!first_change_) return next_look_;
-  return std::min({next_look_, later(*last_change_, kQuiet), later(*first_change_, kLatest)});
+  if (!while_reading_.empty()) return BootTime{};
+  return first_change_ ? due() : next_look_;
+}
+
+/// When what has changed is to be read; something has.
+BootTime FileFeed::due() const {
+  BootTime due = std::min(later(*last_change_, kTogether), later(whole_since_, kLatest));
+  for (const auto& [path, until] : unwhole_) due = std::max(due, until);
+  return due;
 }
 
 void FileFeed::read_anyway(BootTime now) {
-  first_change_ = first_change_.value_or(now);
-  last_change_ = BootTime{now.ns - kQuiet.count()};
+  note_change(now);
+  last_change_ = BootTime{now.ns - kTogether.count()};
+  unwhole_.clear();
 }
 
 std::optional<PolicyReading> FileFeed::read_if_due(BootTime now, WallTime wall) {
-  if (take_events()) note_change(now);
+  take_events(now);
   if (now >= next_look_) look(now);
-  if (!first_change_) return std::nullopt;
-  bool too_late_to_wait = now >= later(*first_change_, kLatest);
-  if (now < later(*last_change_, kQuiet) && !too_late_to_wait) return std::nullopt;
+  if (!first_change_ || now < due()) return std::nullopt;
+  bool patient = now < later(whole_since_, kLatest);
+  unwhole_.clear();
 
-  watch_everything_named();  // before it is read, so that no change falls between
-  traces_ = traces();
+  watch_.follow(path_, files_);  // before it is read, so that no change falls between
+  Traces before = traces();
   PolicyReading reading{*first_change_, load_policy(path_, wall)};
-  if (reading.loaded.policy) files_ = reading.loaded.policy->files;
-  watch_everything_named();
-  if (take_events() && !too_late_to_wait) {
-    last_change_ = now;  // it changed while it was read: what was read may be half of each
-    return std::nullopt;
+  traces_ = std::move(before);
+  looked_.reset();
+  if (reading.loaded.files != files_) {
+    files_ = reading.loaded.files;
+    watch_.follow(path_, files_);
+    remember_new_files(wall);
   }
+  while_reading_ = watch_.take();
+  if (spoilt(patient)) return std::nullopt;  // it is due again when what happened has been taken in
   first_change_.reset(), last_change_.reset();
   return reading;
 }
 
-/// True when something that matters happened.
-bool FileFeed::take_events() {
-  bool changed = false;
-  alignas(inotify_event) char buffer[16384];
-  ssize_t bytes;
-  while ((bytes = ::read(inotify_.get(), buffer, sizeof buffer)) > 0) {
-    for (ssize_t at = 0; at < bytes;) {
-      const auto* event = reinterpret_cast<const inotify_event*>(buffer + at);
-      at += static_cast<ssize_t>(sizeof *event + event->len);
-      auto directory = directory_of_watch_.find(event->wd);
-      if (event->mask & IN_Q_OVERFLOW) changed = true;
-      if (directory == directory_of_watch_.end()) continue;
-      const Watch& watch = watches_[directory->second];
-      changed |= watch.every_name || event->len == 0 || watch.names.contains(event->name);
-      if (event->mask & IN_IGNORED) directory_of_watch_.erase(directory);
-    }
+/// Whether what was just read may be half of each, because it changed meanwhile. One file from before and one
+/// from after are taken when they can't be had otherwise; half a file, or none in the place of one, never is.
+bool FileFeed::spoilt(bool patient) const {
+  return std::ranges::any_of(while_reading_, [&](const PathEvent& event) {
+    bool whole = event.kind == PathEvent::Kind::kWhole || event.kind == PathEvent::Kind::kTouched;
+    return patient || !whole;
+  });
+}
+
+std::string FileFeed::waiting_for(BootTime time) const {
+  bool long_ago = first_change_ && *first_change_ < time;
+  return long_ago && !unwhole_.empty() ? unwhole_.begin()->first : std::string();
+}
+
+void FileFeed::take_events(BootTime now) {
+  for (const PathEvent& event : std::exchange(while_reading_, {})) take_event(event, now);
+  for (const PathEvent& event : watch_.take()) take_event(event, now);
+}
+
+/// The last thing that happened to a path says whether it is whole.
+void FileFeed::take_event(const PathEvent& event, BootTime now) {
+  note_change(now);
+  switch (event.kind) {
+    case PathEvent::Kind::kWritten:
+      unwhole_[event.path] = later(now, kAbandoned);
+      break;
+    case PathEvent::Kind::kComesOrGoes:
+      unwhole_[event.path] = later(now, kReplaced);
+      break;
+    case PathEvent::Kind::kWhole:
+      if (unwhole_.erase(event.path) != 0 && unwhole_.empty()) whole_since_ = now;
+      break;
+    case PathEvent::Kind::kLost:
+      std::erase_if(unwhole_, [&](const auto& entry) { return entry.first.starts_with(event.path + "/"); });
+      unwhole_[event.path] = later(now, kReplaced);
+      break;
+    case PathEvent::Kind::kTouched:
+      break;
   }
-  return changed;
 }
 
 void FileFeed::note_change(BootTime now) {
-  first_change_ = first_change_.value_or(now);
+  if (!first_change_) first_change_ = whole_since_ = now;
   last_change_ = now;
 }
 
-/// For what inotify can't see.
+/// For what inotify can't see. Nothing tells when that is whole, but that it stays the same.
 void FileFeed::look(BootTime now) {
   next_look_ = later(now, kLook);
-  if (!first_change_ && traces() != traces_) note_change(now);
+  if (first_change_) return;
+  Traces found = traces();
+  if (found == traces_) {
+    looked_.reset();
+  } else if (looked_ == found) {
+    note_change(now);
+  } else {
+    looked_ = std::move(found);
+  }
 }
 
-/// Watches the policy's directory, where its own name stands, and where each file really is.
-void FileFeed::watch_everything_named() {
-  Watches wanted;
-  auto want = [&](const std::string& path) {
-    auto [directory, name] = directory_and_name(path);
-    wanted[directory].names.insert(name);
-  };
-  want(path_);
-  want(resolved(path_));
-  std::error_code error;
-  if (fs::is_directory(path_, error)) wanted[resolved(path_)].every_name = true;
-  for (const std::string& file : files_) want(file), want(resolved(file));
-  for (const auto& [file, trace] : traces_) want(file), want(trace.target);
-
-  std::map<int, std::string> watched;
-  for (const auto& [directory, watch] : wanted) {
-    int wd = ::inotify_add_watch(inotify_.get(), directory.c_str(),
-                                 kEvents);  // the same wd where it is watched already
-    if (wd >= 0) watched[wd] = directory;
-  }
-  for (const auto& [wd, directory] : directory_of_watch_)
-    if (!watched.contains(wd))
-      ::inotify_rm_watch(inotify_.get(), wd);  // a directory that was replaced or isn't named any more
-  directory_of_watch_ = std::move(watched);
-  watches_ = std::move(wanted);
+/// What nobody knew of before it was read counts as it is now, unless it changed since the reading began:
+/// then the next looks find it.
+void FileFeed::remember_new_files(WallTime begun) {
+  for (const auto& [path, trace] : traces())
+    if (trace.changed_ns < begun.ns - kFileClockTickNs) traces_.try_emplace(path, trace);
 }
 
 FileFeed::Traces FileFeed::traces() const {
@@ -138,18 +141,17 @@ FileFeed::Traces FileFeed::traces() const {
   auto trace = [&](const std::string& path) {
     struct stat status{};
     if (::stat(path.c_str(), &status) != 0) return;
-    all[path] = {resolved(path),
-                 status.st_dev,
-                 status.st_ino,
-                 status.st_size,
-                 status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec,
-                 status.st_ctim.tv_sec * 1'000'000'000 + status.st_ctim.tv_nsec};
+    Trace& seen = all[path] = {.device = status.st_dev, .inode = status.st_ino};
+    if (S_ISDIR(status.st_mode)) return;  // files that aren't policy come and go in it, too
+    seen.bytes = status.st_size;
+    seen.modified_ns = status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec;
+    seen.changed_ns = status.st_ctim.tv_sec * 1'000'000'000 + status.st_ctim.tv_nsec;
   };
   trace(path_);
   for (const std::string& file : files_) trace(file);
   std::error_code error;
   for (fs::directory_iterator entry(path_, error), end; !error && entry != end; entry.increment(error))
-    if (entry->path().extension() == ".yaml") trace(entry->path().string());
+    if (is_policy_file_name(entry->path().filename().string())) trace(entry->path().string());
   return all;
 }
 

@@ -3,14 +3,13 @@
 
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "config/policy.h"
-#include "contract/memfd.h"
+#include "controlplane/feeds/path_watch.h"
 
 namespace bulkhead {
 
@@ -22,15 +21,24 @@ struct PolicyReading {
 
 /// Watches a policy directory (or single file): files created, renamed, edited in place or deleted, the
 /// directory itself replaced, symbolic links in it or to it switched (as Kubernetes does), and files outside
-/// it that it names
-/// (`members_file`). What inotify can't see (network file systems, a parent's parent replaced) a look every
-/// two seconds finds. A change is read once it has been quiet for kQuiet, and no later than kLatest after it
-/// was first seen. Thread: one. Use: poll fd() for reading and wake up at next_wake(); call read_if_due()
-/// after either.
+/// it that it names (`members_file`).
+///
+/// A file that somebody writes is never read before its writer closes it: half a policy may be valid, and
+/// lack the denies at its end. A file that is whole (renamed into place, or closed after writing) is read
+/// kTogether later, so that files that are replaced one right after the other, as by a checkout, are read as
+/// one change. A file that goes is given kReplaced to come back, since git and editors remove it before they
+/// write it anew, and reading in between would cut every flow that it allows. While renames into place follow
+/// each other without end they are read after kLatest all the same.
+///
+/// What inotify can't see (network file systems, a parent's parent replaced) a look every kLook finds, and it
+/// is read when the next look finds the same. Thread: one. Use: poll fd() for reading and wake up at
+/// next_wake(); call read_if_due() after either.
 class FileFeed {
  public:
-  static constexpr Nanoseconds kQuiet{20'000'000};
+  static constexpr Nanoseconds kTogether{2'000'000};
+  static constexpr Nanoseconds kReplaced{20'000'000};
   static constexpr Nanoseconds kLatest{200'000'000};
+  static constexpr Nanoseconds kAbandoned{30'000'000'000};  ///< a writer that neither writes nor closes
   static constexpr Nanoseconds kLook{2'000'000'000};
 
   /// Starts watching; the first reading is due at once. `path` needn't exist yet.
@@ -38,44 +46,44 @@ class FileFeed {
   static Expected<FileFeed> open(std::string path);
 
   const std::string& path() const { return path_; }
-  int fd() const { return inotify_.get(); }
+  int fd() const { return watch_.fd(); }
   /// When read_if_due() wants to be called, whatever fd() says.
   BootTime next_wake() const;
-  /// Asks for a reading now, changed or not.
+  /// Asks for a reading now, changed or not, and whoever writes.
   void read_anyway(BootTime now);
   /// Takes in what inotify says and, when it is time, reads the directory.
   std::optional<PolicyReading> read_if_due(BootTime now, WallTime wall);
+  /// A file that isn't whole, for which a reading has been waiting since before `time`; empty: none.
+  std::string waiting_for(BootTime time) const;
 
  private:
-  /// A watched directory: every name in it matters, or only these.
-  struct Watch {
-    bool every_name = false;
-    std::set<std::string> names;
-  };
-  using Watches = std::map<std::string, Watch>;  ///< by directory
   /// What a file was when looked at: enough to see that it isn't the same any more.
   struct Trace {
-    std::string target;
     uint64_t device = 0, inode = 0;
     int64_t bytes = 0, modified_ns = 0, changed_ns = 0;
     bool operator==(const Trace&) const = default;
   };
   using Traces = std::map<std::string, Trace>;  ///< by path
 
-  FileFeed(std::string path, Fd inotify) : path_(std::move(path)), inotify_(std::move(inotify)) {}
-  bool take_events();
+  FileFeed(std::string path, PathWatch watch) : path_(std::move(path)), watch_(std::move(watch)) {}
+  BootTime due() const;
+  void take_events(BootTime now);
+  void take_event(const PathEvent& event, BootTime now);
   void note_change(BootTime now);
   void look(BootTime now);
-  void watch_everything_named();
+  bool spoilt(bool patient) const;
+  void remember_new_files(WallTime begun);
   Traces traces() const;
 
   std::string path_;
-  Fd inotify_;
-  std::map<int, std::string> directory_of_watch_;
-  Watches watches_;
-  std::vector<std::string> files_;  ///< that the last policy was read from
-  Traces traces_;                   ///< as they were before the last reading
-  std::optional<BootTime> first_change_, last_change_;
+  PathWatch watch_;
+  std::vector<std::string> files_;                      ///< that the last reading wanted
+  Traces traces_;                                       ///< as they were when they were last read
+  std::optional<Traces> looked_;                        ///< of the last look, where it found something else
+  std::vector<PathEvent> while_reading_;                ///< not taken in yet
+  std::map<std::string, BootTime> unwhole_;             ///< paths, and until when a reading waits for them
+  std::optional<BootTime> first_change_, last_change_;  ///< since the last reading
+  BootTime whole_since_{};                              ///< what has changed since; where nothing is unwhole
   BootTime next_look_{};
 };
 
