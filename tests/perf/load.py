@@ -1,10 +1,12 @@
 """Time and memory of a large policy: by default 1,000,000 endpoints in 10,000 segments, and 100,000 rules.
 
-Two figures: `bulkhead check` on it (reading, validating, compiling), and a gateway that starts with it, from its start until every worker
-enforces it. Memory is each process's peak (VmHWM). Needs root, as every gateway does; its ports are `null`, so no packet moves.
+Three figures: `bulkhead check` on it (reading, validating, compiling); a gateway that starts with it, from its start until every worker enforces
+it, and where that time goes; and the same for one rule more. Memory is each process's peak (VmHWM), and what is enforced: the image and the table of
+endpoints. Needs root, as every gateway does; its ports are `null`, so no packet moves.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -14,6 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
+
+sys.path.insert(0, os.path.dirname(__file__))
+import enforcement_log  # noqa: E402
+
+PATIENCE_SECONDS = 120
+STEPS = (("read_ms", "read, parse, validate"), ("compile_ms", "compile"), ("wait_ms", "hand over"),
+         ("check_ms", "dataplane: copy and check"), ("workers_ms", "every worker enforces it"))
 
 
 def write_policy(directory: str, endpoints: int, segments: int, rules: int) -> None:
@@ -51,20 +60,13 @@ def peak_mib(pid: int) -> float:
         return int(re.search(r"VmHWM:\s+(\d+)", status.read()).group(1)) / 1024
 
 
-def children(pid: int) -> dict:
-    found = {}
-    with open(f"/proc/{pid}/task/{pid}/children") as listing:
-        for child in listing.read().split():
-            with open(f"/proc/{child}/comm") as comm:
-                found[comm.read().strip()] = int(child)
-    return found
+class Gateway:
+    """A gateway with the policy in `directory`. A context manager."""
 
-
-def start(build: str, directory: str, memory: int) -> dict:
-    socket = os.path.join(directory, "run", "control.sock")
-    config = os.path.join(directory, "gateway.yaml")
-    with open(config, "w") as out:
-        out.write(f"""gateway: {{name: load}}
+    def __init__(self, build: str, directory: str, memory: int):
+        config = os.path.join(directory, "gateway.yaml")
+        with open(config, "w") as out:
+            out.write(f"""gateway: {{name: load}}
 dataplane:
   cores: [1]
   memory_mib: {memory}
@@ -74,32 +76,63 @@ dataplane:
   ports: [{{name: left, device: "null"}}, {{name: right, device: "null"}}]
   wires: [[left, right]]
 policy: policy/
-controlplane: {{user: nobody, socket: {socket}, metrics: "off", state: {directory}/state}}
+controlplane: {{user: nobody, socket: {directory}/run/control.sock, metrics: "off", state: {directory}/state}}
 """)
-    bulkhead = os.path.join(build, "src/cli/bulkhead")
+        self._log = open(os.path.join(directory, "log"), "w+")
+        self._seen = []
+        self._process = subprocess.Popen([os.path.join(build, "src/cli/bulkhead"), "run", "--config", config],
+                                         stdout=self._log, stderr=self._log)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(timeout=30)
+        self._log.close()
+
+    def wait_accepted(self) -> dict:
+        """The figures of the next policy that is enforced."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        reader = open(self._log.name)
+        with contextlib.closing(reader):
+            while time.monotonic() < end and self._process.poll() is None:
+                reader.seek(0)
+                found = [f for f in map(enforcement_log.accepted, reader) if f]
+                if len(found) > len(self._seen):
+                    self._seen = found
+                    return found[-1]
+                time.sleep(0.01)
+            reader.seek(0)
+            raise RuntimeError(reader.read()[-3000:])
+
+    def peaks(self) -> dict:
+        """Each process's peak of memory in MiB, by the name of its program."""
+        found = {}
+        with open(f"/proc/{self._process.pid}/task/{self._process.pid}/children") as children:
+            for child in map(int, children.read().split()):
+                found[os.path.basename(os.readlink(f"/proc/{child}/exe"))] = peak_mib(child)
+        return found
+
+
+def start(build: str, directory: str, memory: int) -> dict:
     begin = time.monotonic()
-    with open(os.path.join(directory, "log"), "w+") as log:
-        gateway = subprocess.Popen([bulkhead, "run", "--config", config], stdout=log, stderr=log)
-        try:
-            while True:
-                if time.monotonic() - begin > 120 or gateway.poll() is not None:
-                    log.seek(0)
-                    raise RuntimeError(log.read()[-3000:])
-                asked = subprocess.run([bulkhead, "status", "--socket", socket, "--json"], capture_output=True, text=True)
-                status = json.loads(asked.stdout) if asked.returncode == 0 else {}
-                if int(status.get("generation", 0)) > 0:
-                    break
-                time.sleep(0.05)
-            took = time.monotonic() - begin
-            pids = children(gateway.pid)
-            result = {"seconds": took, "enforcement_seconds": status["last_enforcement_seconds"], "endpoints": int(status["endpoints"]),
-                      "rules": int(status["rules"])}
-            for name, pid in pids.items():
-                result[name.replace("bulkhead-", "")[:12] + "_peak_mib"] = peak_mib(pid)
-            return result
-        finally:
-            gateway.send_signal(signal.SIGTERM)
-            gateway.wait(timeout=30)
+    with Gateway(build, directory, memory) as gateway:
+        figures = gateway.wait_accepted()
+        result = {"seconds": time.monotonic() - begin, "policy": figures, "peak_mib": gateway.peaks()}
+        with open(os.path.join(directory, "one-more.yaml"), "w") as out:
+            out.write("policies: [{name: one-more, from: s0, to: s1, allow: [tcp/61000]}]\n")
+        os.rename(os.path.join(directory, "one-more.yaml"), os.path.join(directory, "policy", "one-more.yaml"))
+        result["one_rule_more"] = {"policy": gateway.wait_accepted(), "peak_mib": gateway.peaks()}
+        return result
+
+
+def print_start(title: str, seconds: float, result: dict) -> None:
+    policy = result["policy"]
+    peaks = ", ".join(f"{program.removeprefix('bulkhead-')} {mib:.0f} MiB" for program, mib in result["peak_mib"].items())
+    print(f"{title:<42} {seconds:6.2f} s   peaks so far: {peaks}")
+    for key, name in STEPS:
+        print(f"  {name:<40} {policy[key] / 1e3:6.2f} s")
 
 
 def main() -> int:
@@ -119,10 +152,13 @@ def main() -> int:
     if arguments.json:
         print(json.dumps({"check": checked, "start": started}))
         return 0
-    print(f"check: {checked['seconds']:.2f} s, peak {checked['peak_mib']:.0f} MiB")
-    print(f"start to enforced: {started['seconds']:.2f} s, of which publication {started['enforcement_seconds']:.3f} s; "
-          f"{started['endpoints']} endpoints, {started['rules']} rules")
-    print("; ".join(f"{k.removesuffix('_peak_mib')} peak {v:.0f} MiB" for k, v in started.items() if k.endswith("_peak_mib")))
+    policy = started["policy"]
+    print(f"{policy['endpoints']:,} endpoints in {policy['segments']:,} segments, each with a members_file; {policy['rules']:,} rules")
+    print(f"{'bulkhead check':<42} {checked['seconds']:6.2f} s   peak {checked['peak_mib']:.0f} MiB")
+    print_start("a gateway's start until it is enforced", started["seconds"], started)
+    print_start("one rule more, until it is enforced", started["one_rule_more"]["policy"]["total_ms"] / 1e3, started["one_rule_more"])
+    print(f"enforced: image and endpoints take {policy['enforced_mib']:.1f} MiB, "
+          f"{policy['enforced_mib'] * (1 << 20) / max(1, policy['endpoints']):.0f} bytes an endpoint")
     return 0
 
 
