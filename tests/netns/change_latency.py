@@ -1,32 +1,41 @@
 #!/usr/bin/python3 -B
-"""Measures how long a denied flow outlives the change that denies it. Usage: change_latency.py [CHANGES] (default 1,000)
+"""How long a live connection outlives the change of policy that denies it, on real ports between namespaces.
 
-Each change is the rename of a policy file into place while a TCP connection sends a marked segment every 0.2 ms. Its latency is from
-just before the rename to the last marked frame that arrived at the receiver: what an operator waits for, inotify, reading, compiling,
-publication and every worker's agreement included. The gateway's own part, from decision to enforcement, stands beside it.
-Needs root, as the end-to-end tests do.
+Each change is the rename of a policy file into place while a TCP connection sends a marked segment every 0.2 ms, which its peer sends back. Its
+latency is from just before the rename, so from before inotify could tell of it, to the last marked frame that arrived at either end: reading,
+compiling, publication and every worker's agreement are in it. Both times are of CLOCK_REALTIME, that of the frame is the kernel's own. Beside it
+stands what the gateway's log says of the same changes, step by step. Needs root, as the end-to-end tests do.
 """
+import argparse
+import itertools
 import json
 import os
+import pathlib
+import socket
 import sys
 import threading
 import time
 
-import net
-from harness import DB, Gateway, Site
-from traffic import Capture, TcpClient, TcpEcho, new_mark
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "perf"))
+import enforcement_log  # noqa: E402
+import net  # noqa: E402
 
 PORT = 7000
 ALLOWING = f"policies: [{{name: calls, from: web, to: db, allow: [tcp/{PORT}]}}]\n"
 DENYING = f"policies: [{{name: calls, from: web, to: db, allow: [tcp/{PORT + 1}]}}]\n"
+INTERVAL_SECONDS = 0.0002
+STEPS = (("wait_ms", "files that may follow, handing over"), ("read_ms", "reading"), ("compile_ms", "compiling"),
+         ("check_ms", "dataplane: copy and check"), ("workers_ms", "until every worker enforces it"))
 
 
-def connect(namespace):
+def connect(traffic, namespace, address):
     """A connection, as soon as policy lets it through."""
     end = time.monotonic() + 10
     while True:
         try:
-            return TcpClient(namespace, DB.address, PORT, timeout=0.05)
+            client = traffic.TcpClient(namespace, address, PORT, timeout=0.05)
+            client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return client
         except OSError:
             if time.monotonic() > end:
                 raise
@@ -37,58 +46,96 @@ def stream(client, mark):
     try:
         while True:
             client.socket.send(mark)
-            time.sleep(0.0002)
+            time.sleep(INTERVAL_SECONDS)
     except OSError:
         pass
 
 
-def one_change(site, gateway, client, capture):
-    """Denies the live connection; returns (latency, the gateway's own part) in ms."""
-    mark = new_mark()
+def one_change(gateway, client, mark, captures):
+    """Denies the live connection; the times in ns of the change and of each marked frame that arrived at each end."""
     sender = threading.Thread(target=stream, args=(client, mark))
     sender.start()
     time.sleep(0.02)
-    started = time.time_ns()
-    gateway.write_policy("rules.yaml", DENYING)
+    fresh = gateway.directory / "rules.yaml.new"
+    fresh.write_text(DENYING)
+    changed = time.time_ns()
+    os.replace(fresh, gateway.policy_directory / "rules.yaml")
     sender.join(10)
     if sender.is_alive():
         raise AssertionError("the connection outlived the change by 10 s")
     time.sleep(0.01)
-    last = max(t for t, _ in capture.marked(mark))
-    capture.forget()
-    return max(0, last - started) / 1e6, gateway.status()["last_enforcement_seconds"] * 1e3
+    arrived = [[t for t, _ in capture.marked(mark)] for capture in captures]
+    if not all(len(times) > 10 for times in arrived):
+        raise AssertionError("the connection didn't live before the change")
+    for capture in captures:
+        capture.forget()
+    return changed, arrived
 
 
-def percentile(values, share):
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+def denying_figures(gateway, changes):
+    """What the log says of each change that denied. The first policy allows, and then they alternate."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        accepted = [figures for figures in map(enforcement_log.accepted, gateway.log().splitlines()) if figures]
+        if len(accepted) >= 2 * changes:
+            return accepted[1::2]
+        time.sleep(0.1)
+    raise AssertionError(f"{changes} changes to and fro, of which the log tells {len(accepted)}")
 
 
-def main(changes):
-    site = Site("wire")
-    latencies, own = [], []
+def measure(changes):
+    """(latencies in ms, gaps between frames in ms, the log's figures of each denying change)."""
+    import harness  # it looks for the build that the environment names
+    import traffic
+    site = harness.Site("wire")
+    latencies, gaps = [], []
     try:
-        site.enter(TcpEcho(site.db, PORT))
-        gateway = Gateway(site, ALLOWING).start()
-        capture = site.enter(Capture(site.db))
+        site.enter(traffic.TcpEcho(site.db, PORT))
+        gateway = harness.Gateway(site, ALLOWING).start()
+        captures = [site.enter(traffic.Capture(end)) for end in (site.db, site.web)]
         for _ in range(changes):
             gateway.write_policy("rules.yaml", ALLOWING)
-            with connect(site.web) as client:
-                latency, part = one_change(site, gateway, client, capture)
-            latencies.append(latency)
-            own.append(part)
+            with connect(traffic, site.web, harness.DB.address) as client:
+                changed, arrived = one_change(gateway, client, traffic.new_mark(), captures)
+            latencies.append((max(map(max, arrived)) - changed) / 1e6)
+            gaps += [(b - a) / 1e6 for a, b in itertools.pairwise(arrived[0])]
+        return latencies, gaps, denying_figures(gateway, changes)
     finally:
         site.close()
-    result = {"changes": changes}
-    for name, values in (("change_to_last_forbidden_frame_ms", latencies), ("of_it_decision_to_enforcement_ms", own)):
-        result[name] = {"p50": round(percentile(values, 0.50), 3), "p99": round(percentile(values, 0.99), 3),
-                        "max": round(max(values), 3)}
-    print(json.dumps(result, indent=2))
+
+
+def spread(values):
+    ordered = sorted(values)
+    def at(share):
+        return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)
+    return {"p50": at(0.5), "p99": at(0.99), "max": round(ordered[-1], 3)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", help="a build's directory (default: build/release)")
+    parser.add_argument("--changes", type=int, default=1000)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.build:
+        os.environ["BULKHEAD_BUILD"] = os.path.abspath(arguments.build)
+    os.umask(0o022)  # what it writes is read by the unprivileged control plane
+    net.remove_leftovers()
+    with net.hugepages_restored():
+        latencies, gaps, denying = measure(arguments.changes)
+    rows = [("change_to_last_forbidden_frame_ms", "change to the last forbidden frame", spread(latencies)),
+            ("seen_to_enforced_ms", "change seen to enforced, by the log", spread([d["total_ms"] for d in denying]))]
+    rows += [(f"of_it_{key}", f"  {name}", spread([d[key] for d in denying])) for key, name in STEPS]
+    gap = spread(gaps)["p50"]
+    if arguments.json:
+        print(json.dumps({"changes": arguments.changes, "frame_gap_ms": gap, **{key: figures for key, _, figures in rows}}))
+        return 0
+    print(f"{arguments.changes:,} changes, each denies a live TCP connection; between two of its frames at the receiver are {gap:.2f} ms (median)")
+    print(f"{'':<42}{'p50':>10}{'p99':>10}{'max':>10}")
+    for _, name, figures in rows:
+        print(f"{name:<42}" + "".join(f"{figures[column]:>7.2f} ms" for column in ("p50", "p99", "max")))
     return 0
 
 
 if __name__ == "__main__":
-    os.umask(0o022)  # what it writes is read by the unprivileged control plane
-    net.remove_leftovers()
-    with net.hugepages_restored():
-        sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000))
+    sys.exit(main())
