@@ -271,11 +271,12 @@ grpc::Status OperatorService::ListSegments(grpc::ServerContext*, const v1::Segme
                                            v1::SegmentList* answer) {
   ControlState state = sources_.board.read();
   if (!state.policy) return no_policy_yet();
-  for (const Segment& segment : state.policy->policy.segments) {
+  for (size_t i = 0; i < state.policy->policy.segments.size(); ++i) {
+    const Segment& segment = state.policy->policy.segments[i];
     v1::Segment& line = *answer->add_segments();
     line.set_name(segment.name);
     line.set_tag(segment.tag.value);
-    line.set_members(segment.members.size());
+    line.set_members(state.policy->member_count[i]);
     for (const auto& [key, value] : segment.labels) (*line.mutable_labels())[key] = value;
   }
   return grpc::Status::OK;

@@ -105,7 +105,13 @@ Expected<std::unique_ptr<ExplainablePolicy>> make_explainable(Policy policy, con
   for (const Endpoint& endpoint : result->compiled.endpoints)
     if (!result->endpoints.put(endpoint)) return fail(ErrorCode::kExhausted, "no memory for the endpoints");
   result->validity = validity_of_rules(result->policy, deadlines);
+  for (const Segment& segment : result->policy.segments)
+    result->member_count.push_back(segment.members.size());
   return result;
+}
+
+void ExplainablePolicy::drop_members() {
+  for (Segment& segment : policy.segments) std::vector<Member>().swap(segment.members);
 }
 
 static ExplainedEnd end_of(const ExplainablePolicy& policy, const IpAddress& address, const End& end) {

@@ -54,7 +54,11 @@ struct ExplainablePolicy {
   CompiledPolicy compiled;
   ImageView view;  ///< of compiled.image
   EndpointTable endpoints;
-  std::vector<Validity> validity;  ///< by RuleIndex
+  std::vector<Validity> validity;      ///< by RuleIndex
+  std::vector<uint64_t> member_count;  ///< by place in Policy::segments
+
+  /// Frees the segments' members, which `endpoints` stand for from here on: of a million they are 170 MB.
+  void drop_members();
 };
 Expected<std::unique_ptr<ExplainablePolicy>> make_explainable(Policy policy, const CompileTarget& target,
                                                               const DeadlineClock& deadlines);

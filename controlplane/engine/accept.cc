@@ -60,6 +60,7 @@ AcceptedPolicy accept_policy(LoadedPolicy loaded, const CompileTarget& target, D
               with_context(kept.error(), "its deadlines can't be kept, so it isn't enforced").error());
     return result;
   }
+  (*compiled)->drop_members();
   result.policy = std::move(*compiled);
   return result;
 }

@@ -9,7 +9,8 @@
 
 namespace bulkhead {
 
-/// A policy that may be enforced, or nullptr and at least one error. Warnings come either way.
+/// A policy that may be enforced (its members are dropped: the endpoints stand for them), or nullptr and at
+/// least one error. Warnings come either way.
 struct AcceptedPolicy {
   std::shared_ptr<const ExplainablePolicy> policy;
   Diagnostics diagnostics;
