@@ -131,6 +131,9 @@ def print_start(title: str, seconds: float, result: dict) -> None:
     policy = result["policy"]
     peaks = ", ".join(f"{program.removeprefix('bulkhead-')} {mib:.0f} MiB" for program, mib in result["peak_mib"].items())
     print(f"{title:<42} {seconds:6.2f} s   peaks so far: {peaks}")
+    before = seconds - policy["total_ms"] / 1e3
+    if before > 0:
+        print(f"  {'the processes start':<40} {before:6.2f} s")
     for key, name in STEPS:
         print(f"  {name:<40} {policy[key] / 1e3:6.2f} s")
 
