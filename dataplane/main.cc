@@ -34,8 +34,8 @@ constexpr char kUsage[] =
 std::atomic<bool> stop_requested{false};
 std::atomic<bool> hand_back_requested{false};
 
-/// SIGTERM may be one half of a restart, in which the host must not forward what the gateway would judge; SIGINT is the
-/// end, after which the interfaces are the host's own again.
+/// SIGTERM may be one half of a restart, in which the host must not forward what the gateway would judge;
+/// SIGINT is the end, after which the interfaces are the host's own again.
 void request_stop(int signal) {
   if (signal == SIGINT) hand_back_requested.store(true);
   stop_requested.store(true);

@@ -4,7 +4,6 @@
 #include <span>
 
 #include "base/bytes.h"
-#include "controlplane/compiler/interner.h"
 
 namespace bulkhead {
 
@@ -32,7 +31,7 @@ Expected<PortId> port_of(const Member& member, const Policy& policy, const Compi
   return PortId{static_cast<uint8_t>(named - target.port_names.begin())};
 }
 
-/// What is known of a member's workload, as workload_names() takes it apart. Neither part holds a blank.
+/// What is known of a member's workload, as describe_workload() takes it apart. Neither part holds a blank.
 std::string described(const Member& member) {
   if (member.workload.empty() || member.spiffe.empty()) return member.workload + member.spiffe;
   return member.workload + ' ' + member.spiffe;
@@ -52,7 +51,6 @@ bool same_prefix(const Endpoint& a, const Endpoint& b) {
 class Binder {
  public:
   Binder(const Policy& policy, const CompileTarget& target) : policy_(policy), target_(target) {
-    workloads_.intern({});  // number 0: none
     size_t count = target.own_addresses.size();
     for (const Segment& segment : policy.segments) count += segment.members.size();
     endpoints_.reserve(count + 2);  // and two halves of ::/0
@@ -63,7 +61,7 @@ class Binder {
     if (!port) return std::unexpected(port.error());
     Endpoint endpoint{.address = member.prefix.address,
                       .identity = identity_of(segment.tag).value,
-                      .workload = workloads_.intern(described(member)),
+                      .workload = workloads_.add(described(member)),
                       .vlan = member.vlan.value_or(0),
                       .bits = member.prefix.bits,
                       .port = port->value,
@@ -100,12 +98,7 @@ class Binder {
     for (const Endpoint& whole : wholes_) add_halves(whole);
     add_macs();
 
-    Bindings bindings;
-    bindings.endpoints = std::move(endpoints_);
-    bindings.workloads.reserve(workloads_.size());
-    for (uint32_t number = 0; number < workloads_.size(); ++number)
-      bindings.workloads.emplace_back(workloads_[number].begin(), workloads_[number].end());
-    return bindings;
+    return Bindings{.endpoints = std::move(endpoints_), .workloads = std::move(workloads_)};
   }
 
  private:
@@ -176,17 +169,10 @@ class Binder {
   const CompileTarget& target_;
   std::vector<Endpoint> endpoints_;
   std::vector<Endpoint> wholes_;  // ::/0
-  Interner<char> workloads_;
+  WorkloadNames workloads_;
 };
 
 }  // namespace
-
-WorkloadNames workload_names(std::string_view text) {
-  size_t blank = text.find(' ');
-  if (blank != std::string_view::npos) return {text.substr(0, blank), text.substr(blank + 1)};
-  if (text.starts_with("spiffe://")) return {{}, text};
-  return {text, {}};
-}
 
 Expected<Bindings> bind_members(const Policy& policy, const CompileTarget& target) {
   Binder binder(policy, target);

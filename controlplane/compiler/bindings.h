@@ -1,7 +1,6 @@
 // Members of segments, as endpoints of one gateway.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "base/error.h"
@@ -10,8 +9,8 @@
 namespace bulkhead {
 
 struct Bindings {
-  std::vector<Endpoint> endpoints;     ///< sorted by (address, bits)
-  std::vector<std::string> workloads;  ///< by Endpoint::workload; [0] is empty
+  std::vector<Endpoint> endpoints;  ///< sorted by (address, bits)
+  WorkloadNames workloads;          ///< by Endpoint::workload
 };
 
 /// Makes the endpoints: every member, and the gateway's own addresses.

@@ -149,7 +149,7 @@ Expected<CompiledPolicy> compile(const Policy& policy, const CompileTarget& targ
     if (!bindings) return std::unexpected(bindings.error());
     return CompiledPolicy{.image = std::move(*image),
                           .endpoints = std::move(bindings->endpoints),
-                          .workloads = std::move(bindings->workloads)};
+                          .workloads = std::make_shared<WorkloadNames>(std::move(bindings->workloads))};
   } catch (const std::bad_alloc&) {
     return fail(ErrorCode::kExhausted, "memory ran out while the policy was compiled");
   }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "base/error.h"
 #include "config/policy.h"
 #include "contract/settings.h"
+#include "controlplane/compiler/workload_names.h"
 #include "policy/endpoint_table.h"
 #include "policy/image_view.h"
 
@@ -41,17 +43,10 @@ struct ImageBuffer {
   std::span<const std::byte> span() const { return std::as_bytes(std::span(lines)); }
 };
 
-/// What is known of a workload.
-struct WorkloadNames {
-  std::string_view name, spiffe;  ///< empty: not known
-};
-/// Takes an element of CompiledPolicy::workloads apart: a name, a SPIFFE ID, or both with a blank between.
-WorkloadNames workload_names(std::string_view text);
-
 struct CompiledPolicy {
   ImageBuffer image;
-  std::vector<Endpoint> endpoints;     ///< sorted by (address, bits)
-  std::vector<std::string> workloads;  ///< by Endpoint::workload, for workload_names(); [0] is empty
+  std::vector<Endpoint> endpoints;                 ///< sorted by (address, bits)
+  std::shared_ptr<const WorkloadNames> workloads;  ///< by Endpoint::workload
 };
 
 /// Compiles. The same policy and target give the same bytes.

@@ -124,11 +124,9 @@ static ExplainedEnd end_of(const ExplainablePolicy& policy, const IpAddress& add
   result.contained = end.contained;
   if (end.endpoint != nullptr) {
     result.binding = to_string(Prefix{end.endpoint->address, end.endpoint->bits});
-    if (end.endpoint->workload < policy.compiled.workloads.size()) {
-      auto [name, spiffe] = workload_names(policy.compiled.workloads[end.endpoint->workload]);
-      result.workload = name;
-      result.spiffe = spiffe;
-    }
+    auto [name, spiffe] = describe_workload(policy.compiled.workloads->name(end.endpoint->workload));
+    result.workload = name;
+    result.spiffe = spiffe;
   }
   return result;
 }

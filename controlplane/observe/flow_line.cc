@@ -53,7 +53,7 @@ void add_end(Json& line, const std::string& prefix, uint32_t identity, uint32_t 
   line[prefix + "_segment"] = text_or_null(segment_of(identity, context));
   line[prefix + "_identity"] = identity;
   if (context.names == nullptr) return;
-  auto [name, spiffe] = workload_names(context.names->workload(workload));
+  auto [name, spiffe] = describe_workload(context.names->workload(workload));
   if (!name.empty()) line[prefix + "_workload"] = name;
   if (!spiffe.empty()) line[prefix + "_spiffe"] = spiffe;
 }

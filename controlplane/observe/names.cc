@@ -10,7 +10,7 @@ std::string_view PolicyNames::segment(uint32_t identity) const {
   return found != segments.end() ? std::string_view(found->second) : std::string_view{};
 }
 std::string_view PolicyNames::workload(uint32_t number) const {
-  return number < workloads.size() ? std::string_view(workloads[number]) : std::string_view{};
+  return workloads != nullptr ? workloads->name(number) : std::string_view{};
 }
 
 void NameHistory::add(uint64_t generation, uint64_t image_generation, const ExplainablePolicy& policy) {
@@ -23,8 +23,8 @@ void NameHistory::add(uint64_t generation, uint64_t image_generation, const Expl
   names->segments.try_emplace(kTagUnknown.value, "unknown");
   names->segments.try_emplace(kTagGateway.value, "gateway");
   names->workloads = policy.compiled.workloads;
-  for (const auto* list : {&names->rules, &names->workloads})
-    for (const std::string& name : *list) names->memory_bytes += sizeof name + name.capacity();
+  names->memory_bytes = names->workloads->memory_bytes();
+  for (const std::string& name : names->rules) names->memory_bytes += sizeof name + name.capacity();
 
   std::lock_guard lock(mutex_);
   while (!policies_.empty() &&

@@ -21,7 +21,7 @@ struct PolicyNames {
   uint32_t image_generation = 0;                       ///< low 32 bits, as flow records have it
   std::vector<std::string> rules;                      ///< by RuleIndex
   std::unordered_map<uint16_t, std::string> segments;  ///< by tag
-  std::vector<std::string> workloads;                  ///< by Endpoint::workload, for workload_names()
+  std::shared_ptr<const WorkloadNames> workloads;      ///< by Endpoint::workload; the policy's own
   size_t memory_bytes = 0;                             ///< about
 
   std::string_view rule(uint32_t index) const;

@@ -55,7 +55,8 @@ class Gateway {
   Expected<> start();
   /// Serves the control plane and watches the ports, until `stop` or the control plane asks for the end.
   void serve(const std::atomic<bool>& stop);
-  /// Stops the workers and closes the ports. Until the next start their interfaces pass nothing, or are the host's own.
+  /// Stops the workers and closes the ports. Until the next start their interfaces pass nothing, or are the
+  /// host's own.
   void stop(AfterStop after);
 
  private:

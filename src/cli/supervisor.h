@@ -22,7 +22,7 @@ struct ChildProgram {
   bool gets_hangup = false;            ///< SIGHUP is passed on to it
   std::function<bool()>
       may_start;  ///< asked before its first start, until it says yes or kPatience is over; empty: at once
-  int stop_signal = SIGTERM;           ///< what ends it when everything is stopped
+  int stop_signal = SIGTERM;  ///< what ends it when everything is stopped
 };
 
 /// Where lines and events go. `from`: the child's name, or empty for the supervisor's own words.

@@ -69,8 +69,8 @@ std::string describe(const Rig& rig, const DataplaneSettings& settings, const Pa
   if (v.fate == Fate::kForward) text += " " + settings.ports[v.out.value].name;
   if (is_dropped(v.fate)) text += " " + std::string(name_of(v.reason));
   text += std::string(" ") + kRelations[static_cast<size_t>(v.flow)];
-  return text + " rule " + rule(rig, v.rule) + " tier " + kTiers[v.tier] + " src " +
-         segment(rig, v.source) + " dst " + segment(rig, v.destination);
+  return text + " rule " + rule(rig, v.rule) + " tier " + kTiers[v.tier] + " src " + segment(rig, v.source) +
+         " dst " + segment(rig, v.destination);
 }
 
 std::string differences(const Expectation& e, const Rig& rig, const DataplaneSettings& settings,

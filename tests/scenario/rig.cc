@@ -137,8 +137,8 @@ void Rig::publish(const std::vector<EndpointChange>& changes) {
   publish(std::move(update));
 }
 
-/// A worker that doesn't own the frame's flow, another one each time; none where nobody owns it, or there is one
-/// worker alone.
+/// A worker that doesn't own the frame's flow, another one each time; none where nobody owns it, or there is
+/// one worker alone.
 std::optional<unsigned> Rig::wrong_worker_for(PortId port, std::span<const uint8_t> frame) {
   if (workers() == 1 || snapshot() == nullptr) return std::nullopt;
   PacketMeta meta;

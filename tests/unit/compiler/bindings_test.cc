@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "controlplane/compiler/compile.h"
 #include "policy_text.h"
 
@@ -98,15 +100,15 @@ TEST_F(Members, Workloads_AreNumberedByNameAndSpiffe) {
   members[3].workload = "w";
   members[3].spiffe = "spiffe://x/other";
   auto result = compiled();
-  EXPECT_EQ(result.workloads, (std::vector<std::string>{"", "w", "spiffe://x/w", "w spiffe://x/other"}));
-  std::vector<uint32_t> numbers;
-  for (const Endpoint& endpoint : result.endpoints) numbers.push_back(endpoint.workload);
-  EXPECT_EQ(numbers, (std::vector<uint32_t>{0, 1, 2, 3, 0}));
+  std::vector<std::string_view> names;
+  for (const Endpoint& endpoint : result.endpoints)
+    names.push_back(result.workloads->name(endpoint.workload));
+  EXPECT_EQ(names, (std::vector<std::string_view>{"", "w", "spiffe://x/w", "w spiffe://x/other", ""}));
 }
 
-TEST(WorkloadNames, AreTakenApartAgain) {
+TEST(WorkloadDescription, IsTakenApartAgain) {
   auto names = [](std::string_view text) {
-    auto [name, spiffe] = workload_names(text);
+    auto [name, spiffe] = describe_workload(text);
     return std::pair(name, spiffe);
   };
   using Pair = std::pair<std::string_view, std::string_view>;
@@ -114,6 +116,20 @@ TEST(WorkloadNames, AreTakenApartAgain) {
   EXPECT_EQ(names("w"), Pair("w", ""));
   EXPECT_EQ(names("spiffe://x/w"), Pair("", "spiffe://x/w"));
   EXPECT_EQ(names("w spiffe://x/w"), Pair("w", "spiffe://x/w"));
+}
+
+/// Else one workload more would be a change of all others, and each of their flows be judged again.
+TEST_F(Members, WorkloadThatComesFirst_LeavesTheEndpointsOfTheOthersAsTheyAre) {
+  for (uint8_t i = 1; i <= 5; ++i) {
+    add(1, member("10.0.0." + std::to_string(i), i));
+    policy_.segments[1].members.back().workload = "w" + std::to_string(i);
+  }
+  auto before = compiled().endpoints;
+  add(0, member("10.0.0.0", 1));
+  policy_.segments[0].members[0].workload = "first";
+  auto after = compiled().endpoints;
+  ASSERT_EQ(after.size(), before.size() + 1);
+  EXPECT_EQ(std::memcmp(before.data(), after.data() + 1, before.size() * sizeof(Endpoint)), 0);
 }
 
 TEST_F(Members, SamePrefixTwice_IsAnErrorWithBothLines) {

@@ -25,7 +25,6 @@ PolicyNames names_of_policy(const std::string& rule = "web-calls-db") {
   names.generation = 7, names.image_generation = 7;
   names.rules = {rule};
   names.segments = {{100, "web"}, {200, "db"}};
-  names.workloads = {""};
   return names;
 }
 
@@ -105,9 +104,11 @@ TEST(FlowLine, Audit_HasTheReasonThatItsRuleWouldHaveGiven) {
 
 TEST(FlowLine, WorkloadAndSpiffeId_AreNamedWhereKnown) {
   PolicyNames names = names_of_policy();
-  names.workloads = {"", "web-7 spiffe://corp.example/web/7", "spiffe://corp.example/db"};
+  auto workloads = std::make_shared<WorkloadNames>();
   FlowRecord open = record(EventKind::kOpen);
-  open.source_workload = 1, open.destination_workload = 2;
+  open.source_workload = workloads->add("web-7 spiffe://corp.example/web/7");
+  open.destination_workload = workloads->add("spiffe://corp.example/db");
+  names.workloads = workloads;
   Json line = line_of(open, &names);
   EXPECT_EQ(line["src_workload"], "web-7");
   EXPECT_EQ(line["src_spiffe"], "spiffe://corp.example/web/7");
