@@ -1,6 +1,7 @@
 """What an operator sees: metrics, flow log, identity bindings, two gateways side by side."""
 import json
 import subprocess
+import time
 import urllib.request
 
 from harness import BULKHEAD, DB, WEB, EndToEnd
@@ -64,6 +65,18 @@ class Observe(EndToEnd):
             return {(line.get("event"), line.get("service")) for line in lines()}
 
         self.assert_within(15, lambda: {("open", "tcp/7000"), ("deny", "udp/7009")} <= events(), f"only {events()}")
+
+    def test_repeated_denies_are_a_few_lines_and_none_is_missing(self):
+        gateway = self.gateway(self.place, POLICY)
+        self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=2))  # the neighbour is known
+        with self.assert_drops(gateway, policy_denied=500):
+            send_udp(self.place.web, DB.address, 7009, [new_mark()] * 500)
+        time.sleep(2.0)  # the dataplane counts together for one second
+        self.assertEqual(gateway.stop(), 0)  # and the control plane for ten, or until its end
+        lines = [json.loads(line) for line in gateway.flow_log.read_text().splitlines()]
+        counts = [line.get("count", 1) for line in lines if (line["event"], line["service"]) == ("deny", "udp/7009")]
+        self.assertEqual(sum(counts), 500, lines)
+        self.assertLess(len(counts), 10)
 
     def test_status_shows_ports_and_policy(self):
         gateway = self.gateway(self.place, POLICY)
