@@ -1,7 +1,6 @@
 #include "dataplane/fastpath/gateway.h"
 
 #include <rte_cycles.h>
-#include <rte_ethdev.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
@@ -106,10 +105,8 @@ Expected<> Gateway::open_ports() {
     return fail(ErrorCode::kExhausted, "no memory for " + std::to_string(buffers_.buffers) +
                                            " packet buffers; raise memory_mib or vm.nr_hugepages");
   std::vector<MacAddress> macs;
-  port_of_device_.assign(RTE_MAX_ETHPORTS, kPortNone.value);
   for (const auto& port : ports_) {
     if (auto opened = port->open(pool_, buffers_.descriptors); !opened) return opened;
-    port_of_device_[port->number()] = port->id().value;
     macs.push_back(port->device_mac());
   }
   views_ = make_port_views(settings_, macs);
@@ -127,7 +124,6 @@ Expected<> Gateway::make_workers() {
   for (unsigned worker = 0; worker < worker_count(); ++worker) {
     PipelineParts parts{.settings = &settings_,
                         .ports = views_,
-                        .port_of_device = port_of_device_,
                         .worker = worker,
                         .worker_count = worker_count(),
                         .pool = pool_,

@@ -86,7 +86,6 @@ class Gateway {
   rte_mempool* pool_ = nullptr;
   std::vector<std::unique_ptr<Port>> ports_;
   std::vector<PortView> views_;
-  std::vector<uint8_t> port_of_device_;
   std::vector<PortWatch> watches_;  ///< by port
   std::optional<Telemetry> telemetry_;
   std::unique_ptr<Quiescence> quiescence_;

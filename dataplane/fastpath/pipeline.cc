@@ -67,7 +67,7 @@ void parse_burst(PipelineState& s) noexcept {
     if (i + kAhead < b.count) rte_prefetch0(frame_of(b.packets[i + kAhead]));
     rte_mbuf* mbuf = b.packets[i];
     PacketMeta& meta = b.meta[i];
-    const PortView& port = s.port(s.parts.port_of_device[mbuf->port]);
+    const PortView& port = s.port(static_cast<uint8_t>(mbuf->port));
     if (mbuf->nb_segs != 1 && rte_pktmbuf_linearize(mbuf) != 0) [[unlikely]] {
       meta = PacketMeta{};
       meta.in_port = port.id.value;

@@ -58,9 +58,8 @@ struct TxQueue {
 /// What a pipeline is made of; everything outlives it.
 struct PipelineParts {
   const DataplaneSettings* settings;
-  std::span<const PortView> ports;          ///< by PortId
-  std::span<const uint8_t> port_of_device;  ///< by DPDK port number (rte_mbuf::port): PortId
-  unsigned worker;                          ///< this one's number
+  std::span<const PortView> ports;  ///< by PortId
+  unsigned worker;                  ///< this one's number
   unsigned worker_count;
   rte_mempool* pool;  ///< for packets that the gateway makes
   WorkerCounters* counters;

@@ -173,11 +173,6 @@ Expected<> Port::probe(uint16_t queues) {
                 pci_allow(device_)
                     ? "no DPDK driver took the device; `dpdk-devbind.py --status` shows what is bound to it"
                     : "no DPDK driver made a port of '" + args.name + "'");
-  if (queues_ != 0 && number != number_) {
-    number_ = number;
-    probed_ = true;
-    return fail(ErrorCode::kUnavailable, "DPDK numbers it otherwise than before; restart the gateway");
-  }
   number_ = number;
   probed_ = true;
   probe_fds_ = packet_descriptors_since(before);

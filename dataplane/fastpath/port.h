@@ -74,10 +74,10 @@ class Port {
   GuardCounts guard_counts() const;  ///< over the port's life, however often it was opened
   uint64_t nic_missed();             ///< the same
 
-  // Workers and the main thread: constant once open() has succeeded for the first time, but for `usable` and
-  // the descriptors.
+  // Workers and the main thread: constant once open() has succeeded for the first time, but for `usable`, the
+  // descriptors, and the number, which is constant while `usable`.
   PortId id() const { return id_; }
-  uint16_t number() const { return number_; }  ///< DPDK's
+  uint16_t number() const { return number_; }  ///< DPDK's, of the open device: its next one may get another
   uint16_t queues() const { return queues_; }
   unsigned owner_of(unsigned queue) const { return owner_of_queue(id_, queue, worker_count_); }
   unsigned tx_queue_of(unsigned worker) const { return tx_queue_for(id_, worker, worker_count_, queues_); }

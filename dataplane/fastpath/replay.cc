@@ -92,7 +92,6 @@ bool Replay::allocate(const DataplaneSettings& settings, const Snapshot* policy,
   options_ = options;
   now_ = options.start;
   views_ = make_port_views(settings, std::vector<MacAddress>(settings.ports.size()));
-  for (const PortView& view : views_) port_of_device_.push_back(view.id.value);
   counters_ = std::make_unique<WorkerCounters>();
   shards_ = std::make_unique<ShardVersions>();
   if (policy != nullptr) {
@@ -108,7 +107,6 @@ bool Replay::allocate(const DataplaneSettings& settings, const Snapshot* policy,
   PipelineParts parts{};
   parts.settings = &settings;
   parts.ports = views_;
-  parts.port_of_device = port_of_device_;
   parts.worker_count = 1;
   parts.pool = pool_;
   parts.counters = counters_.get();

@@ -98,7 +98,6 @@ class Replay {
   ReplaySink* sink_ = nullptr;
   ReplayOptions options_;
   std::vector<PortView> views_;
-  std::vector<uint8_t> port_of_device_;
   std::unique_ptr<WorkerCounters> counters_;
   std::vector<RuleHits> hits_;
   std::unique_ptr<Snapshot> snapshot_;

@@ -86,7 +86,10 @@ uint32_t Worker::receive(const Port& port, uint16_t queue, const Snapshot* snaps
   uint16_t count = rte_eth_rx_burst(port.number(), queue, packets, kBurst);
   if (count == 0) return 0;
   uint64_t bytes = 0;
-  for (uint16_t i = 0; i < count; ++i) bytes += packets[i]->pkt_len;
+  for (uint16_t i = 0; i < count; ++i) {
+    packets[i]->port = port.id().value;  // the driver wrote DPDK's number, which says nothing after a reopening
+    bytes += packets[i]->pkt_len;
+  }
   add(parts_.counters->received, count);
   add(parts_.counters->ports[port.id().value].rx_packets, count);
   add(parts_.counters->ports[port.id().value].rx_bytes, bytes);

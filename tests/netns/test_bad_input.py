@@ -7,9 +7,9 @@ import subprocess
 import time
 
 import net
-from harness import BULKHEAD, DB, EndToEnd, Gateway
+from harness import APP, BULKHEAD, DB, WEB, EndToEnd, Gateway
 from test_observe import fetch_metrics, sample
-from traffic import Capture, Probes, UdpEcho, can_exchange_udp
+from traffic import Capture, Probes, UdpEcho, can_exchange_udp, new_mark, send_udp
 
 POLICY = """
 policies:
@@ -242,6 +242,44 @@ class BadInput(EndToEnd):
             time.sleep(0.2)
             self.assertEqual([len(capture.marked(probes.mark)) for probes in denied], [0] * 3)
             self.assertGreater(again.drops()["policy_denied"], 100)
+
+
+class ReturningInterfaces(EndToEnd):
+    """Interfaces that come back in another order get other numbers in DPDK; each must still be its own port."""
+
+    def test_what_comes_in_on_a_port_that_returned_is_judged_as_that_port(self):
+        place = self.site("route", "af_packet")
+        place.enter(UdpEcho(place.app, 7000))
+        place.enter(UdpEcho(place.app, 7001))
+        place.db.run("ip", "link", "set", "lo", "up")
+        place.db.run("ip", "addr", "add", f"{WEB.address}/32", "dev", "lo")
+        gateway = self.gateway(place, """
+            policies:
+              - {name: web-calls-app, from: web, to: app, allow: [udp/7000]}
+              - {name: db-calls-app, from: db, to: app, allow: [udp/7001]}
+            """)
+
+        def up(name):
+            return next(p["up"] for p in gateway.status()["ports"] if p["name"] == name)
+
+        def assert_db_cannot_pass_for_web():
+            mark = new_mark()
+            with Capture(place.app) as capture, self.assert_drops(gateway, spoofed_source=5):
+                send_udp(place.db, APP.address, 7000, [mark] * 5, source=WEB.address)
+            self.assertEqual(capture.marked(mark), [])
+
+        for workload in (WEB, DB):
+            place.gateway_ns.run("ip", "link", "del", workload.device)
+        self.assert_within(10, lambda: not up("web") and not up("db"), "still up")
+        place.link(DB)
+        self.assert_within(10, lambda: up("db"), f"db doesn't come back; log:\n{gateway.log()}")
+        self.assertFalse(up("web"))
+        self.assertTrue(can_exchange_udp(place.db, APP.address, 7001, tries=3))
+        assert_db_cannot_pass_for_web()
+        place.link(WEB)
+        self.assert_within(10, lambda: up("web"), f"web doesn't come back; log:\n{gateway.log()}")
+        self.assertTrue(can_exchange_udp(place.web, APP.address, 7000, tries=3))
+        assert_db_cannot_pass_for_web()
 
 
 class CommandLine(EndToEnd):

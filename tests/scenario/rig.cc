@@ -53,7 +53,6 @@ Rig::Rig(const DataplaneSettings& settings, unsigned workers, BootTime start, Na
     if (settings_.ports[i].mac.is_zero())
       settings_.ports[i].mac = MacAddress{{0x02, 0xff, 0, 0, 0, static_cast<uint8_t>(i + 1)}};
   views_ = make_port_views(settings_, std::vector<MacAddress>(settings_.ports.size()));
-  for (const PortView& view : views_) port_of_device_.push_back(view.id.value);
   for (unsigned i = 0; i < workers; ++i) counters_.push_back(std::make_unique<WorkerCounters>());
   quiescence_ = Quiescence::create(workers);
   publisher_ =
@@ -92,7 +91,6 @@ void Rig::create_pipelines(BootTime epoch) {
     PipelineParts parts{};
     parts.settings = &settings_;
     parts.ports = views_;
-    parts.port_of_device = port_of_device_;
     parts.worker = worker;
     parts.worker_count = workers;
     parts.pool = pool_;

@@ -95,7 +95,6 @@ class Rig {
   DataplaneSettings settings_;
   uint8_t parse_flags_;
   std::vector<PortView> views_;
-  std::vector<uint8_t> port_of_device_;
   std::vector<std::unique_ptr<WorkerCounters>> counters_;
   Published published_;
   std::unique_ptr<Quiescence> quiescence_;
