@@ -22,7 +22,6 @@ void add_worker(Readings& sum, const WorkerCounters& worker) {
   sum.udp += read(worker.flows_udp);
   sum.icmp += read(worker.flows_icmp);
   sum.other += read(worker.flows_other);
-  sum.events_lost += read(worker.events_lost);
   sum.workers.push_back({read(worker.busy_cycles), read(worker.total_cycles)});
   for (size_t p = 0; p < sum.ports.size(); ++p) {
     sum.ports[p].rx_packets += read(worker.ports[p].rx_packets);
@@ -47,6 +46,7 @@ Readings read_counters(const DataplaneClient& client) {
     sum.ports[p].up = read(shared.port_up[p]) != 0;
   }
   sum.endpoints = read(shared.endpoints);
+  sum.events_lost = client.events_lost();
   return sum;
 }
 

@@ -15,7 +15,7 @@
 namespace bulkhead {
 
 inline constexpr uint64_t kCountersMagic = 0x31544e43444b4842;
-inline constexpr uint32_t kCountersFormat = 2;
+inline constexpr uint32_t kCountersFormat = 3;
 
 using Counter = std::atomic<uint64_t>;
 static_assert(Counter::is_always_lock_free && sizeof(Counter) == 8);
@@ -47,7 +47,6 @@ struct alignas(64) WorkerCounters {
       flows_other;        ///< gauges
   Counter flows_revoked;  ///< flows ended because policy, an endpoint or a deadline no longer allows them
   Counter handed_off;     ///< packets passed to the worker that owns their flow
-  Counter events_lost;    ///< events that found their ring full
   Counter judged;         ///< evaluations of policy
   Counter sweep_rounds;   ///< times the sweep of idle flows has seen the whole table
   Counter busy_cycles, total_cycles;  ///< TSC: in bursts that had packets, and in all

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <thread>
 
+#include "controlplane/observe/readings.h"
 #include "controlplane/publish/dataplane_client.h"
 #include "controlplane/publish/endpoint_diff.h"
 #include "enforcer.h"
@@ -285,6 +286,17 @@ TEST_F(ControlTest, EventsReachTheControlPlane) {
   EXPECT_EQ(client->drain_events([&](const FlowRecord& r) { ids.push_back(r.flow_id); }), 1u);
   EXPECT_EQ(ids, (std::vector<uint64_t>{1, 2, 3}));
   EXPECT_EQ(client->events_lost(), 0u);
+}
+
+TEST_F(ControlTest, EventsThatFoundTheirRingFullAreInTheReadings) {
+  auto client = attached();
+  FlowRecord record{};
+  for (unsigned worker = 0; worker < kWorkers; ++worker) {
+    EventWriter writer = dataplane.telemetry.events(worker);
+    for (uint32_t i = 0; i < kEventRingSlots; ++i) ASSERT_TRUE(writer.write(record));
+    for (unsigned i = 0; i <= worker; ++i) EXPECT_FALSE(writer.write(record));
+  }
+  EXPECT_EQ(read_counters(*client).events_lost, 3u);
 }
 
 TEST_F(ControlTest, CountersAreLive) {
