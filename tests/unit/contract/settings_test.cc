@@ -136,7 +136,7 @@ TEST(SettingsRefusedWhole, KeyTwice) {
 TEST(SettingsRefusedWhole, PortKeyTwiceInOnePort) {
   EXPECT_EQ(error_of(kSmall + "port.mtu 1\nport.mtu 1\n"),
             "settings, line 7: port.mtu: is there for the second time");
-  EXPECT_EQ(error_of(kSmall + "port.mtu 1\nport c\nport.mtu 1\n"), "none");
+  EXPECT_EQ(error_of(kSmall + "port.mtu 1\nport c\nport.mtu 1\nport d\nwire 2 3\n"), "none");
 }
 TEST(SettingsRefusedWhole, PortKeyBeforeAnyPort) {
   EXPECT_EQ(error_of("bulkhead-settings 1\nport.mtu 1\n"),
@@ -154,6 +154,13 @@ TEST(SettingsRefusedWhole, WireToAPortThatDoesNotExist) {
 TEST(SettingsRefusedWhole, PortOnTwoWires) {
   EXPECT_EQ(error_of(kSmall + "port c\nwire 2 1\n"), "settings: port 1 is on two wires");
 }
+TEST(SettingsRefusedWhole, PortOnNoWire) {
+  EXPECT_EQ(error_of(kSmall + "port c\n"),
+            "settings: port 2 is on no wire, and what comes in there would have nowhere to go");
+  EXPECT_EQ(error_of("bulkhead-settings 1\nport a\ncore 1\n"),
+            "settings: port 0 is on no wire, and what comes in there would have nowhere to go");
+  EXPECT_TRUE(decode_settings("bulkhead-settings 1\nmode route\nport a\ncore 1\n"));
+}
 TEST(SettingsRefusedWhole, WireToItself) {
   EXPECT_EQ(error_of(kSmall + "port c\nwire 2 2\n"), "settings: port 2 is on two wires");
 }
@@ -167,10 +174,10 @@ TEST(SettingsRefusedWhole, SourceWithHostBits) {
             "settings: port b has a source with host bits set");
 }
 TEST(SettingsRefusedWhole, MorePortsThanThereCanBe) {
-  std::string text = "bulkhead-settings 1\ncore 1\n";
+  std::string text = "bulkhead-settings 1\nmode route\ncore 1\n";
   for (size_t i = 0; i < kMaxPorts; ++i) text += "port p" + std::to_string(i) + "\n";
   EXPECT_EQ(error_of(text), "none");
-  EXPECT_EQ(error_of(text + "port one-more\n"), "settings, line 35: more than 32 ports");
+  EXPECT_EQ(error_of(text + "port one-more\n"), "settings, line 36: more than 32 ports");
 }
 
 }  // namespace
