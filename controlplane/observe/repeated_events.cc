@@ -21,6 +21,10 @@ size_t RepeatedEvents::KindHash::operator()(const Kind& kind) const noexcept {
 }
 
 bool RepeatedEvents::note(const FlowRecord& event, BootTime now) {
+  if (event.many_kinds == 1) {
+    unlisted_[{event.kind, event.reason}] += packets_of(event);
+    return false;
+  }
   Kind kind{event.source, event.destination, event.service, event.rule, event.kind, event.reason};
   if (auto known = kinds_.find(kind); known != kinds_.end()) {
     Repetition& repetition = known->second.line.repetition;

@@ -27,7 +27,7 @@ class RepeatedEvents {
     FlowRecord record;
     Repetition repetition;
   };
-  /// Packets whose events had no line of their own: too many kinds at once.
+  /// Packets whose events had no line of their own: too many kinds at once, here or in the dataplane.
   struct Unlisted {
     EventKind event;
     DropReason reason;

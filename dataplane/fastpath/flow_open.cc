@@ -137,10 +137,7 @@ void note_denied(PipelineState& s, const PacketRef& p, const IpAddress& source, 
   r.kind = EventKind::kDeny;
   r.reason = reason;
   r.verdict = static_cast<uint8_t>(e.decision.verdict == Verdict::kAsk ? Verdict::kAsk : Verdict::kDeny);
-  uint64_t kind =
-      (uint64_t{shard_of(source)} << 48 | uint64_t{shard_of(destination)} << 32 | p.meta->service) ^
-      uint64_t { static_cast<uint8_t>(reason) } << 24;
-  s.denies.note(kind * 0x9e3779b97f4a7c15, r, m.ticks, s.parts.events);
+  s.denies.note(r, m.ticks, s.parts.events);
 }
 
 template <class Key>

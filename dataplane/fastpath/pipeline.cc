@@ -306,6 +306,7 @@ std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
   auto share = [n](uint32_t rate) { return rate == 0 ? 0 : std::max(1u, rate / n); };
   state->rejects.set(share(parts.settings->reject_per_identity), share(parts.settings->reject_total));
   state->challenges.set(100);
+  state->denies = DenyLog(seed);
   if (parts.settings->mode == Mode::kRoute) {
     state->router = Router::create(parts);
     if (!state->router) return nullptr;

@@ -199,6 +199,18 @@ TEST(RepeatedEvents, FloodOfKinds_IsBoundedAndCounted) {
   EXPECT_EQ(written + unlisted[0].count, kinds) << "nothing is lost silently";
 }
 
+TEST(RepeatedEvents, WhatTheDataplaneSummedUp_IsUnlistedWithItsCount) {
+  RepeatedEvents repeated;
+  FlowRecord sum = record(EventKind::kDeny);
+  sum.many_kinds = 1;
+  sum.packets[0] = 64'000;
+  EXPECT_FALSE(repeated.note(sum, BootTime{5 * kSecond}));
+  auto unlisted = repeated.take_unlisted(BootTime{5 * kSecond});
+  ASSERT_EQ(unlisted.size(), 1u);
+  EXPECT_EQ(unlisted[0].count, 64'000u);
+  EXPECT_EQ(repeated.kinds(), 0u);
+}
+
 struct FlowLogTest : testing::Test {
   TemporaryDirectory directory;
   std::shared_ptr<NameHistory> names = std::make_shared<NameHistory>();
