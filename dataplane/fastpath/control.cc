@@ -17,6 +17,9 @@ using std::chrono::microseconds, std::chrono::milliseconds, std::chrono::seconds
 constexpr size_t kMaxGuests = 8;
 constexpr Nanoseconds kHelloPatience = seconds(2);
 constexpr Nanoseconds kListingPatience = seconds(1);
+constexpr size_t kMaxListings = 16;
+/// After descriptors ran out: whoever waits at the socket keeps it readable, and would keep us from sleeping.
+constexpr Nanoseconds kAcceptPause = milliseconds(100);
 constexpr Nanoseconds kGracePatience = milliseconds(2);  ///< in one step
 constexpr Nanoseconds kGraceNap = microseconds(20);      ///< a burst takes about as long
 constexpr int kSendTimeoutMs = 100;
@@ -64,22 +67,24 @@ void ControlServer::step(int timeout_ms) {
   serve_plane();
   admit_guests();
   greet_guests();
-  finish_listing();
+  advance_listing();
   count_state();
 }
 
 void ControlServer::wait(int timeout_ms) {
   if (publisher_.pending()) return;  // finish_publish() waits better
-  std::vector<pollfd> watched{{listener_.get(), POLLIN, 0}};
+  std::vector<pollfd> watched;
+  if (next_accept_ <= boot_now()) watched.push_back({listener_.get(), POLLIN, 0});
   if (plane_) watched.push_back({plane_->channel.fd(), POLLIN, 0});
   for (const Guest& guest : guests_) watched.push_back({guest.channel.fd(), POLLIN, 0});
-  poll(watched.data(), watched.size(), listing_ ? std::min(timeout_ms, 1) : timeout_ms);
+  poll(watched.data(), watched.size(), listings_.empty() ? timeout_ms : std::min(timeout_ms, 1));
 }
 
 /// Lets in who is allowed to speak at all; what they want they say with Hello.
 void ControlServer::admit_guests() {
-  for (;;) {
+  while (next_accept_ <= boot_now()) {
     auto fd = accept_from(listener_);
+    if (!fd) next_accept_ = after(kAcceptPause);
     if (!fd || !*fd) return;
     Channel channel(std::move(*fd));
     auto peer = channel.peer();
@@ -123,6 +128,7 @@ bool ControlServer::greet(Guest& guest, const Packet& packet) {
 
 void ControlServer::attach(Guest& guest) {
   plane_.emplace(Plane{std::move(guest.channel), guest.peer});
+  listings_.clear();  // the one before it asked for these
   std::vector<int> fds = telemetry_.fds();
   Welcome welcome = make_welcome();
   if (welcome.rule_hits_count != 0) fds.push_back(publisher_.image()->hits.fd.get());
@@ -226,33 +232,50 @@ Expected<void> ControlServer::send_accepted(const Enforcement& enforcement) {
   return plane_->channel.send(std::as_bytes(std::span(&accepted, 1)), fds, kSendTimeoutMs);
 }
 
-/// One list at a time: asking again while one is being made takes its place in the queue of messages.
+/// One list is made at a time, the others wait for it.
 Expected<void> ControlServer::take_list_flows(const Packet& packet) {
   auto message = decode_message<ListFlows>(packet.bytes, MessageType::kListFlows);
   if (!message) return std::unexpected(message.error());
-  if (listing_ || flows_.begin(message->limit)) listing_ = Listing{message->request, after(kListingPatience)};
+  if (listings_.size() == kMaxListings)
+    return fail(ErrorCode::kInvalid, "more than " + std::to_string(kMaxListings) + " lists of flows at a time");
+  listings_.push_back({message->request, message->limit, after(kListingPatience)});
   return {};
 }
 
-void ControlServer::finish_listing() {
-  if (!listing_) return;
-  auto listing = flows_.collect(listing_->deadline < boot_now());
+/// Goes on with the first of the lists, and answers it: with what there is once its time is over, which is
+/// nothing where a worker still writes to the list before it.
+void ControlServer::advance_listing() {
+  if (listings_.empty()) return;
+  Listing& first = listings_.front();
+  bool late = first.deadline < boot_now();
+  if (!first.begun) first.begun = flows_.begin(first.limit);
+  std::optional<FlowListing> listing;
+  if (first.begun)
+    listing = flows_.collect(late);
+  else if (late)
+    listing.emplace();
   if (!listing) return;
+  if (plane_) keep_if(send_listing(first.request, *listing));
+  listings_.pop_front();
+}
+
+Expected<void> ControlServer::send_listing(uint64_t request, const FlowListing& listing) {
   auto page = make_message<FlowPage>(MessageType::kFlowPage);
-  page.request = listing_->request;
-  page.count = listing->flows.size();
-  page.total = listing->total;
-  listing_.reset();
-  if (!plane_) return;
+  page.request = request;
+  page.count = listing.flows.size();
+  page.total = listing.total;
   Fd records;
   if (page.count != 0) {
-    auto sealed = make_sealed("bulkhead-flows", std::as_bytes(std::span(listing->flows)));
-    if (!sealed) return refuse(plane_->channel, 0, sealed.error());
+    auto sealed = make_sealed("bulkhead-flows", std::as_bytes(std::span(listing.flows)));
+    if (!sealed) {
+      refuse(plane_->channel, 0, sealed.error());
+      return {};
+    }
     records = std::move(*sealed);
   }
   int fd = records.get();
-  keep_if(plane_->channel.send(std::as_bytes(std::span(&page, 1)), std::span(&fd, page.count != 0 ? 1 : 0),
-                               kSendTimeoutMs));
+  return plane_->channel.send(std::as_bytes(std::span(&page, 1)), std::span(&fd, page.count != 0 ? 1 : 0),
+                              kSendTimeoutMs);
 }
 
 void ControlServer::announce_port(PortId port, bool up) {

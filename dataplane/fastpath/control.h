@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -59,9 +60,12 @@ class ControlServer {
     Channel channel;
     PeerCredentials peer;
   };
+  /// A list that was asked for. Each is answered, in the order in which they were asked for.
   struct Listing {
     uint64_t request;
+    uint64_t limit;
     BootTime deadline;
+    bool begun = false;
   };
 
   ControlServer(ControlOptions options, Fd listener, Publisher& publisher, Telemetry& telemetry,
@@ -77,7 +81,8 @@ class ControlServer {
   Expected<void> take_publish(Packet packet);
   Expected<void> take_list_flows(const Packet& packet);
   void finish_publish();
-  void finish_listing();
+  void advance_listing();
+  Expected<void> send_listing(uint64_t request, const FlowListing& listing);
   Expected<void> send_accepted(const Enforcement& enforcement);
   void refuse(Channel& channel, uint64_t generation, const Error& error);
   void keep_if(const Expected<void>& sent);
@@ -92,7 +97,8 @@ class ControlServer {
   const BootTime started_;
   std::vector<Guest> guests_;
   std::optional<Plane> plane_;
-  std::optional<Listing> listing_;
+  std::deque<Listing> listings_;
+  BootTime next_accept_{};  ///< before which no guest is let in: the last one couldn't be
   bool shutdown_requested_ = false;
 };
 

@@ -23,7 +23,8 @@ struct FlowListing {
 class FlowLister {
  public:
   virtual ~FlowLister() = default;
-  /// Asks every worker for at most `limit` flows. False where the request before isn't over.
+  /// Asks every worker for at most `limit` flows. False where the request before isn't over, or there is no
+  /// memory for the list now.
   virtual bool begin(uint64_t limit) = 0;
   /// The list once all workers have given theirs. `give_up`: what there is now, without the workers that
   /// haven't.
@@ -67,7 +68,10 @@ class FlowExport final : public FlowLister {
     uint64_t live = 0;
   };
 
+  bool make_room();
+
   std::vector<Request> requests_;
+  std::vector<FlowRecord> gathered_;  ///< room for the whole list, made with the request
   uint64_t limit_ = 0;
 };
 

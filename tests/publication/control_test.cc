@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,13 +27,14 @@ class FixedFlows final : public FlowLister {
   explicit FixedFlows(size_t live) : live_(live) {}
   bool begin(uint64_t limit) override {
     limit_ = limit;
-    return true;
+    return !busy;
   }
   std::optional<FlowListing> collect(bool) override {
     FlowListing listing{std::vector<FlowRecord>(std::min<size_t>(limit_, live_)), live_};
     for (size_t i = 0; i < listing.flows.size(); ++i) listing.flows[i].flow_id = i + 1;
     return listing;
   }
+  std::atomic<bool> busy{false};  ///< a worker still has a request that was given up
 
  private:
   size_t live_;
@@ -75,6 +77,7 @@ class Dataplane {
   }
   const Snapshot* snapshot() const { return enforcer_.snapshot(); }
   Quiescence& quiescence() { return *enforcer_.quiescence; }
+  void worker_does_not_list(bool busy) { flows_.busy = busy; }
 
   Telemetry telemetry = *Telemetry::create(kWorkers, Enforcer::kPorts, 1'000'000'000);
   std::atomic<bool> shutdown_requested{false};
@@ -326,6 +329,18 @@ TEST_F(ControlTest, FlowsAreListedUpToTheLimit) {
   EXPECT_EQ(count_only->total, 10u);
 }
 
+TEST_F(ControlTest, ListThatCannotBeMadeIsAnsweredInTimeAndTheNextIsWhole) {
+  auto client = attached();
+  dataplane.worker_does_not_list(true);
+  auto none = client->list_flows(1000, 20'000);
+  ASSERT_TRUE(none) << none.error().message;
+  EXPECT_TRUE(none->flows.empty());
+  dataplane.worker_does_not_list(false);
+  auto all = client->list_flows(1000, 20'000);
+  ASSERT_TRUE(all) << all.error().message;
+  EXPECT_EQ(all->flows.size(), 10u);
+}
+
 TEST_F(ControlTest, PortEventsArrive) {
   auto client = attached();
   dataplane.port_goes_down(1);
@@ -343,6 +358,46 @@ TEST_F(ControlTest, ShutdownIsAskedFor) {
   for (int i = 0; i < 400 && !dataplane.shutdown_requested; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   EXPECT_TRUE(dataplane.shutdown_requested);
+}
+
+/// The process may open nothing more while this lives.
+class NoDescriptors {
+ public:
+  NoDescriptors() {
+    getrlimit(RLIMIT_NOFILE, &before_);
+    Fd next(dup(STDIN_FILENO));
+    rlimit none{static_cast<rlim_t>(next.get()), before_.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  }
+  ~NoDescriptors() { setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST(ControlServerTest, WithoutDescriptorsForAGuestItSleepsAndLetsTheGuestInLater) {
+  char directory[] = "/tmp/bulkhead-control-XXXXXX";
+  ASSERT_NE(mkdtemp(directory), nullptr);
+  std::string path = std::string(directory) + "/socket";
+  Enforcer enforcer(kWorkers);
+  Telemetry telemetry = *Telemetry::create(kWorkers, Enforcer::kPorts, 1'000'000'000);
+  FixedFlows flows(0);
+  auto server = ControlServer::listen({path, geteuid(), "edge-1", 4096}, enforcer.publisher, telemetry, flows);
+  ASSERT_TRUE(server) << server.error().message;
+  Channel guest = *connect_to(path);
+  ASSERT_TRUE(guest.send_message(make_message<Hello>(MessageType::kHello)));
+  {
+    NoDescriptors none;
+    (*server)->step(0);
+    auto begin = std::chrono::steady_clock::now();
+    (*server)->step(50);
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(50));
+  }
+  EXPECT_FALSE((*server)->attached());
+  for (int i = 0; i < 100 && !(*server)->attached(); ++i) (*server)->step(10);
+  EXPECT_TRUE((*server)->attached());
+  unlink(path.c_str());
+  rmdir(directory);
 }
 
 /// Speaks the contract by hand, and wrongly.
@@ -406,6 +461,30 @@ TEST_F(RudeTest, PublishWithDescriptorsTooMany) {
   int fds[] = {STDIN_FILENO, STDIN_FILENO};
   ASSERT_TRUE(channel.send_message(publish, fds));
   EXPECT_EQ(answer(), "a Publish with 2 descriptors instead of 0");
+  expect_hung_up();
+}
+TEST_F(RudeTest, EachOfManyListsIsAnsweredWithItsOwnLimit) {
+  greet();
+  auto list = make_message<ListFlows>(MessageType::kListFlows);
+  for (list.request = 1; list.request <= 5; ++list.request) {
+    list.limit = list.request;
+    ASSERT_TRUE(channel.send_message(list));
+  }
+  for (uint64_t request = 1; request <= 5; ++request) {
+    auto packet = channel.receive(5000);
+    ASSERT_TRUE(packet) << packet.error().message;
+    auto page = decode_message<FlowPage>(packet->bytes, MessageType::kFlowPage);
+    ASSERT_TRUE(page) << page.error().message;
+    EXPECT_EQ(page->request, request);
+    EXPECT_EQ(page->count, request);
+  }
+}
+TEST_F(RudeTest, ListsWithoutEndAreRefused) {
+  greet();
+  dataplane.worker_does_not_list(true);
+  auto list = make_message<ListFlows>(MessageType::kListFlows);
+  for (list.request = 1; list.request <= 17; ++list.request) ASSERT_TRUE(channel.send_message(list));
+  EXPECT_EQ(answer(), "more than 16 lists of flows at a time");
   expect_hung_up();
 }
 TEST_F(RudeTest, SilenceBeforeHelloKeepsNobodyOut) {
