@@ -5,6 +5,7 @@
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -162,7 +163,7 @@ bool Gateway::may_reopen() const {
 static int run_worker(void* worker) {
   if (auto dropped = drop_all_privileges(); !dropped) {
     log_line("error: " + dropped.error().message);
-    std::exit(1);  // the guards stay, nothing passes
+    _exit(1);  // the guards stay, nothing passes; what the other workers use stays until they are gone
   }
   static_cast<Worker*>(worker)->run();
   return 0;
@@ -170,10 +171,10 @@ static int run_worker(void* worker) {
 
 Expected<> Gateway::start() {
   watch_ports();
+  running_ = true;  // even if only some of them will: they have to end before what they use
   for (unsigned worker = 0; worker < worker_count(); ++worker)
     if (int status = rte_eal_remote_launch(run_worker, workers_[worker].get(), worker + 1); status != 0)
       return fail_errno(-status, "starting worker " + std::to_string(worker));
-  running_ = true;
   return {};
 }
 
@@ -243,11 +244,16 @@ void Gateway::reopen(Port& port) {
   watch.failure_told = !opened;
 }
 
-void Gateway::stop(AfterStop after) {
+void Gateway::end_workers() {
   stop_workers_.store(true);
-  for (unsigned worker = 0; running_ && worker < worker_count(); ++worker) exchange_->doorbell(worker).ring();
-  if (running_) rte_eal_mp_wait_lcore();
+  if (!running_) return;
+  for (unsigned worker = 0; worker < worker_count(); ++worker) exchange_->doorbell(worker).ring();
+  rte_eal_mp_wait_lcore();
   running_ = false;
+}
+
+void Gateway::stop(AfterStop after) {
+  end_workers();
   RaisedPrivileges raised;
   for (const auto& port : ports_) {
     port->close();
@@ -258,8 +264,7 @@ void Gateway::stop(AfterStop after) {
 }
 
 Gateway::~Gateway() {
-  stop_workers_.store(true);
-  if (running_) rte_eal_mp_wait_lcore();
+  end_workers();
 }
 
 }  // namespace bulkhead

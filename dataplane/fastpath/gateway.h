@@ -73,6 +73,7 @@ class Gateway {
   Expected<> make_workers();
   unsigned worker_count() const { return static_cast<unsigned>(settings_.cores.size()); }
 
+  void end_workers();
   void watch_ports();
   void watch_port(Port& port);
   bool wait_for_workers();
