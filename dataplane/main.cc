@@ -1,18 +1,19 @@
 // bulkhead-dataplane: the gateway's packet processing. Started by `bulkhead run` or systemd; speaks with its
 // control plane only.
+#include <fcntl.h>
 #include <getopt.h>
 
 #include <atomic>
 #include <charconv>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <string>
 
 #include "contract/settings.h"
+#include "contract/memfd.h"
 #include "dataplane/fastpath/eal.h"
 #include "dataplane/fastpath/gateway.h"
 #include "dataplane/fastpath/log.h"
@@ -93,12 +94,11 @@ Expected<Options> parse_options(int argc, char** argv) {
   return options;
 }
 
-Expected<DataplaneSettings> read_settings(const std::string& path) {
-  std::ifstream file(path);
+Expected<DataplaneSettings> settings_in(const std::string& path) {
+  Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return fail_errno(errno, "settings " + path);
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  auto settings = decode_settings(text);
-  if (!settings) return with_context(settings.error(), "settings " + path);
+  auto settings = read_settings(file.get());
+  if (!settings) return with_context(settings.error(), path);
   return settings;
 }
 
@@ -113,7 +113,7 @@ void stop_on_signals() {
 Expected<> run(int argc, char** argv) {
   auto options = parse_options(argc, argv);
   if (!options) return std::unexpected(options.error());
-  auto settings = read_settings(options->settings);
+  auto settings = settings_in(options->settings);
   if (!settings) return std::unexpected(settings.error());
   stop_on_signals();
   if (auto forbidden = forbid_new_privileges(); !forbidden) return forbidden;
