@@ -1,22 +1,21 @@
 #include "dataplane/fastpath/eal.h"
 
-#include <fcntl.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <sched.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <mutex>
 
-#include "contract/memfd.h"
+#include "contract/host_lock.h"
 #include "dataplane/fastpath/device.h"
 #include "dataplane/fastpath/log.h"
 #include "dataplane/fastpath/snapshot.h"
@@ -24,6 +23,7 @@
 namespace bulkhead {
 namespace {
 
+constexpr auto kStartPatience = std::chrono::seconds(30);  // DPDK starts in one or two
 constexpr size_t kHugepageBytes = size_t{2} << 20;
 constexpr char kHugepagePool[] = "/sys/kernel/mm/hugepages/hugepages-2048kB/";
 
@@ -70,9 +70,12 @@ bool reserve_hugepages(size_t bytes) {
 }
 
 /// A lock between gateways that start at the same moment: each must find the hugepages that it reserved.
-Fd lock_hugepages() {
-  Fd lock(open((std::string(kHugepagePool) + "nr_hugepages").c_str(), O_RDONLY | O_CLOEXEC));
-  if (lock) flock(lock.get(), LOCK_EX);
+/// Where the lock can't be had at all (no root, a read-only /run) the start goes on without.
+Expected<Fd> lock_hugepages() {
+  auto lock = lock_host(HostLock::kHugepages, kStartPatience, [] {
+    log_line(std::string("waiting for another gateway to start: it has ") + kHostLockFile + " locked");
+  });
+  if (!lock && lock.error().code != ErrorCode::kExists) return Fd();
   return lock;
 }
 
@@ -171,7 +174,8 @@ Expected<std::vector<std::string>> eal_arguments(const DataplaneSettings& settin
 }
 
 Expected<> start_eal(const DataplaneSettings& settings) {
-  Fd lock = lock_hugepages();
+  auto lock = lock_hugepages();
+  if (!lock) return with_context(lock.error(), "reserving hugepages");
   bool hugepages = reserve_hugepages(size_t{settings.memory_mib} << 20);
   if (!hugepages)
     log_line("warning: no " + std::to_string(settings.memory_mib) +

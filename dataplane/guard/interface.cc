@@ -5,11 +5,13 @@
 #include <net/if_arp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
+#include <sys/stat.h>
 
-#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+
+#include "contract/host_lock.h"
 
 namespace bulkhead {
 
@@ -38,48 +40,32 @@ bool still_exists(const Interface& interface) {
   return if_indextoname(static_cast<unsigned>(interface.index), name) != nullptr;
 }
 
-namespace {
-
-/// An address without a file: it belongs to the network namespace, as interface indices do, and goes with its
-/// socket.
-struct ClaimAddress {
-  sockaddr_un address{.sun_family = AF_UNIX};
-  socklen_t length = 0;
-
-  explicit ClaimAddress(int interface_index) {
-    const std::string name = fmt::format("bulkhead-guard/{}", interface_index);
-    std::ranges::copy(name, address.sun_path + 1);
-    length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
-  }
-  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&address); }
-};
-
-std::string holder_of(const ClaimAddress& claimed) {
-  const Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  ucred peer{};
-  socklen_t length = sizeof peer;
-  if (connect(socket.get(), claimed.get(), claimed.length) != 0 ||
-      getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
-    return "another process";
-  return fmt::format("process {} of user {}", peer.pid, peer.uid);
+/// Interface indices belong to a network namespace. Output: the byte of the interface in the host's lock
+/// file, which no other interface of the host has.
+static Expected<uint64_t> lock_byte_of(const Interface& interface) {
+  struct stat space{};
+  if (stat("/proc/thread-self/ns/net", &space) != 0) return fail_errno(errno, "this network namespace");
+  constexpr unsigned kIndexBits = 30;
+  return (uint64_t{space.st_ino} & 0xffffffff) << kIndexBits |
+         (static_cast<uint64_t>(interface.index) & ((1u << kIndexBits) - 1));
 }
 
-}  // namespace
-
 Expected<Fd> claim(const Interface& interface) {
-  Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const ClaimAddress address(interface.index);
-  if (bind(socket.get(), address.get(), address.length) != 0) {
-    if (errno != EADDRINUSE) return fail_errno(errno, fmt::format("claiming interface '{}'", interface.name));
+  const Expected<uint64_t> byte = lock_byte_of(interface);
+  if (!byte) return std::unexpected(byte.error());
+  Expected<Fd> lock = lock_byte(kHostLockFile, *byte, std::chrono::milliseconds(0));
+  if (!lock && lock.error().code == ErrorCode::kExists)
+    return fail(ErrorCode::kExists,
+                fmt::format("interface '{}' belongs to a gateway that runs ({}): stop that one, or "
+                            "use another interface",
+                            interface.name, lock.error().message));
+  if (!lock)
     return fail(
-        ErrorCode::kExists,
-        fmt::format(
-            "interface '{}' belongs to a gateway that runs ({}): stop that one, or use another interface",
-            interface.name, holder_of(address)));
-  }
-  if (listen(socket.get(), 1) != 0)
-    return fail_errno(errno, fmt::format("claiming interface '{}'", interface.name));
-  return socket;
+        lock.error().code,
+        fmt::format("claiming interface '{}': {} (needs root; or that file made for the gateway's user, and "
+                    "the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN)",
+                    interface.name, lock.error().message));
+  return lock;
 }
 
 }  // namespace bulkhead

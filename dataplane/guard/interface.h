@@ -24,7 +24,7 @@ bool still_exists(const Interface& interface);
 
 /// Makes this process the only one that guards the interface, until the descriptor is closed or the process
 /// ends: what tells a leftover of a gateway that was killed from the program of one that runs.
-/// Errors: kExists, naming the process that has it.
+/// Errors: kExists, naming the process that has it; kPermission.
 Expected<Fd> claim(const Interface& interface);
 
 }  // namespace bulkhead

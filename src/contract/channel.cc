@@ -1,15 +1,15 @@
 #include "contract/channel.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 
+#include "contract/host_lock.h"
 #include "contract/messages.h"
 
 namespace bulkhead {
@@ -17,6 +17,7 @@ namespace bulkhead {
 namespace {
 
 constexpr int kBacklog = 8;
+constexpr auto kLockPatience = std::chrono::seconds(5);  ///< it is held for as long as a bind takes
 
 /// Waits until `fd` is ready for `events`; false when time ran out.
 Expected<bool> wait_for(int fd, short events, int timeout_ms) {
@@ -82,15 +83,12 @@ int bind_address(const Fd& fd, const sockaddr_un& address) {
   return bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
 }
 
-/// The directory of `path`, locked: of two that start at once, one looks and binds after the other.
-Expected<Fd> lock_directory_of(const std::string& path) {
-  size_t slash = path.rfind('/');
-  std::string directory = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-  Fd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd) return fail_errno(errno, directory);
-  while (flock(fd.get(), LOCK_EX) != 0)
-    if (errno != EINTR) return fail_errno(errno, directory);
-  return fd;
+/// Of two that start at once, one looks and binds after the other. Where the lock can't be had at all (no
+/// root, a read-only /run) the second of the two may take the path from the first.
+Expected<Fd> lock_against_other_starts() {
+  auto lock = lock_host(HostLock::kSockets, kLockPatience);
+  if (!lock && lock.error().code != ErrorCode::kExists) return Fd();
+  return lock;
 }
 
 /// Removes the socket file at `path` if nobody listens on it.
@@ -180,7 +178,7 @@ Expected<PeerCredentials> Channel::peer() const {
 Expected<Fd> listen_at(const std::string& path) {
   auto address = address_of(path);
   if (!address) return std::unexpected(address.error());
-  auto lock = lock_directory_of(path);
+  auto lock = lock_against_other_starts();
   if (!lock) return lock;
   auto fd = make_socket();
   if (!fd) return fd;
