@@ -2,18 +2,19 @@
 // control plane only.
 #include <fcntl.h>
 #include <getopt.h>
+#include <unistd.h>
 
 #include <atomic>
-#include <charconv>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <optional>
 #include <string>
 
-#include "contract/settings.h"
 #include "contract/memfd.h"
+#include "contract/settings.h"
 #include "dataplane/fastpath/eal.h"
 #include "dataplane/fastpath/gateway.h"
 #include "dataplane/fastpath/log.h"
@@ -110,6 +111,14 @@ void stop_on_signals() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
+/// The control plane's user is one that has nothing to lose to us, and may end us anyway.
+Expected<> give_up_root(const Gateway& gateway, std::optional<uid_t> control_plane) {
+  uid_t user = control_plane.value_or(kNobody);
+  if (!gateway.may_reopen() && geteuid() == 0 && user != 0)
+    if (auto became = become(user); !became) return became;
+  return drop_privileges(gateway.may_reopen());
+}
+
 Expected<> run(int argc, char** argv) {
   auto options = parse_options(argc, argv);
   if (!options) return std::unexpected(options.error());
@@ -124,7 +133,7 @@ Expected<> run(int argc, char** argv) {
                          .max_flows = settings->max_flows};
   auto gateway = Gateway::create(*settings, std::move(control));
   if (!gateway) return std::unexpected(gateway.error());
-  if (auto dropped = drop_privileges((*gateway)->may_reopen()); !dropped) return dropped;
+  if (auto dropped = give_up_root(**gateway, options->peer); !dropped) return dropped;
   if (auto started = (*gateway)->start(); !started) return started;
   log_line("running: " + std::to_string(settings->ports.size()) + " ports, " +
            std::to_string(settings->cores.size()) + " workers");

@@ -1,5 +1,6 @@
 #include "dataplane/fastpath/privileges.h"
 
+#include <grp.h>
 #include <linux/capability.h>
 #include <rte_alarm.h>
 #include <sys/prctl.h>
@@ -10,6 +11,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <string>
 #include <thread>
 
 namespace bulkhead {
@@ -57,6 +59,17 @@ Expected<> limit_eal() {
 
 Expected<> forbid_new_privileges() {
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return fail_errno(errno, "no_new_privs");
+  for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability)
+    if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 && errno != EPERM)  // EPERM: not started as root
+      return fail_errno(errno, "limiting what a program started from here may have");
+  return {};
+}
+
+Expected<> become(uid_t user) {
+  // The C library changes all threads. The group is nobody's whoever the user is.
+  if (setgroups(0, nullptr) != 0) return fail_errno(errno, "giving up groups");
+  if (setresgid(kNobody, kNobody, kNobody) != 0) return fail_errno(errno, "giving up root's group");
+  if (setresuid(user, user, user) != 0) return fail_errno(errno, "becoming user " + std::to_string(user));
   return {};
 }
 

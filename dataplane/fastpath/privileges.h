@@ -1,8 +1,11 @@
 // What the dataplane may still do once it runs.
 //
-// Workers, and DPDK's own thread, run without any capability. The main thread uses none either, but keeps in
-// reserve what it takes to guard and open an interface that went away and came back, and to take the guard
-// off at a clean stop:
+// Workers, and DPDK's own thread, run without any capability, and nothing that could be started from here
+// would get one. Where no port is an interface of the kernel's, the whole process stops being root as well.
+//
+// Elsewhere the main thread stays root's, since the lock file by which gateways tell whose an interface is
+// belongs to root. It uses no capability, but keeps in reserve what it takes to guard and open an interface
+// that went away and came back, and to take the guard off at a clean stop:
 //   CAP_NET_ADMIN          interfaces up, programs attached to them and taken off
 //   CAP_NET_RAW            packet and AF_XDP sockets
 //   CAP_BPF, CAP_PERFMON   loading the guard's programs
@@ -10,12 +13,20 @@
 //   CAP_IPC_LOCK           packet memory that the kernel pins
 #pragma once
 
+#include <sys/types.h>
+
 #include "base/error.h"
 
 namespace bulkhead {
 
-/// No exec of this process or its threads ever gains anything. Before threads are made.
+inline constexpr uid_t kNobody = 65534;
+
+/// No exec of this process or its threads ever gains or keeps anything. Before threads are made.
 Expected<> forbid_new_privileges();
+
+/// All threads of this process, which is root's, are `user`'s afterwards, and have no capability; for good.
+/// Before drop_privileges(). Errors: kPermission, kSystem; the gateway must not start then.
+Expected<> become(uid_t user);
 
 /// The main thread and DPDK's own have no capability in effect afterwards. `keep_reserve`: whether the main
 /// thread may raise the above again; else nothing can. Once, from the main thread, after EAL has started;
