@@ -237,7 +237,8 @@ Expected<void> ControlServer::take_list_flows(const Packet& packet) {
   auto message = decode_message<ListFlows>(packet.bytes, MessageType::kListFlows);
   if (!message) return std::unexpected(message.error());
   if (listings_.size() == kMaxListings)
-    return fail(ErrorCode::kInvalid, "more than " + std::to_string(kMaxListings) + " lists of flows at a time");
+    return fail(ErrorCode::kInvalid,
+                "more than " + std::to_string(kMaxListings) + " lists of flows at a time");
   listings_.push_back({message->request, message->limit, after(kListingPatience)});
   return {};
 }

@@ -46,7 +46,8 @@ struct FlowRecord {
   uint8_t source_from;  ///< IdentitySource
   uint8_t log;          ///< 1: the rule asks for its log
   uint8_t worker;
-  uint8_t many_kinds;  ///< 1: a deny that stands for packets[0] of many kinds; of it only time and reason are known
+  uint8_t many_kinds;  ///< 1: a deny that stands for packets[0] of many kinds; of it only time and reason are
+                       ///< known
   uint8_t reserved[2];
 };
 static_assert(sizeof(FlowRecord) == 160);

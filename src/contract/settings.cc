@@ -318,7 +318,8 @@ std::string check(const DataplaneSettings& s) {
     }
   for (size_t port = 0; s.mode == Mode::kWire && port < s.ports.size(); ++port)
     if (!wired.contains(static_cast<uint8_t>(port)))
-      return "port " + std::to_string(port) + " is on no wire, and what comes in there would have nowhere to go";
+      return "port " + std::to_string(port) +
+             " is on no wire, and what comes in there would have nowhere to go";
   for (const PortSetting& port : s.ports)
     if (std::ranges::any_of(port.sources, has_host_bits))
       return "port " + write(port.name) + " has a source with host bits set";

@@ -382,7 +382,8 @@ TEST(ControlServerTest, WithoutDescriptorsForAGuestItSleepsAndLetsTheGuestInLate
   Enforcer enforcer(kWorkers);
   Telemetry telemetry = *Telemetry::create(kWorkers, Enforcer::kPorts, 1'000'000'000);
   FixedFlows flows(0);
-  auto server = ControlServer::listen({path, geteuid(), "edge-1", 4096}, enforcer.publisher, telemetry, flows);
+  auto server =
+      ControlServer::listen({path, geteuid(), "edge-1", 4096}, enforcer.publisher, telemetry, flows);
   ASSERT_TRUE(server) << server.error().message;
   Channel guest = *connect_to(path);
   ASSERT_TRUE(guest.send_message(make_message<Hello>(MessageType::kHello)));

@@ -72,7 +72,8 @@ TEST_F(DenyLogTest, AnotherKindInThePlace_LosesNoCount) {
   EXPECT_EQ(written(), (std::vector<uint64_t>{1, 9, 1}));
 }
 TEST_F(DenyLogTest, KindsAreToldApartByEachOfTheirFields) {
-  FlowRecord of_source = denied(80), of_destination = denied(80), of_service = denied(80), of_reason = denied(80);
+  FlowRecord of_source = denied(80), of_destination = denied(80), of_service = denied(80),
+             of_reason = denied(80);
   of_source.source.bytes[15] ^= 1;
   of_destination.destination.bytes[15] ^= 1;
   of_service.service ^= 0x01000000;
