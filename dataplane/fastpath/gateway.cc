@@ -118,9 +118,10 @@ Expected<> Gateway::make_workers() {
   auto exchange = Exchange::create(worker_count(), ports_.size());
   if (!exchange) return std::unexpected(exchange.error());
   exchange_ = std::move(*exchange);
-  if (settings_.mode == Mode::kRoute) neighbours_ = std::make_unique<NeighbourTable>();
   uint64_t seed[2];
   if (getrandom(seed, sizeof seed, 0) != sizeof seed) return fail_errno(errno, "a random seed");
+  if (settings_.mode == Mode::kRoute)
+    neighbours_ = std::make_unique<NeighbourTable>(views_.size(), HashSeed{{seed[0], seed[1]}});
   BootTime epoch = boot_now();
   for (unsigned worker = 0; worker < worker_count(); ++worker) {
     PipelineParts parts{.settings = &settings_,

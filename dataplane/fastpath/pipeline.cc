@@ -40,7 +40,7 @@ void originate(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept {
   if (mbuf == nullptr) return;
   add(s.counters().originated, 1);
   if (s.router != nullptr) {
-    s.router->send_own(s, mbuf, sizeof(EthernetHeader), s.ticks);
+    s.router->send_own(s, mbuf, sizeof(EthernetHeader), s.now);
     return;
   }
   // Virtual devices would take a frame over the MTU, count it as sent, and lose it.
@@ -222,6 +222,7 @@ void Pipeline::run(rte_mbuf** packets, uint16_t count, BootTime now, const Snaps
   std::copy_n(packets, count, b.packets);
   if (s.parts.keep_verdicts) begin_verdicts(s);
   Moment m = moment_of(s, now, snapshot);
+  s.now = now;
   s.ticks = m.ticks;
   s.late.clear();
   if (snapshot == nullptr) [[unlikely]] {
@@ -241,6 +242,7 @@ void Pipeline::run(rte_mbuf** packets, uint16_t count, BootTime now, const Snaps
 bool Pipeline::maintain(BootTime now, const Snapshot* snapshot) noexcept {
   PipelineState& s = *state_;
   Moment m = moment_of(s, now, snapshot);
+  s.now = now;
   s.ticks = m.ticks;
   s.late.clear();
   s.denies.flush(m.ticks, s.parts.events);

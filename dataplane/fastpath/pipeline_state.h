@@ -50,7 +50,8 @@ struct PipelineState {
   std::vector<uint32_t>
       half_open;  ///< TCP flows that are opening, by the tag of their source's segment: 65,536
   uint32_t serial = 0;
-  Ticks ticks = 0;                  ///< of the burst in progress
+  BootTime now;                     ///< of the burst in progress
+  Ticks ticks = 0;                  ///< the same
   uint32_t sweep4 = 0, sweep6 = 0;  ///< the next slots that the sweep looks at
   uint32_t sweep_generation = 0;    ///< under which the round in progress began
   uint32_t swept_generation = 0;    ///< under which the last whole round was made

@@ -100,7 +100,8 @@ bool Replay::allocate(const DataplaneSettings& settings, const Snapshot* policy,
     snapshot_->shards = shards_.get();
     snapshot_->hits[0] = hits_.data();
   }
-  if (settings.mode == Mode::kRoute) neighbours_ = std::make_unique<NeighbourTable>();
+  if (settings.mode == Mode::kRoute)
+    neighbours_ = std::make_unique<NeighbourTable>(views_.size(), HashSeed{{kFixedSeed[0], kFixedSeed[1]}});
   pool_ = make_pool(options.longest_frame);
   if (pool_ == nullptr) return false;
 

@@ -18,8 +18,7 @@ namespace {
 
 constexpr size_t kMostHeld = 1024;   ///< packets that wait for neighbours, a worker
 constexpr size_t kMostHeldEach = 8;  ///< of them for one neighbour
-constexpr Ticks kAskEvery = 1000;  ///< ms (RFC 1122 §2.3.2.1: at most one request a second for a destination)
-constexpr Ticks kGiveUp = 3000;    ///< ms: three requests (RFC 4861 §10 MAX_MULTICAST_SOLICIT)
+constexpr Millis kGiveUp = 3000;     ///< three requests (RFC 4861 §10 MAX_MULTICAST_SOLICIT)
 
 struct RouteEntry {
   Prefix to;
@@ -30,14 +29,8 @@ struct RouteEntry {
 struct HeldPacket {
   rte_mbuf* mbuf = nullptr;  ///< nullptr: free
   NextHop next;
-  Ticks since = 0;
+  Millis since = 0;
   uint16_t ip_bytes = 0;
-};
-
-struct Asked {
-  NextHop next;
-  Ticks at = 0;
-  bool used = false;
 };
 
 IpAddress destination_of(const uint8_t* ip, bool v4) noexcept {
@@ -78,10 +71,11 @@ struct Router::Parts {
   std::vector<IpAddress> own;         ///< link-local ones included
   std::vector<IpAddress> broadcasts;  ///< of connected IPv4 subnets, and their network addresses
   std::vector<HeldPacket> held;
-  std::vector<Asked> asked;
   size_t held_count = 0;
-  Ticks oldest_held = 0;
+  Millis oldest_held = 0;
   BootTime epoch;
+
+  Millis millis(BootTime t) const { return static_cast<Millis>((t.ns - epoch.ns) / 1'000'000); }
 };
 
 Router::Router(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -96,7 +90,6 @@ std::unique_ptr<Router> Router::create(const PipelineParts& pipeline) {
   parts->neighbours = pipeline.neighbours;
   parts->epoch = pipeline.epoch;
   parts->held.resize(kMostHeld);
-  parts->asked.resize(kMostHeld);
   for (const PortView& port : pipeline.ports) {
     parts->own.push_back(link_local_of(port.mac));
     for (const Prefix& address : port.addresses) {
@@ -108,8 +101,7 @@ std::unique_ptr<Router> Router::create(const PipelineParts& pipeline) {
       parts->broadcasts.push_back(IpAddress::v4(net));
       parts->broadcasts.push_back(IpAddress::v4(net | hosts));
     }
-    for (const NeighbourSetting& n : port.neighbours)
-      parts->neighbours->learn(port.id, n.address, n.mac, 0, true);
+    for (const NeighbourSetting& n : port.neighbours) parts->neighbours->fix(port.id, n.address, n.mac);
   }
   for (const RouteSetting& route : pipeline.settings->routes) {
     for (const PortView& port : pipeline.ports)
@@ -158,29 +150,20 @@ static void address_frame(uint8_t* frame, const PortView& port, const MacAddress
   std::memcpy(frame + 6, port.mac.bytes.data(), 6);
 }
 
-/// Asks for a neighbour, at most once a second.
-static void ask(PipelineState& s, std::vector<Asked>& asked, const NextHop& next, Ticks now) noexcept {
-  Asked* place = nullptr;
-  for (Asked& a : asked) {
-    if (a.used && a.next.port == next.port && a.next.hop == next.hop) {
-      if (!is_due(a.at + kAskEvery, now)) return;
-      place = &a;
-      break;
-    }
-    if (place == nullptr && (!a.used || is_due(a.at + kAskEvery, now))) place = &a;
-    if (!a.used) break;
-  }
-  if (place == nullptr) return;  // a thousand neighbours asked for within a second: the next second will do
-  *place = {next, now, true};
-  rte_mbuf* question = make_solicitation(s, s.port(next.port.value), next.hop);
-  if (question == nullptr) return;
+/// Asks for a neighbour where that is due.
+static void ask(PipelineState& s, NeighbourTable& neighbours, const NextHop& next, Millis now) noexcept {
+  Question question = neighbours.ask(next.port, next.hop, now);
+  if (question.to == Question::To::kNobody) return;
+  const MacAddress* owner = question.to == Question::To::kOwner ? &question.owner : nullptr;
+  rte_mbuf* mbuf = make_solicitation(s, s.port(next.port.value), next.hop, owner);
+  if (mbuf == nullptr) return;
   add(s.counters().originated, 1);
-  if (!s.tx[next.port.value].put(question)) discard(s, question, DropReason::k_tx_full);
+  if (!s.tx[next.port.value].put(mbuf)) discard(s, mbuf, DropReason::k_tx_full);
 }
 
 /// Holds a packet until its neighbour answers. False: no room.
 static bool hold(std::vector<HeldPacket>& held, rte_mbuf* mbuf, const NextHop& next, uint16_t ip_bytes,
-                 Ticks now) noexcept {
+                 Millis now) noexcept {
   HeldPacket* place = nullptr;
   size_t same = 0;
   for (HeldPacket& h : held) {
@@ -241,30 +224,29 @@ void Router::forward(PipelineState& s, const PacketRef& p, const Moment& m) noex
 void Router::deliver(PipelineState& s, const PacketRef& p, const NextHop& next, const Moment& m) noexcept {
   uint8_t* frame = frame_of(p.mbuf);
   decrement_ttl(frame + p.meta->l3, p.meta->family == 4);
-  auto neighbour = parts_->neighbours->find(next.port, next.hop, m.ticks);
-  if (!neighbour || (!neighbour->fixed && is_due(neighbour->confirmed + NeighbourTable::kReachable, m.ticks)))
-    ask(s, parts_->asked, next, m.ticks);
+  Millis now = parts_->millis(m.now);
+  auto neighbour = parts_->neighbours->find(next.port, next.hop, now);
+  if (!neighbour || neighbour->question_due) ask(s, *parts_->neighbours, next, now);
   if (neighbour) {
     address_frame(frame, s.port(next.port.value), neighbour->mac);
     return send(s, p, next.port);
   }
-  if (!hold(parts_->held, p.mbuf, next, p.meta->ip_bytes, m.ticks))
-    return drop(s, p, DropReason::k_hold_limit);
-  if (parts_->held_count++ == 0) parts_->oldest_held = m.ticks;
+  if (!hold(parts_->held, p.mbuf, next, p.meta->ip_bytes, now)) return drop(s, p, DropReason::k_hold_limit);
+  if (parts_->held_count++ == 0) parts_->oldest_held = now;
   add(s.counters().held, 1);
   if (p.verdict != nullptr) p.verdict->fate = Fate::kHold;
 }
 
 void Router::maintain(PipelineState& s, const Moment& m) noexcept {
   if (parts_->held_count == 0) return;
-  Ticks oldest = m.ticks;
+  Millis now = parts_->millis(m.now), oldest = now;
   for (HeldPacket& h : parts_->held) {
     if (h.mbuf == nullptr) continue;
-    auto neighbour = parts_->neighbours->find(h.next.port, h.next.hop, m.ticks);
-    bool over = is_due(h.since + kGiveUp, m.ticks);
+    auto neighbour = parts_->neighbours->find(h.next.port, h.next.hop, now);
+    bool over = age_of(h.since, now) >= kGiveUp;
     if (!neighbour && !over) {
-      if (static_cast<int32_t>(h.since - oldest) < 0) oldest = h.since;
-      ask(s, parts_->asked, h.next, m.ticks);
+      oldest = std::min(oldest, h.since);
+      ask(s, *parts_->neighbours, h.next, now);
       continue;
     }
     add(s.counters().held, static_cast<uint64_t>(-1));
@@ -289,7 +271,7 @@ void Router::maintain(PipelineState& s, const Moment& m) noexcept {
 
 BootTime Router::next_timer() const noexcept {
   if (parts_->held_count == 0) return kNever;
-  return BootTime{parts_->epoch.ns + int64_t{parts_->oldest_held + kGiveUp} * 1'000'000};
+  return BootTime{parts_->epoch.ns + static_cast<int64_t>(parts_->oldest_held + kGiveUp) * 1'000'000};
 }
 
 void Router::receive(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
@@ -331,6 +313,7 @@ void Router::resolve(PipelineState& s, const PacketRef& p, const Moment& m) noex
   const uint8_t* frame = frame_of(p.mbuf);
   const PortView& port = s.port(p.meta->in_port);
   MacAddress mac = source_mac(p);
+  Millis now = parts_->millis(m.now);
   auto on_link = [&](const IpAddress& a) {
     return std::any_of(port.addresses.begin(), port.addresses.end(),
                        [&](const Prefix& own) { return own.contains(a); });
@@ -345,9 +328,14 @@ void Router::resolve(PipelineState& s, const PacketRef& p, const Moment& m) noex
     IpAddress sender = IpAddress::v4(arp.sender_ip.host()), target = IpAddress::v4(arp.target_ip.host());
     bool for_us = is_ours_here(target);
     if (is_ours_here(sender)) return drop(s, p, DropReason::k_arp_invalid);  // somebody claims our address
-    if (for_us && arp.sender_ip.host() != 0 && on_link(sender))
-      parts_->neighbours->learn(port.id, sender, mac, m.ticks);
-    if (for_us && arp.operation.host() == kArpRequest) answer = make_arp_reply(s, port, target, sender, mac);
+    bool request = arp.operation.host() == kArpRequest;
+    if (for_us && arp.sender_ip.host() != 0 && on_link(sender)) {
+      if (request)
+        parts_->neighbours->volunteer(port.id, sender, mac, now);
+      else
+        parts_->neighbours->answer(port.id, sender, mac, now);
+    }
+    if (for_us && request) answer = make_arp_reply(s, port, target, sender, mac);
   } else {
     const uint8_t* at = frame + p.meta->l4;
     IpAddress source = IpAddress::v6(frame + p.meta->l3 + 8);
@@ -357,11 +345,11 @@ void Router::resolve(PipelineState& s, const PacketRef& p, const Moment& m) noex
         if (is_ours_here(target)) return drop(s, p, DropReason::k_nd_invalid);
         bool solicited = (load<NeighbourMessage>(at).flags.host() & kNdFlagSolicited) != 0;
         if (solicited && (on_link(target) || is_link_local(target)))
-          parts_->neighbours->learn(port.id, target, mac, m.ticks);
+          parts_->neighbours->answer(port.id, target, mac, now);
       } else if (is_ours_here(target)) {
         bool named = source != IpAddress{};
         if (named && (on_link(source) || is_link_local(source)))
-          parts_->neighbours->learn(port.id, source, mac, m.ticks);
+          parts_->neighbours->volunteer(port.id, source, mac, now);
         answer = make_advertisement(s, port, target, source, mac);
       }
     }
@@ -374,7 +362,8 @@ void Router::resolve(PipelineState& s, const PacketRef& p, const Moment& m) noex
   consume(s, p);
 }
 
-void Router::send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, Ticks now) noexcept {
+void Router::send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, BootTime time) noexcept {
+  Millis now = parts_->millis(time);
   uint8_t* frame = frame_of(mbuf);
   bool v4 = frame[l3] >> 4 == 4;
   PacketMeta meta{};
@@ -390,7 +379,7 @@ void Router::send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, Ticks now) 
     address_frame(frame, s.port(next->port.value), neighbour->mac);
     return send(s, p, next->port);
   }
-  ask(s, parts_->asked, *next, now);
+  ask(s, *parts_->neighbours, *next, now);
   if (!hold(parts_->held, mbuf, *next, meta.ip_bytes, now)) return drop(s, p, DropReason::k_hold_limit);
   if (parts_->held_count++ == 0) parts_->oldest_held = now;
   add(s.counters().held, 1);

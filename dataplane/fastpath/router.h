@@ -51,7 +51,7 @@ class Router {
   void resolve(PipelineState& s, const PacketRef& p, const Moment& m) noexcept;
   /// Sends an IP packet that the gateway made: link header rewritten for its destination. Takes it; counts
   /// nothing as originated (the caller did).
-  void send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, Ticks now) noexcept;
+  void send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, BootTime now) noexcept;
 
   /// Held packets whose neighbour answered leave; those that waited too long end as neighbour_unresolved.
   /// Bounded.

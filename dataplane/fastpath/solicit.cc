@@ -111,11 +111,16 @@ IpAddress link_local_of(const MacAddress& mac) noexcept {
   return a;
 }
 
-rte_mbuf* make_solicitation(PipelineState& s, const PortView& port, const IpAddress& address) noexcept {
+rte_mbuf* make_solicitation(PipelineState& s, const PortView& port, const IpAddress& address,
+                            const MacAddress* owner) noexcept {
   const IpAddress* own = own_address_for(port, address);
   if (own == nullptr) return nullptr;
   if (address.is_v4())
-    return make_arp(s, kMacBroadcast, arp_of(port.mac, *own, MacAddress{}, address, kArpRequest));
+    return make_arp(s, owner != nullptr ? *owner : kMacBroadcast,
+                    arp_of(port.mac, *own, MacAddress{}, address, kArpRequest));
+  if (owner != nullptr)
+    return make_nd(s, *owner, port.mac, *own, address, kIcmpv6NeighbourSolicitation, 0, address,
+                   kNdOptionSourceLinkLayer);
   // The solicited-node group: ff02::1:ff00:0/104 and the last 24 bits (RFC 4291 §2.7.1), on Ethernet 33:33
   // and the last 32 (RFC 2464 §7).
   IpAddress group;

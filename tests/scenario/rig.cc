@@ -18,6 +18,7 @@ namespace {
 constexpr unsigned kPoolPackets = 511;  // one less than a power of two suits the pool best
 constexpr uint32_t kUsualFlows = 4096;  // a scenario that wants another limit sets max_flows under this
 constexpr uint16_t kRoom = 9 * 1024;    // jumbo frames too
+constexpr HashSeed kSeed{{0x7363656e6172696f, 0x0123456789abcdef}};
 
 std::string unique_name(const char* kind) {
   static unsigned serial = 0;
@@ -57,7 +58,7 @@ Rig::Rig(const DataplaneSettings& settings, unsigned workers, BootTime start, Na
   quiescence_ = Quiescence::create(workers);
   publisher_ =
       std::make_unique<Publisher>(published_, *quiescence_, workers, static_cast<unsigned>(views_.size()));
-  if (settings_.mode == Mode::kRoute) neighbours_ = std::make_unique<NeighbourTable>();
+  if (settings_.mode == Mode::kRoute) neighbours_ = std::make_unique<NeighbourTable>(views_.size(), kSeed);
   pool_ =
       rte_pktmbuf_pool_create(unique_name("scenario_pool").c_str(), kPoolPackets, 0, 0, kRoom, SOCKET_ID_ANY);
   if (pool_ == nullptr) throw std::runtime_error(std::string("no packet pool: ") + rte_strerror(rte_errno));
@@ -98,8 +99,7 @@ void Rig::create_pipelines(BootTime epoch) {
     parts.neighbours = neighbours_.get();
     parts.hand_off = std::span(rings_).subspan(size_t{worker} * workers, workers);
     parts.max_flows = std::min(settings_.max_flows, kUsualFlows) / workers;
-    parts.hash_seed[0] = 0x7363656e6172696f;
-    parts.hash_seed[1] = 0x0123456789abcdef;
+    std::ranges::copy(kSeed.words, parts.hash_seed);
     parts.epoch = epoch;
     parts.parse_flags = parse_flags_;
     parts.keep_verdicts = true;
