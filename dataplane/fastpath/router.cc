@@ -4,41 +4,13 @@
 
 #include "base/bytes.h"
 #include "dataplane/fastpath/answer.h"
-#include "dataplane/fastpath/flow_open.h"
+#include "dataplane/fastpath/router_parts.h"
 #include "dataplane/fastpath/solicit.h"
-#include "wire/arp.h"
 #include "wire/checksum.h"
-#include "wire/ethernet.h"
 #include "wire/icmp.h"
-#include "wire/ipv4.h"
-#include "wire/ipv6.h"
 
 namespace bulkhead {
 namespace {
-
-constexpr size_t kMostHeld = 1024;   ///< packets that wait for neighbours, a worker
-constexpr size_t kMostHeldEach = 8;  ///< of them for one neighbour
-constexpr Millis kGiveUp = 3000;     ///< three requests (RFC 4861 §10 MAX_MULTICAST_SOLICIT)
-
-struct RouteEntry {
-  Prefix to;
-  PortId port;
-  std::optional<IpAddress> via;  ///< none: connected
-};
-
-struct HeldPacket {
-  rte_mbuf* mbuf = nullptr;  ///< nullptr: free
-  NextHop next;
-  Millis since = 0;
-  uint16_t ip_bytes = 0;
-};
-
-IpAddress destination_of(const uint8_t* ip, bool v4) noexcept {
-  return v4 ? IpAddress::v4(load<Be32>(ip + 16).host()) : IpAddress::v6(ip + 24);
-}
-IpAddress source_of(const uint8_t* ip, bool v4) noexcept {
-  return v4 ? IpAddress::v4(load<Be32>(ip + 12).host()) : IpAddress::v6(ip + 8);
-}
 
 uint8_t& ttl_of(uint8_t* ip, bool v4) noexcept {
   return ip[v4 ? 8 : 7];
@@ -58,38 +30,14 @@ void decrement_ttl(uint8_t* ip, bool v4) noexcept {
 bool is_multicast(const IpAddress& a) noexcept {
   return a.is_v4() ? a.bytes[12] >> 4 == 0xe : a.bytes[0] == 0xff;
 }
-bool is_link_local(const IpAddress& a) noexcept {
-  return a.is_v4() ? a.bytes[12] == 169 && a.bytes[13] == 254 : a.is_ipv6_link_local();
-}
 
 }  // namespace
 
-struct Router::Parts {
-  std::span<const PortView> ports;
-  NeighbourTable* neighbours;
-  std::vector<RouteEntry> routes;     ///< longest first
-  std::vector<IpAddress> own;         ///< link-local ones included
-  std::vector<IpAddress> broadcasts;  ///< of connected IPv4 subnets, and their network addresses
-  std::vector<HeldPacket> held;
-  size_t held_count = 0;
-  Millis oldest_held = 0;
-  BootTime epoch;
-
-  Millis millis(BootTime t) const { return static_cast<Millis>((t.ns - epoch.ns) / 1'000'000); }
-};
-
 Router::Router(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
-Router::~Router() {
-  for (HeldPacket& h : parts_->held)
-    if (h.mbuf != nullptr) rte_pktmbuf_free(h.mbuf);
-}
+Router::~Router() = default;
 
 std::unique_ptr<Router> Router::create(const PipelineParts& pipeline) {
-  auto parts = std::make_unique<Parts>();
-  parts->ports = pipeline.ports;
-  parts->neighbours = pipeline.neighbours;
-  parts->epoch = pipeline.epoch;
-  parts->held.resize(kMostHeld);
+  auto parts = std::make_unique<Parts>(pipeline);
   for (const PortView& port : pipeline.ports) {
     parts->own.push_back(link_local_of(port.mac));
     for (const Prefix& address : port.addresses) {
@@ -161,23 +109,6 @@ static void ask(PipelineState& s, NeighbourTable& neighbours, const NextHop& nex
   if (!s.tx[next.port.value].put(mbuf)) discard(s, mbuf, DropReason::k_tx_full);
 }
 
-/// Holds a packet until its neighbour answers. False: no room.
-static bool hold(std::vector<HeldPacket>& held, rte_mbuf* mbuf, const NextHop& next, uint16_t ip_bytes,
-                 Millis now) noexcept {
-  HeldPacket* place = nullptr;
-  size_t same = 0;
-  for (HeldPacket& h : held) {
-    if (h.mbuf == nullptr) {
-      if (place == nullptr) place = &h;
-      continue;
-    }
-    same += h.next.port == next.port && h.next.hop == next.hop;
-  }
-  if (place == nullptr || same >= kMostHeldEach) return false;
-  *place = {mbuf, next, now, ip_bytes};
-  return true;
-}
-
 /// Tells a packet's sender why it goes no farther, from the address that it knows the gateway by; at a
 /// limited rate.
 static void answer_error(PipelineState& s, const PacketRef& p, IcmpError error, const Moment& m) noexcept {
@@ -222,167 +153,82 @@ void Router::forward(PipelineState& s, const PacketRef& p, const Moment& m) noex
 }
 
 void Router::deliver(PipelineState& s, const PacketRef& p, const NextHop& next, const Moment& m) noexcept {
-  uint8_t* frame = frame_of(p.mbuf);
-  decrement_ttl(frame + p.meta->l3, p.meta->family == 4);
-  Millis now = parts_->millis(m.now);
+  decrement_ttl(frame_of(p.mbuf) + p.meta->l3, p.meta->family == 4);
+  pass(s, p, false, next, parts_->millis(m.now));
+}
+
+/// Sends a packet to its next hop where that has answered; else it waits, and the hop is asked for. Takes the
+/// packet. `own`: the gateway made it.
+void Router::pass(PipelineState& s, const PacketRef& p, bool own, const NextHop& next, Millis now) noexcept {
   auto neighbour = parts_->neighbours->find(next.port, next.hop, now);
-  if (!neighbour || neighbour->question_due) ask(s, *parts_->neighbours, next, now);
   if (neighbour) {
-    address_frame(frame, s.port(next.port.value), neighbour->mac);
+    if (neighbour->question_due) ask(s, *parts_->neighbours, next, now);
+    address_frame(frame_of(p.mbuf), s.port(next.port.value), neighbour->mac);
     return send(s, p, next.port);
   }
-  if (!hold(parts_->held, p.mbuf, next, p.meta->ip_bytes, now)) return drop(s, p, DropReason::k_hold_limit);
-  if (parts_->held_count++ == 0) parts_->oldest_held = now;
+  HeldPacket packet{p.mbuf, *p.meta, own ? PacketKey{} : *p.key, own};
+  if (!parts_->held.hold(packet, source_of(p), next, now)) return drop(s, p, DropReason::k_hold_limit);
+  ask(s, *parts_->neighbours, next, now);
   add(s.counters().held, 1);
   if (p.verdict != nullptr) p.verdict->fate = Fate::kHold;
 }
 
-void Router::maintain(PipelineState& s, const Moment& m) noexcept {
-  if (parts_->held_count == 0) return;
-  Millis now = parts_->millis(m.now), oldest = now;
-  for (HeldPacket& h : parts_->held) {
-    if (h.mbuf == nullptr) continue;
-    auto neighbour = parts_->neighbours->find(h.next.port, h.next.hop, now);
-    bool over = age_of(h.since, now) >= kGiveUp;
-    if (!neighbour && !over) {
-      oldest = std::min(oldest, h.since);
-      ask(s, *parts_->neighbours, h.next, now);
-      continue;
-    }
-    add(s.counters().held, static_cast<uint64_t>(-1));
-    --parts_->held_count;
-    PacketMeta meta{};
-    meta.ip_bytes = h.ip_bytes;
-    PacketRef p{h.mbuf, &meta, nullptr, nullptr};
-    h.mbuf = nullptr;
-    PacketVerdict verdict{};
-    if (s.parts.keep_verdicts) p.verdict = &verdict;
-    const rte_mbuf* name = p.mbuf;
-    if (neighbour) {
-      address_frame(frame_of(p.mbuf), s.port(h.next.port.value), neighbour->mac);
-      send(s, p, h.next.port);
-    } else {
-      drop(s, p, DropReason::k_neighbour_unresolved);
-    }
-    note_late(s, name, verdict.fate, verdict.reason, verdict.out);
+void Router::send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, BootTime now) noexcept {
+  PacketMeta meta{};
+  meta.l3 = l3;
+  meta.family = frame_of(mbuf)[l3] >> 4;
+  meta.ip_bytes = static_cast<uint16_t>(mbuf->pkt_len - l3);
+  PacketRef p{mbuf, &meta, nullptr, nullptr};
+  auto next = next_hop(destination_of(p));
+  if (!next) return drop(s, p, DropReason::k_no_route);
+  pass(s, p, true, *next, parts_->millis(now));
+}
+
+/// Lets a held packet go. `to`: its neighbour's MAC; nullptr: there was no answer.
+static void release(PipelineState& s, HeldPacket& held, const NextHop& next, const MacAddress* to,
+                    const Moment& m) noexcept {
+  add(s.counters().held, static_cast<uint64_t>(-1));
+  PacketVerdict verdict{};
+  PacketRef p{held.mbuf, &held.meta, &held.key, s.parts.keep_verdicts ? &verdict : nullptr};
+  DropReason reason = DropReason::kNone;
+  if (to == nullptr)
+    reason = DropReason::k_neighbour_unresolved;
+  else if (!held.own)
+    reason = judge_held(s, p, m);
+  const rte_mbuf* name = p.mbuf;
+  if (reason == DropReason::kNone) {
+    address_frame(frame_of(p.mbuf), s.port(next.port.value), *to);
+    send(s, p, next.port);
+  } else {
+    drop(s, p, reason);
   }
-  parts_->oldest_held = oldest;
+  note_late(s, name, verdict.fate, verdict.reason, verdict.out);
+}
+
+/// A hop that packets wait for: they leave as far as the port's TxQueue has room, or it is asked for again,
+/// or given up.
+void Router::settle(PipelineState& s, HoldTable::Hop& hop, const Moment& m) noexcept {
+  Millis now = parts_->millis(m.now);
+  NextHop next = hop.next;
+  auto neighbour = parts_->neighbours->find(next.port, next.hop, now);
+  bool over = age_of(hop.since, now) >= HoldTable::kGiveUp;
+  if (!neighbour && !over) return ask(s, *parts_->neighbours, next, now);
+  for (uint16_t left = hop.count; left != 0; --left) {
+    if (neighbour && s.tx[next.port.value].count == TxQueue::kCapacity) return;
+    HeldPacket held = parts_->held.take(hop);
+    release(s, held, next, neighbour ? &neighbour->mac : nullptr, m);
+  }
+}
+
+void Router::maintain(PipelineState& s, const Moment& m) noexcept {
+  Millis now = parts_->millis(m.now);
+  while (HoldTable::Hop* hop = parts_->held.visit(now)) settle(s, *hop, m);
 }
 
 BootTime Router::next_timer() const noexcept {
-  if (parts_->held_count == 0) return kNever;
-  return BootTime{parts_->epoch.ns + static_cast<int64_t>(parts_->oldest_held + kGiveUp) * 1'000'000};
-}
-
-void Router::receive(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
-  bool v4 = p.meta->family == 4;
-  const uint8_t* ip = frame_of(p.mbuf) + p.meta->l3;
-  IpAddress source = source_of(ip, v4), own = destination_of(ip, v4);
-  if (p.meta->kind == PacketKind::kIcmpError || p.meta->opening == Opening::kIcmpNot)
-    return drop(s, p, DropReason::k_icmp_unrelated);
-  if (p.meta->opening == Opening::kTcpNot) return drop(s, p, DropReason::k_tcp_no_state);
-  const PortView& port = s.port(p.meta->in_port);
-  Origin origin{source, port.id, p.meta->vlan, source_mac(p)};
-  Evaluation e =
-      evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, own, ServiceKey{p.meta->service}, m.now);
-  add(s.counters().judged, 1);
-  bool admitted = may_originate(port, source) || is_link_local(source);
-  DropReason reason = admitted ? reason_of(e.decision) : DropReason::k_spoofed_source;
-  if (p.verdict != nullptr) {
-    p.verdict->rule = e.decision.rule;
-    p.verdict->tier = static_cast<uint8_t>(e.decision.tier);
-    p.verdict->source_from = static_cast<uint8_t>(e.source.source);
-    p.verdict->source = e.source.identity;
-    p.verdict->destination = e.destination.identity;
-  }
-  if (reason != DropReason::kNone) {
-    note_denied(s, p, source, own, e, reason, m);
-    if (e.decision.reject && reason != DropReason::k_spoofed_source) {
-      answer_reject(s, p, e.source.identity, m);
-      if (p.verdict != nullptr) p.verdict->fate = Fate::kReject;
-    }
-    return drop(s, p, reason);
-  }
-  if (p.meta->icmp_type == (v4 ? kIcmpEcho : kIcmpv6Echo) &&
-      (p.meta->proto == IpProto::kIcmp || p.meta->proto == IpProto::kIcmpv6))
-    originate(s, make_echo_reply(s, p), port.id);
-  consume(s, p);
-}
-
-void Router::resolve(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
-  const uint8_t* frame = frame_of(p.mbuf);
-  const PortView& port = s.port(p.meta->in_port);
-  MacAddress mac = source_mac(p);
-  Millis now = parts_->millis(m.now);
-  auto on_link = [&](const IpAddress& a) {
-    return std::any_of(port.addresses.begin(), port.addresses.end(),
-                       [&](const Prefix& own) { return own.contains(a); });
-  };
-  auto is_ours_here = [&](const IpAddress& a) {
-    return a == link_local_of(port.mac) || std::any_of(port.addresses.begin(), port.addresses.end(),
-                                                       [&](const Prefix& own) { return own.address == a; });
-  };
-  rte_mbuf* answer = nullptr;
-  if (p.meta->kind == PacketKind::kArp) {
-    auto arp = load<ArpHeader>(frame + p.meta->l3);
-    IpAddress sender = IpAddress::v4(arp.sender_ip.host()), target = IpAddress::v4(arp.target_ip.host());
-    bool for_us = is_ours_here(target);
-    if (is_ours_here(sender)) return drop(s, p, DropReason::k_arp_invalid);  // somebody claims our address
-    bool request = arp.operation.host() == kArpRequest;
-    if (for_us && arp.sender_ip.host() != 0 && on_link(sender)) {
-      if (request)
-        parts_->neighbours->volunteer(port.id, sender, mac, now);
-      else
-        parts_->neighbours->answer(port.id, sender, mac, now);
-    }
-    if (for_us && request) answer = make_arp_reply(s, port, target, sender, mac);
-  } else {
-    const uint8_t* at = frame + p.meta->l4;
-    IpAddress source = IpAddress::v6(frame + p.meta->l3 + 8);
-    if (at[0] == kIcmpv6NeighbourSolicitation || at[0] == kIcmpv6NeighbourAdvertisement) {
-      IpAddress target = IpAddress::v6(at + 8);
-      if (at[0] == kIcmpv6NeighbourAdvertisement) {
-        if (is_ours_here(target)) return drop(s, p, DropReason::k_nd_invalid);
-        bool solicited = (load<NeighbourMessage>(at).flags.host() & kNdFlagSolicited) != 0;
-        if (solicited && (on_link(target) || is_link_local(target)))
-          parts_->neighbours->answer(port.id, target, mac, now);
-      } else if (is_ours_here(target)) {
-        bool named = source != IpAddress{};
-        if (named && (on_link(source) || is_link_local(source)))
-          parts_->neighbours->volunteer(port.id, source, mac, now);
-        answer = make_advertisement(s, port, target, source, mac);
-      }
-    }
-  }
-  if (answer != nullptr) {
-    add(s.counters().originated, 1);
-    PacketMeta meta{};
-    send(s, PacketRef{answer, &meta, nullptr, nullptr}, port.id);
-  }
-  consume(s, p);
-}
-
-void Router::send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, BootTime time) noexcept {
-  Millis now = parts_->millis(time);
-  uint8_t* frame = frame_of(mbuf);
-  bool v4 = frame[l3] >> 4 == 4;
-  PacketMeta meta{};
-  meta.ip_bytes = static_cast<uint16_t>(mbuf->pkt_len - l3);
-  PacketRef p{mbuf, &meta, nullptr, nullptr};
-  IpAddress destination = destination_of(frame + l3, v4);
-  auto next = next_hop(destination);
-  if (!next) return drop(s, p, DropReason::k_no_route);
-  // The sender whom it answers was heard a moment ago; where its answer is missing all the same, the packet
-  // waits like any other.
-  auto neighbour = parts_->neighbours->find(next->port, next->hop, now);
-  if (neighbour) {
-    address_frame(frame, s.port(next->port.value), neighbour->mac);
-    return send(s, p, next->port);
-  }
-  ask(s, *parts_->neighbours, *next, now);
-  if (!hold(parts_->held, mbuf, *next, meta.ip_bytes, now)) return drop(s, p, DropReason::k_hold_limit);
-  if (parts_->held_count++ == 0) parts_->oldest_held = now;
-  add(s.counters().held, 1);
+  if (parts_->held.empty()) return kNever;
+  Millis end = parts_->held.oldest() + HoldTable::kGiveUp;
+  return BootTime{parts_->epoch.ns + static_cast<int64_t>(end) * 1'000'000};
 }
 
 }  // namespace bulkhead

@@ -6,15 +6,10 @@
 #include <optional>
 #include <vector>
 
-#include "dataplane/fastpath/neighbour_table.h"
 #include "dataplane/fastpath/pipeline_state.h"
+#include "dataplane/fastpath/router_hold.h"
 
 namespace bulkhead {
-
-struct NextHop {
-  PortId port;
-  IpAddress hop;  ///< the destination itself where its subnet is connected
-};
 
 /// One worker's router. Thread: that worker. Nothing in the packet path allocates.
 class Router {
@@ -53,8 +48,8 @@ class Router {
   /// nothing as originated (the caller did).
   void send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, BootTime now) noexcept;
 
-  /// Held packets whose neighbour answered leave; those that waited too long end as neighbour_unresolved.
-  /// Bounded.
+  /// Held packets whose neighbour answered are judged once more and leave; those that waited too long end as
+  /// neighbour_unresolved. Bounded: a few hops a millisecond, and what fits the TxQueues.
   void maintain(PipelineState& s, const Moment& m) noexcept;
   /// When maintain() has something to do next; kNever: nothing is held.
   BootTime next_timer() const noexcept;
@@ -62,6 +57,10 @@ class Router {
  private:
   struct Parts;
   explicit Router(std::unique_ptr<Parts> parts);
+  enum class Said : uint8_t { kUnasked, kInAnswer };
+  void learn(PortId port, const IpAddress& address, const MacAddress& mac, Said said, Millis now) noexcept;
+  void pass(PipelineState& s, const PacketRef& p, bool own, const NextHop& next, Millis now) noexcept;
+  void settle(PipelineState& s, HoldTable::Hop& hop, const Moment& m) noexcept;
   std::unique_ptr<Parts> parts_;
 };
 

@@ -1,0 +1,48 @@
+// A held packet is judged once more when it leaves: seconds may have passed since policy allowed it.
+#include "dataplane/fastpath/flow_open.h"
+#include "dataplane/fastpath/router_parts.h"
+#include "wire/transport.h"
+
+namespace bulkhead {
+namespace {
+
+/// A packet whose flow has ended meanwhile, revoked perhaps, is judged as one that would open it. A reset
+/// ends its flow itself.
+DropReason judge_without_flow(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
+  if (p.meta->kind == PacketKind::kIcmpError || p.meta->opening == Opening::kIcmpNot)
+    return DropReason::k_icmp_unrelated;
+  if (p.meta->opening == Opening::kTcpNot && (p.meta->tcp_flags & kTcpRst) == 0)
+    return DropReason::k_tcp_no_state;
+  const PortView& port = s.port(p.meta->in_port);
+  IpAddress source = source_of(p), destination = destination_of(p);
+  Origin origin{source, port.id, p.meta->vlan, source_mac(p)};
+  Evaluation e = evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, destination,
+                          ServiceKey{p.meta->service}, m.now);
+  add(s.counters().judged, 1);
+  DropReason reason = admits(port, source, e.source) ? reason_of(e.decision) : DropReason::k_spoofed_source;
+  if (reason != DropReason::kNone) note_denied(s, p, source, destination, e, reason, m);
+  return reason;
+}
+
+template <class Key>
+DropReason judge(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept {
+  auto& table = s.table<Key>();
+  uint32_t slot = table.find(key, p.meta->hash);
+  if (slot == kNoSlot) return judge_without_flow(s, p, m);
+  const FlowHot& hot = table.entry(slot).hot;
+  if ((hot.flags & kFlowRevoked) != 0) return table.cold(slot).revoked_for;
+  if (hot.checked == m.generation && !is_due(hot.deadline, m.ticks)) return DropReason::kNone;
+  // An ICMP error's key is that of the packet that it quotes, which went the other way.
+  bool along = p.meta->source_is_high == (hot.flags & kFlowInitiatorHigh);
+  bool from_initiator = along == (p.meta->kind != PacketKind::kIcmpError);
+  MacAddress initiator_mac = from_initiator ? source_mac(p) : destination_mac(p);
+  return rejudge<Key>(s, slot, &initiator_mac, m);
+}
+
+}  // namespace
+
+DropReason judge_held(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
+  return p.meta->family == 4 ? judge(s, p, p.key->v4, m) : judge(s, p, p.key->v6, m);
+}
+
+}  // namespace bulkhead

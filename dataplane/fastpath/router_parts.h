@@ -1,0 +1,55 @@
+// What the files of the router share. Inside of them only.
+#pragma once
+
+#include "dataplane/fastpath/router.h"
+#include "dataplane/fastpath/router_hold.h"
+
+namespace bulkhead {
+
+struct RouteEntry {
+  Prefix to;
+  PortId port;
+  std::optional<IpAddress> via;  ///< none: connected
+};
+
+struct Router::Parts {
+  explicit Parts(const PipelineParts& pipeline)
+      : ports(pipeline.ports),
+        neighbours(pipeline.neighbours),
+        held(HashSeed{{pipeline.hash_seed[0], pipeline.hash_seed[1]}}),
+        epoch(pipeline.epoch) {}
+
+  std::span<const PortView> ports;
+  NeighbourTable* neighbours;
+  HoldTable held;
+  BootTime epoch;
+  std::vector<RouteEntry> routes;     ///< longest first
+  std::vector<IpAddress> own;         ///< link-local ones included
+  std::vector<IpAddress> broadcasts;  ///< of connected IPv4 subnets, and their network addresses
+
+  Millis millis(BootTime t) const { return static_cast<Millis>((t.ns - epoch.ns) / 1'000'000); }
+};
+
+inline IpAddress destination_of(const uint8_t* ip, bool v4) noexcept {
+  return v4 ? IpAddress::v4(load<Be32>(ip + 16).host()) : IpAddress::v6(ip + 24);
+}
+inline IpAddress source_of(const uint8_t* ip, bool v4) noexcept {
+  return v4 ? IpAddress::v4(load<Be32>(ip + 12).host()) : IpAddress::v6(ip + 8);
+}
+inline IpAddress source_of(const PacketRef& p) noexcept {
+  return source_of(frame_of(p.mbuf) + p.meta->l3, p.meta->family == 4);
+}
+inline IpAddress destination_of(const PacketRef& p) noexcept {
+  return destination_of(frame_of(p.mbuf) + p.meta->l3, p.meta->family == 4);
+}
+
+/// Link-local of either family (RFC 3927, RFC 4291 §2.5.6).
+inline bool is_link_local(const IpAddress& a) noexcept {
+  return a.is_v4() ? a.bytes[12] == 169 && a.bytes[13] == 254 : a.is_ipv6_link_local();
+}
+
+/// What policy and the packet's flow say of a held packet when it may leave: kNone, or why it may not. A flow
+/// that has lost its permission is left to its next packet, or to the sweep.
+DropReason judge_held(PipelineState& s, const PacketRef& p, const Moment& m) noexcept;
+
+}  // namespace bulkhead
