@@ -124,6 +124,12 @@ DropReason reason_of(const Decision& decision) noexcept {
   return DropReason::kNone;
 }
 
+bool is_answered(const PipelineState& s, const Evaluation& e, DropReason reason) noexcept {
+  if (reason == DropReason::k_spoofed_source) return false;
+  bool implicit = e.decision.rule == kRuleNone && reason != DropReason::k_contained;
+  return e.decision.reject || (implicit && s.parts.settings->reject_implicit_deny);
+}
+
 Ticks deadline_ticks(const PipelineState& s, BootTime next_change, const Moment& m) noexcept {
   int64_t ahead_ns = next_change.ns - m.now.ns;
   if (ahead_ns >= int64_t{kFarthest} * 1'000'000) return m.ticks + kFarthest;
@@ -160,11 +166,7 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
   note_audit(s, p, a, e, m);
   if (reason != DropReason::kNone) {
     note_denied(s, p, a.initiator, a.responder, e, reason, m);
-    bool implicit = e.decision.rule == kRuleNone && reason != DropReason::k_spoofed_source &&
-                    reason != DropReason::k_contained;
-    bool answers = reason != DropReason::k_spoofed_source &&
-                   (e.decision.reject || (implicit && s.parts.settings->reject_implicit_deny));
-    if (answers) {
+    if (is_answered(s, e, reason)) {
       answer_reject(s, p, e.source.identity, m);
       if (p.verdict != nullptr) p.verdict->fate = Fate::kReject;
     }

@@ -18,6 +18,10 @@ DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, c
 /// An evaluation's drop reason: none for an allow that the dataplane can carry out.
 DropReason reason_of(const Decision& decision) noexcept;
 
+/// Whether a denied packet's sender is told: `on_deny: reject`, or `on_implicit_deny: reject` where no rule
+/// decided.
+bool is_answered(const PipelineState& s, const Evaluation& e, DropReason reason) noexcept;
+
 /// When a flow must be judged again, in the pipeline's milliseconds.
 Ticks deadline_ticks(const PipelineState& s, BootTime next_change, const Moment& m) noexcept;
 

@@ -40,7 +40,7 @@ void originate(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept {
   if (mbuf == nullptr) return;
   add(s.counters().originated, 1);
   if (s.router != nullptr) {
-    s.router->send_own(s, mbuf, sizeof(EthernetHeader), s.now);
+    s.router->send_own(s, mbuf, sizeof(EthernetHeader), out, s.now);
     return;
   }
   // Virtual devices would take a frame over the MTU, count it as sent, and lose it.

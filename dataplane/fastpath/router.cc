@@ -27,8 +27,9 @@ void decrement_ttl(uint8_t* ip, bool v4) noexcept {
   store(ip + 10, checksum_update(load<uint16_t>(ip + 10), before, load<uint16_t>(ip + 8)));
 }
 
-bool is_multicast(const IpAddress& a) noexcept {
-  return a.is_v4() ? a.bytes[12] >> 4 == 0xe : a.bytes[0] == 0xff;
+/// Multicast, and the limited broadcast (RFC 919 §7).
+bool is_group(const IpAddress& a) noexcept {
+  return a.is_v4() ? a.bytes[12] >> 4 == 0xe || a.v4_host() == 0xffffffff : a.bytes[0] == 0xff;
 }
 
 }  // namespace
@@ -79,9 +80,7 @@ bool Router::is_for_other_station(const PacketRef& p, const MacAddress& own) noe
   auto to = load<MacAddress>(frame);
   if (!to.is_multicast()) return to != own;
   if (p.meta->kind == PacketKind::kArp || p.meta->kind == PacketKind::kNeighbour) return false;
-  bool v4 = p.meta->family == 4;
-  IpAddress destination = destination_of(frame + p.meta->l3, v4);
-  return !is_multicast(destination) && destination != IpAddress::v4(0xffffffff);
+  return !is_group(destination_of(p));
 }
 
 bool Router::never_routes(const PacketRef& p) const noexcept {
@@ -112,10 +111,13 @@ static void ask(PipelineState& s, NeighbourTable& neighbours, const NextHop& nex
 /// Tells a packet's sender why it goes no farther, from the address that it knows the gateway by; at a
 /// limited rate.
 static void answer_error(PipelineState& s, const PacketRef& p, IcmpError error, const Moment& m) noexcept {
-  IpAddress source = source_of(frame_of(p.mbuf) + p.meta->l3, p.meta->family == 4);
-  const IpAddress* own = own_address_for(s.port(p.meta->in_port), source);
-  if (own == nullptr || !s.rejects.take(kIdentityGateway, m.ticks)) return;
-  originate(s, make_icmp_error(s, p, *own, error), PortId{p.meta->in_port});
+  const PortView& port = s.port(p.meta->in_port);
+  IpAddress source = source_of(p);
+  const IpAddress* own = own_address_for(port, source);
+  if (own == nullptr) return;
+  // At its own cost: what one workload provokes must not use up what others are told.
+  End sender = classify_source(*m.snapshot->endpoints, Origin{source, port.id, p.meta->vlan, source_mac(p)});
+  if (s.rejects.take(sender.identity, m.ticks)) originate(s, make_icmp_error(s, p, *own, error), port.id);
 }
 
 std::optional<NextHop> Router::admit(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
@@ -126,9 +128,12 @@ std::optional<NextHop> Router::admit(PipelineState& s, const PacketRef& p, const
     return std::nullopt;
   };
   IpAddress destination = destination_of(ip, v4);
-  if (is_multicast(destination)) return refuse(DropReason::k_multicast_unsupported);
-  if (is_link_local(destination) || is_link_local(source_of(ip, v4)))
-    return refuse(DropReason::k_ip_address_invalid);  // link-local scope (RFC 4291 §2.5.6)
+  if (is_group(destination)) return refuse(DropReason::k_multicast_unsupported);
+  IpAddress source = source_of(ip, v4);
+  if (is_link_local(destination) || is_link_local(source))
+    return refuse(DropReason::k_ip_address_invalid);  // link-local scope (RFC 3927 §2.7, RFC 4291 §2.5.6)
+  if (source == IpAddress{} || source == IpAddress::v4(0))
+    return refuse(DropReason::k_ip_address_invalid);  // RFC 1812 §5.3.7, RFC 4291 §2.5.2
   if (ttl_of(ip, v4) <= 1) {
     answer_error(s, p, {v4 ? kIcmpTimeExceeded : kIcmpv6TimeExceeded, 0}, m);
     return refuse(DropReason::k_ip_ttl_expired);
@@ -173,13 +178,14 @@ void Router::pass(PipelineState& s, const PacketRef& p, bool own, const NextHop&
   if (p.verdict != nullptr) p.verdict->fate = Fate::kHold;
 }
 
-void Router::send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, BootTime now) noexcept {
+void Router::send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, PortId toward, BootTime now) noexcept {
   PacketMeta meta{};
   meta.l3 = l3;
   meta.family = frame_of(mbuf)[l3] >> 4;
   meta.ip_bytes = static_cast<uint16_t>(mbuf->pkt_len - l3);
   PacketRef p{mbuf, &meta, nullptr, nullptr};
-  auto next = next_hop(destination_of(p));
+  IpAddress destination = destination_of(p);
+  auto next = is_link_local(destination) ? NextHop{toward, destination} : next_hop(destination);
   if (!next) return drop(s, p, DropReason::k_no_route);
   pass(s, p, true, *next, parts_->millis(now));
 }

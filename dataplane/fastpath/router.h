@@ -45,8 +45,8 @@ class Router {
   /// for. Takes the packet.
   void resolve(PipelineState& s, const PacketRef& p, const Moment& m) noexcept;
   /// Sends an IP packet that the gateway made: link header rewritten for its destination. Takes it; counts
-  /// nothing as originated (the caller did).
-  void send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, BootTime now) noexcept;
+  /// nothing as originated (the caller did). `toward`: the port that a link-local destination is on.
+  void send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, PortId toward, BootTime now) noexcept;
 
   /// Held packets whose neighbour answered are judged once more and leave; those that waited too long end as
   /// neighbour_unresolved. Bounded: a few hops a millisecond, and what fits the TxQueues.

@@ -24,7 +24,7 @@ void Router::receive(PipelineState& s, const PacketRef& p, const Moment& m) noex
   Evaluation e =
       evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, own, ServiceKey{p.meta->service}, m.now);
   add(s.counters().judged, 1);
-  bool admitted = may_originate(port, source) || is_link_local(source);
+  bool admitted = may_originate(port, source) || source.is_ipv6_link_local();
   DropReason reason = admitted ? reason_of(e.decision) : DropReason::k_spoofed_source;
   if (p.verdict != nullptr) {
     p.verdict->rule = e.decision.rule;
@@ -35,7 +35,7 @@ void Router::receive(PipelineState& s, const PacketRef& p, const Moment& m) noex
   }
   if (reason != DropReason::kNone) {
     note_denied(s, p, source, own, e, reason, m);
-    if (e.decision.reject && reason != DropReason::k_spoofed_source) {
+    if (is_answered(s, e, reason)) {
       answer_reject(s, p, e.source.identity, m);
       if (p.verdict != nullptr) p.verdict->fate = Fate::kReject;
     }
