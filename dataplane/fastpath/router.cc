@@ -37,42 +37,52 @@ bool is_group(const IpAddress& a) noexcept {
 Router::Router(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Router::~Router() = default;
 
-std::unique_ptr<Router> Router::create(const PipelineParts& pipeline) {
-  auto parts = std::make_unique<Parts>(pipeline);
-  for (const PortView& port : pipeline.ports) {
-    parts->own.push_back(link_local_of(port.mac));
+/// What the gateway's addresses and their subnets are to it.
+static std::map<IpAddress, uint32_t> special_addresses(std::span<const PortView> ports) {
+  std::map<IpAddress, uint32_t> special;
+  for (const PortView& port : ports) {
+    special[link_local_of(port.mac)] |= kOwnAddress;
     for (const Prefix& address : port.addresses) {
-      parts->own.push_back(address.address);
-      parts->routes.push_back(
-          {Prefix{masked(address.address, address.bits), address.bits}, port.id, std::nullopt});
+      special[address.address] |= kOwnAddress;
       if (!address.address.is_v4() || address.bits >= 127) continue;
       uint32_t hosts = (1u << (128 - address.bits)) - 1, net = address.address.v4_host() & ~hosts;
-      parts->broadcasts.push_back(IpAddress::v4(net));
-      parts->broadcasts.push_back(IpAddress::v4(net | hosts));
+      special[IpAddress::v4(net)] |= kBroadcastAddress;
+      special[IpAddress::v4(net | hosts)] |= kBroadcastAddress;
     }
-    for (const NeighbourSetting& n : port.neighbours) parts->neighbours->fix(port.id, n.address, n.mac);
   }
-  for (const RouteSetting& route : pipeline.settings->routes) {
+  return special;
+}
+
+/// Connected subnets, then what the configuration names.
+static std::vector<RouteEntry> all_routes(const PipelineParts& pipeline) {
+  std::vector<RouteEntry> routes;
+  for (const PortView& port : pipeline.ports)
+    for (const Prefix& own : port.addresses)
+      routes.push_back({Prefix{masked(own.address, own.bits), own.bits}, port.id, std::nullopt});
+  for (const RouteSetting& route : pipeline.settings->routes)
     for (const PortView& port : pipeline.ports)
-      for (const Prefix& address : port.addresses)
-        if (address.contains(route.via)) parts->routes.push_back({route.to, port.id, route.via});
-  }
-  std::stable_sort(parts->routes.begin(), parts->routes.end(),
-                   [](const RouteEntry& a, const RouteEntry& b) { return a.to.bits > b.to.bits; });
+      for (const Prefix& own : port.addresses)
+        if (own.contains(route.via)) routes.push_back({route.to, port.id, route.via});
+  return routes;
+}
+
+std::unique_ptr<Router> Router::create(const PipelineParts& pipeline) {
+  auto parts = std::make_unique<Parts>(pipeline);
+  parts->routes = RouteTable(all_routes(pipeline));
+  parts->special = AddressIndex(special_addresses(pipeline.ports));
+  for (const PortView& port : pipeline.ports)
+    for (const NeighbourSetting& n : port.neighbours) parts->neighbours->fix(port.id, n.address, n.mac);
   return std::unique_ptr<Router>(new Router(std::move(parts)));
 }
 
 std::optional<NextHop> Router::next_hop(const IpAddress& destination) const noexcept {
-  for (const RouteEntry& route : parts_->routes) {
-    // ::/0 must not lead IPv4 anywhere, though IPv4 stands inside of it in the 128-bit form.
-    if (route.to.address.is_v4() != destination.is_v4() && route.to.bits < 96) continue;
-    if (route.to.contains(destination)) return NextHop{route.port, route.via.value_or(destination)};
-  }
-  return std::nullopt;
+  const RouteEntry* route = parts_->routes.find(destination);
+  if (route == nullptr) return std::nullopt;
+  return NextHop{route->port, route->via.value_or(destination)};
 }
 
 bool Router::is_own(const IpAddress& address) const noexcept {
-  return std::find(parts_->own.begin(), parts_->own.end(), address) != parts_->own.end();
+  return parts_->is_special(address, kOwnAddress);
 }
 
 bool Router::is_for_other_station(const PacketRef& p, const MacAddress& own) noexcept {
@@ -84,11 +94,7 @@ bool Router::is_for_other_station(const PacketRef& p, const MacAddress& own) noe
 }
 
 bool Router::never_routes(const PacketRef& p) const noexcept {
-  const uint8_t* ip = frame_of(p.mbuf) + p.meta->l3;
-  bool v4 = p.meta->family == 4;
-  const auto& broadcasts = parts_->broadcasts;
-  return is_own(source_of(ip, v4)) ||
-         std::find(broadcasts.begin(), broadcasts.end(), destination_of(ip, v4)) != broadcasts.end();
+  return is_own(source_of(p)) || parts_->is_special(destination_of(p), kBroadcastAddress);
 }
 
 /// Writes the link header of a packet whose next hop is known.

@@ -3,14 +3,13 @@
 
 #include "dataplane/fastpath/router.h"
 #include "dataplane/fastpath/router_hold.h"
+#include "dataplane/fastpath/router_table.h"
 
 namespace bulkhead {
 
-struct RouteEntry {
-  Prefix to;
-  PortId port;
-  std::optional<IpAddress> via;  ///< none: connected
-};
+/// What an address is to a router, beside a destination.
+inline constexpr uint32_t kOwnAddress = 1;        ///< link-local ones included
+inline constexpr uint32_t kBroadcastAddress = 2;  ///< of a connected IPv4 subnet, or its network address
 
 struct Router::Parts {
   explicit Parts(const PipelineParts& pipeline)
@@ -23,9 +22,13 @@ struct Router::Parts {
   NeighbourTable* neighbours;
   HoldTable held;
   BootTime epoch;
-  std::vector<RouteEntry> routes;     ///< longest first
-  std::vector<IpAddress> own;         ///< link-local ones included
-  std::vector<IpAddress> broadcasts;  ///< of connected IPv4 subnets, and their network addresses
+  RouteTable routes;
+  AddressIndex special;  ///< kOwnAddress, kBroadcastAddress
+
+  bool is_special(const IpAddress& address, uint32_t kind) const noexcept {
+    uint32_t kinds = special.find(address);
+    return kinds != AddressIndex::kNone && (kinds & kind) != 0;
+  }
 
   Millis millis(BootTime t) const { return static_cast<Millis>((t.ns - epoch.ns) / 1'000'000); }
 };
