@@ -57,7 +57,8 @@ class Router {
  private:
   struct Parts;
   explicit Router(std::unique_ptr<Parts> parts);
-  enum class Said : uint8_t { kUnasked, kInAnswer };
+  /// What a neighbour says: of itself as it asks us, or as an answer, to whose question ever.
+  enum class Said : uint8_t { kOfItself, kToAnybody };
   void learn(PortId port, const IpAddress& address, const MacAddress& mac, Said said, Millis now) noexcept;
   void pass(PipelineState& s, const PacketRef& p, bool own, const NextHop& next, Millis now) noexcept;
   void settle(PipelineState& s, HoldTable::Hop& hop, const Moment& m) noexcept;

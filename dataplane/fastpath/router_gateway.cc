@@ -51,8 +51,8 @@ void Router::receive(PipelineState& s, const PacketRef& p, const Moment& m) noex
 void Router::learn(PortId port, const IpAddress& address, const MacAddress& mac, Said said,
                    Millis now) noexcept {
   NeighbourTable& table = *parts_->neighbours;
-  bool taken = said == Said::kInAnswer ? table.answer(port, address, mac, now)
-                                       : table.volunteer(port, address, mac, now);
+  bool taken = said == Said::kOfItself ? table.volunteer(port, address, mac, now)
+                                       : table.answer(port, address, mac, now);
   if (taken) parts_->held.answered(port, address);
 }
 
@@ -76,9 +76,8 @@ void Router::resolve(PipelineState& s, const PacketRef& p, const Moment& m) noex
     bool for_us = is_ours_here(target);
     if (is_ours_here(sender)) return drop(s, p, DropReason::k_arp_invalid);  // somebody claims our address
     bool request = arp.operation.host() == kArpRequest;
-    if (for_us && arp.sender_ip.host() != 0 && on_link(sender)) {
-      learn(port.id, sender, mac, request ? Said::kUnasked : Said::kInAnswer, now);
-    }
+    if (arp.sender_ip.host() != 0 && on_link(sender))
+      learn(port.id, sender, mac, for_us && request ? Said::kOfItself : Said::kToAnybody, now);
     if (for_us && request) answer = make_arp_reply(s, port, target, sender, mac);
   } else {
     const uint8_t* at = frame + p.meta->l4;
@@ -87,13 +86,11 @@ void Router::resolve(PipelineState& s, const PacketRef& p, const Moment& m) noex
       IpAddress target = IpAddress::v6(at + 8);
       if (at[0] == kIcmpv6NeighbourAdvertisement) {
         if (is_ours_here(target)) return drop(s, p, DropReason::k_nd_invalid);
-        bool solicited = (load<NeighbourMessage>(at).flags.host() & kNdFlagSolicited) != 0;
-        if (solicited && (on_link(target) || is_link_local(target)))
-          learn(port.id, target, mac, Said::kInAnswer, now);
+        if (on_link(target) || is_link_local(target)) learn(port.id, target, mac, Said::kToAnybody, now);
       } else if (is_ours_here(target)) {
         bool named = source != IpAddress{};
         if (named && (on_link(source) || is_link_local(source)))
-          learn(port.id, source, mac, Said::kUnasked, now);
+          learn(port.id, source, mac, Said::kOfItself, now);
         answer = make_advertisement(s, port, target, source, mac);
       }
     }
