@@ -32,11 +32,7 @@ DropReason judge(PipelineState& s, const PacketRef& p, const Key& key, const Mom
   const FlowHot& hot = table.entry(slot).hot;
   if ((hot.flags & kFlowRevoked) != 0) return table.cold(slot).revoked_for;
   if (hot.checked == m.generation && !is_due(hot.deadline, m.ticks)) return DropReason::kNone;
-  // An ICMP error's key is that of the packet that it quotes, which went the other way.
-  bool along = p.meta->source_is_high == (hot.flags & kFlowInitiatorHigh);
-  bool from_initiator = along == (p.meta->kind != PacketKind::kIcmpError);
-  MacAddress initiator_mac = from_initiator ? source_mac(p) : destination_mac(p);
-  return rejudge<Key>(s, slot, &initiator_mac, m);
+  return rejudge<Key>(s, slot, m);
 }
 
 }  // namespace
