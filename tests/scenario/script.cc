@@ -105,7 +105,8 @@ class Script {
     if (kind == "count") return count(words);
     if (kind == "hits") return hits(words);
     if (kind == "handshake") return handshake(words);
-    if (kind == "held" && arrow != std::string::npos) return released(s.text.substr(arrow + 2));
+    if (kind == "held" && arrow != std::string::npos)
+      return released(s.text.substr(0, arrow - 1), s.text.substr(arrow + 2));
     if (kind == "sent" && colon != std::string::npos)
       return sent(s.text.substr(5, colon - 5), s.text.substr(colon + 2));
     if (arrow == std::string::npos || colon == std::string::npos || colon > arrow)
@@ -271,8 +272,13 @@ class Script {
     set16(frame, 24, internet_checksum(std::span(frame).subspan(14, header)));
   }
 
-  void released(const std::string& expected) {
+  void released(std::string head, const std::string& expected) {
     Expectation expectation = parse_expectation(expected);
+    uint64_t repetitions = take_count(head);
+    for (uint64_t i = 0; i < repetitions && !testing::Test::HasFailure(); ++i) release(expectation);
+  }
+
+  void release(const Expectation& expectation) {
     if (rig().released().empty() || waiting_.empty()) return fail("no packet that was held was let go");
     Outcome outcome = std::move(rig().released().front());
     rig().released().pop_front();
