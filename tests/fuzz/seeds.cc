@@ -1,0 +1,226 @@
+// Writes the fuzz targets' seeds: valid inputs of every kind, made by the code that makes them in earnest, and every
+// packet of the scenarios. Usage: fuzz_seeds OUT CORPUS CASES. OUT gets TARGET.list for each target, the names of its
+// seeds and of the files in CORPUS/TARGET (former crashes among them), joined by commas as libFuzzer's -seed_inputs
+// wants them.
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <stdexcept>
+
+#include "base/check.h"
+#include "config/gateway.h"
+#include "contract/messages.h"
+#include "contract/settings.h"
+#include "dataplane/fastpath/parse.h"
+#include "packet_text.h"
+#include "packet_words.h"
+#include "policy/image_view.h"
+#include "statements.h"
+#include "tests/unit/policy/sample_image.h"
+
+namespace bulkhead::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The seeds of all targets as they are made.
+class Seeds {
+ public:
+  explicit Seeds(fs::path out) : out_(std::move(out)) {}
+
+  void add(const std::string& target, const std::string& name, std::span<const uint8_t> bytes) {
+    fs::create_directories(out_ / target);
+    fs::path path = out_ / target / name;
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    lists_[target].push_back(path.string());
+  }
+  void add_files(const std::string& target, const fs::path& directory) {
+    std::error_code none;
+    for (const auto& entry : fs::directory_iterator(directory, none))
+      lists_[target].push_back(fs::absolute(entry.path()).string());
+  }
+  void write_lists() {
+    for (auto& [target, paths] : lists_) {
+      std::ranges::sort(paths);
+      std::ofstream list(out_ / (target + ".list"));
+      for (size_t i = 0; i < paths.size(); ++i) list << (i == 0 ? "" : ",") << paths[i];
+    }
+  }
+
+ private:
+  fs::path out_;
+  std::map<std::string, std::vector<std::string>> lists_;
+};
+
+Bytes operator+(Bytes head, std::span<const uint8_t> tail) {
+  head.insert(head.end(), tail.begin(), tail.end());
+  return head;
+}
+
+template <class T>
+std::span<const uint8_t> bytes_of(const T& value) {
+  return {reinterpret_cast<const uint8_t*>(&value), sizeof value};
+}
+
+std::span<const uint8_t> bytes_of(const std::string& text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+// --- contract
+
+template <class Message>
+void add_message(Seeds& seeds, const char* name, MessageType type, const Message& fields) {
+  Message message = fields;
+  message.header = make_message<Message>(type).header;
+  BULKHEAD_CHECK(decode_message<Message>(std::as_bytes(std::span(&message, 1)), type).has_value());
+  seeds.add("contract", name, bytes_of(message));
+}
+
+constexpr const char* kGateway = R"(gateway: {name: edge-1}
+dataplane:
+  mode: route
+  ports:
+    - {name: left, link: attached, sources: [10.1.0.0/24, "fd00:1::/64"], vlans: [10, 20], addresses: [10.1.0.254/24, "fd00:1::fe/64"],
+       host_addresses: [192.0.2.1], neighbours: [{address: 10.1.0.9, mac: "02:00:00:00:00:09"}]}
+    - {name: right, addresses: [10.2.0.254/24], mac: "02:00:00:00:00:02"}
+  routes: [{to: 0.0.0.0/0, via: 10.2.0.1}]
+)";
+
+void add_contract(Seeds& seeds) {
+  add_message(seeds, "hello", MessageType::kHello, Hello{.header = {}, .pid = 7});
+  Welcome welcome{};
+  welcome.pid = 7, welcome.generation = 3, welcome.image_generation = 2, welcome.worker_count = 4, welcome.port_count = 2;
+  std::snprintf(welcome.gateway, sizeof welcome.gateway, "edge-1");
+  add_message(seeds, "welcome", MessageType::kWelcome, welcome);
+  Publish publish{};
+  publish.generation = 4, publish.image_bytes = 4096, publish.batch_count = 10, publish.replace_endpoints = 1;
+  add_message(seeds, "publish", MessageType::kPublish, publish);
+  Accepted accepted{};
+  accepted.generation = 4, accepted.rule_hits_count = 10;
+  add_message(seeds, "accepted", MessageType::kAccepted, accepted);
+  Refused refused{};
+  refused.generation = 4, refused.code = ErrorCode::kInvalid;
+  std::snprintf(refused.reason, sizeof refused.reason, "its checksum is wrong");
+  add_message(seeds, "refused", MessageType::kRefused, refused);
+  add_message(seeds, "list-flows", MessageType::kListFlows, ListFlows{.header = {}, .request = 1, .limit = 100});
+  add_message(seeds, "flow-page", MessageType::kFlowPage, FlowPage{.header = {}, .request = 1, .count = 2, .total = 3});
+  add_message(seeds, "port-event", MessageType::kPortEvent, PortEvent{.header = {}, .port = 1, .up = 1});
+  add_message(seeds, "shutdown", MessageType::kShutdown, Shutdown{});
+
+  auto loaded = load_gateway_text("seed", kGateway, true);
+  BULKHEAD_CHECK(loaded.config.has_value());
+  std::string settings = encode(loaded.config->dataplane);
+  BULKHEAD_CHECK(decode_settings(settings).has_value());
+  seeds.add("contract", "settings", bytes_of(settings));
+}
+
+// --- image
+
+void add_image(Seeds& seeds) {
+  static const CompiledPolicy sample = compiled_sample();
+  BULKHEAD_CHECK(read_image(sample.image.span()).has_value());
+  const Bytes own{0, 1, 2, 3, 4}, changed{1, 1, 2, 3, 4};  // what the rest is, and a seed for what is judged
+  auto image = sample.image.span();
+  seeds.add("image", "own", own + std::span(reinterpret_cast<const uint8_t*>(image.data()), image.size()));
+  seeds.add("image", "unchanged", changed);
+  seeds.add("image", "changed", changed + Bytes{200, 0, 9, 0, 0, 0});
+}
+
+// --- packets
+
+struct Packet {
+  uint8_t port;
+  Bytes frame;
+};
+
+uint8_t port_named(const std::string& name) {
+  return name == "left" ? 0 : 1;
+}
+
+/// The packet of a line, as it would arrive; nothing where the line is no packet, or needs ports of other names.
+std::vector<Packet> packets_of(const Statement& statement, bool route) {
+  std::vector<Packet> packets;
+  auto add = [&](const std::string& port, const std::string& text) {
+    LinkDefaults link;
+    uint8_t number = port_named(port);
+    if (route) link.destination = MacAddress{{0x02, 0xff, 0, 0, 0, static_cast<uint8_t>(number + 1)}};
+    packets.push_back({number, build_frame(numbered(text, 0), link).bytes});
+  };
+  const std::string& text = statement.text;
+  size_t colon = text.find(": "), arrow = text.find("=>");
+  if (text.starts_with("handshake ")) {
+    auto words = split_words(text);
+    std::string there = "ip " + words[1] + " > " + words[4] + " / tcp " + words[2] + " > " + words[5],
+                back = "ip " + words[4] + " > " + words[1] + " / tcp " + words[5] + " > " + words[2];
+    add("left", there + " S seq 100 win 1000");
+    add("right", back + " SA seq 500 ack 101 win 1000");
+    add("left", there + " A seq 101 ack 501 win 1000");
+  } else if (colon != std::string::npos && arrow != std::string::npos && colon < arrow) {
+    std::string port = split_words(text.substr(0, colon)).at(0);
+    if (port == "left" || port == "right") add(port, text.substr(colon + 2, arrow - colon - 2));
+  }
+  return packets;
+}
+
+/// One seed of frames each for the parser, and the whole as bursts for the pipeline. Returns how many parse.
+size_t add_scenario(Seeds& seeds, const fs::path& file, const std::string& name) {
+  static const PortView port = [] {
+    PortView view;
+    view.vlans.set();
+    return view;
+  }();
+  auto statements = read_statements(file.string());
+  bool route = std::ranges::any_of(
+      statements, [](const Statement& s) { return s.block.find("mode: route") != std::string::npos; });
+  Bytes bursts{static_cast<uint8_t>(route)};
+  size_t number = 0, parsed = 0;
+  for (const Statement& statement : statements) {
+    for (const Packet& packet : packets_of(statement, route)) {
+      uint8_t choice = static_cast<uint8_t>(4 | (route ? 8 : 0));  // any VLAN; checksums are verified
+      seeds.add("parse", name + "-" + std::to_string(++number), Bytes{choice} + packet.frame);
+      PacketMeta meta;
+      PacketKey key;
+      parsed += parse_frame(packet.frame, port, route, 0, meta, key) == DropReason::kNone;
+      size_t bytes = packet.frame.size();
+      if (bytes >= 2048 || bursts.size() + bytes > 8000) continue;
+      bursts = bursts + Bytes{packet.port, 1, static_cast<uint8_t>(bytes >> 8), static_cast<uint8_t>(bytes)} + packet.frame;
+    }
+    if (statement.text.starts_with("idle") || statement.text.starts_with("at"))
+      bursts = bursts + Bytes{0x50, 200, 0xff, 0};  // 6.4 s, and the timers
+  }
+  seeds.add("pipeline", name, bursts);
+  return parsed;
+}
+
+void add_scenarios(Seeds& seeds, const fs::path& cases) {
+  size_t parsed = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(cases)) {
+    if (entry.path().extension() != ".scenario") continue;
+    std::string name = entry.path().lexically_relative(cases).replace_extension().string();
+    std::ranges::replace(name, '/', '-');
+    parsed += add_scenario(seeds, entry.path(), name);
+  }
+  BULKHEAD_CHECK(parsed > 300);  // or the seeds don't get behind the first checks
+}
+
+}  // namespace
+}  // namespace bulkhead::test
+
+int main(int argc, char** argv) {
+  using namespace bulkhead::test;
+  if (argc != 4) {
+    std::fprintf(stderr, "usage: fuzz_seeds OUT CORPUS CASES\n");
+    return 2;
+  }
+  Seeds seeds(std::filesystem::absolute(argv[1]));
+  add_contract(seeds);
+  add_image(seeds);
+  add_scenarios(seeds, argv[3]);
+  for (const char* target : {"contract", "image", "parse", "pipeline", "yaml"})
+    seeds.add_files(target, std::filesystem::path(argv[2]) / target);
+  seeds.write_lists();
+  return 0;
+}
