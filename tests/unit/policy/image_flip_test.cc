@@ -10,9 +10,43 @@
 namespace bulkhead {
 namespace {
 
+/// What a packet between two endpoints is judged by.
+size_t use_endpoints(const ImageView& image) {
+  static const EndpointTable endpoints = [] {
+    EndpointTable table;
+    for (const Endpoint& endpoint : compiled_sample().endpoints) EXPECT_TRUE(table.put(endpoint));
+    return table;
+  }();
+  size_t length = 0;
+  for (uint32_t from = 0; from < 11; ++from) {  // the last one is nobody's
+    for (uint32_t to = 0; to < 11; ++to) {
+      Origin origin{IpAddress::v4(0x0a000001 + from * 256), PortId{0}, 0, {}};
+      Evaluation e = evaluate(image, endpoints, origin, IpAddress::v4(0x0a000001 + to * 256),
+                              ServiceKey{6u << 24 | 443}, BootTime{1500});
+      length += image.rule_name(e.decision.rule).size() + image.segment_name(e.source.identity).size();
+    }
+  }
+  return length;
+}
+
+/// The edges of every interval that the image holds now, at instants around the sample's deadlines.
+size_t use_intervals(const ImageView& image) {
+  size_t length = 0, identities = image.identities.size();
+  for (size_t i = 0; i < image.intervals.size(); ++i) {
+    for (uint32_t key : {image.intervals[i].first_key, image.intervals[i].first_key - 1}) {
+      for (int64_t now : {0, 1000, 2000}) {
+        Decision decision = judge(image, static_cast<uint32_t>(i % identities),
+                                  static_cast<uint32_t>(i * 7 % identities), i % 2 != 0, ServiceKey{key}, BootTime{now});
+        length += image.rule_name(decision.rule).size();
+      }
+    }
+  }
+  return length;
+}
+
 /// Judges every pair of identities on services in and out of the rules, and asks for every name.
 size_t use(const ImageView& image) {
-  size_t length = 0;
+  size_t length = use_endpoints(image) + use_intervals(image);
   for (uint32_t i = 0; i < image.rules.size(); ++i) length += image.rule_name(RuleIndex{i}).size();
   for (const IdentityRecord& identity : image.identities)
     length += image.segment_name(IdentityId{identity.id}).size();
