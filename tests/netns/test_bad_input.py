@@ -1,5 +1,6 @@
 """What is wrong from the start, or goes wrong later: a clear message, a defined state, and nothing passes that shouldn't."""
 import contextlib
+import fcntl
 import os
 import pathlib
 import shutil
@@ -161,6 +162,18 @@ class BadInput(EndToEnd):
         gateway.wait_in_force()
         self.addCleanup(self.assert_conserved, gateway)
         self.assertRegex(gateway.log(), "warning: no 256 MiB of hugepages to be had; using ordinary pages")
+        self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=3))
+
+    def test_files_that_anybody_can_lock_keep_no_gateway_from_starting(self):
+        gateway = Gateway(self.place, POLICY)
+        for path in (gateway.socket.parent, gateway.directory, "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"):
+            if not pathlib.Path(path).exists():
+                continue
+            file = os.open(path, os.O_RDONLY)
+            self.addCleanup(os.close, file)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        gateway.start()
+        self.addCleanup(self.assert_conserved, gateway)
         self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=3))
 
     def test_an_interface_that_disappears_and_comes_back(self):
