@@ -87,8 +87,7 @@ uint32_t Worker::receive(const Port& port, uint16_t queue, const Snapshot* snaps
   if (count == 0) return 0;
   uint64_t bytes = 0;
   for (uint16_t i = 0; i < count; ++i) {
-    packets[i]->port =
-        port.id().value;  // the driver wrote DPDK's number, which says nothing after a reopening
+    packets[i]->port = port.id().value;  // for DPDK's number, which a device that is opened again may change
     bytes += packets[i]->pkt_len;
   }
   add(parts_.counters->received, count);
