@@ -1,5 +1,5 @@
-// A fuzz target without its fuzzer: runs it on each file of a list, seeds and former crashes, as an ordinary test of any
-// build. Usage: TARGET_corpus LIST, the file that fuzz_seeds writes.
+// A fuzz target without its fuzzer: runs it on each file of a list, seeds and former crashes, as an ordinary
+// test of any build. Usage: TARGET_corpus LIST, the file that fuzz_seeds writes.
 #include <cstdint>
 #include <cstdio>
 #include <fstream>

@@ -1,7 +1,7 @@
-// Writes the fuzz targets' seeds: valid inputs of every kind, made by the code that makes them in earnest, and every
-// packet of the scenarios. Usage: fuzz_seeds OUT CORPUS CASES. OUT gets TARGET.list for each target, the names of its
-// seeds and of the files in CORPUS/TARGET (former crashes among them), joined by commas as libFuzzer's -seed_inputs
-// wants them.
+// Writes the fuzz targets' seeds: valid inputs of every kind, made by the code that makes them in earnest,
+// and every packet of the scenarios. Usage: fuzz_seeds OUT CORPUS CASES. OUT gets TARGET.list for each
+// target, the names of its seeds and of the files in CORPUS/TARGET (former crashes among them), joined by
+// commas as libFuzzer's -seed_inputs wants them.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -92,7 +92,8 @@ dataplane:
 void add_contract(Seeds& seeds) {
   add_message(seeds, "hello", MessageType::kHello, Hello{.header = {}, .pid = 7});
   Welcome welcome{};
-  welcome.pid = 7, welcome.generation = 3, welcome.image_generation = 2, welcome.worker_count = 4, welcome.port_count = 2;
+  welcome.pid = 7, welcome.generation = 3, welcome.image_generation = 2, welcome.worker_count = 4,
+  welcome.port_count = 2;
   std::snprintf(welcome.gateway, sizeof welcome.gateway, "edge-1");
   add_message(seeds, "welcome", MessageType::kWelcome, welcome);
   Publish publish{};
@@ -105,8 +106,10 @@ void add_contract(Seeds& seeds) {
   refused.generation = 4, refused.code = ErrorCode::kInvalid;
   std::snprintf(refused.reason, sizeof refused.reason, "its checksum is wrong");
   add_message(seeds, "refused", MessageType::kRefused, refused);
-  add_message(seeds, "list-flows", MessageType::kListFlows, ListFlows{.header = {}, .request = 1, .limit = 100});
-  add_message(seeds, "flow-page", MessageType::kFlowPage, FlowPage{.header = {}, .request = 1, .count = 2, .total = 3});
+  add_message(seeds, "list-flows", MessageType::kListFlows,
+              ListFlows{.header = {}, .request = 1, .limit = 100});
+  add_message(seeds, "flow-page", MessageType::kFlowPage,
+              FlowPage{.header = {}, .request = 1, .count = 2, .total = 3});
   add_message(seeds, "port-event", MessageType::kPortEvent, PortEvent{.header = {}, .port = 1, .up = 1});
   add_message(seeds, "shutdown", MessageType::kShutdown, Shutdown{});
 
@@ -140,7 +143,8 @@ uint8_t port_named(const std::string& name) {
   return name == "left" ? 0 : 1;
 }
 
-/// The packet of a line, as it would arrive; nothing where the line is no packet, or needs ports of other names.
+/// The packet of a line, as it would arrive; nothing where the line is no packet, or needs ports of other
+/// names.
 std::vector<Packet> packets_of(const Statement& statement, bool route) {
   std::vector<Packet> packets;
   auto add = [&](const std::string& port, const std::string& text) {
@@ -186,7 +190,8 @@ size_t add_scenario(Seeds& seeds, const fs::path& file, const std::string& name)
       parsed += parse_frame(packet.frame, port, route, 0, meta, key) == DropReason::kNone;
       size_t bytes = packet.frame.size();
       if (bytes >= 2048 || bursts.size() + bytes > 8000) continue;
-      bursts = bursts + Bytes{packet.port, 1, static_cast<uint8_t>(bytes >> 8), static_cast<uint8_t>(bytes)} + packet.frame;
+      bursts = bursts + Bytes{packet.port, 1, static_cast<uint8_t>(bytes >> 8), static_cast<uint8_t>(bytes)} +
+               packet.frame;
     }
     if (statement.text.starts_with("idle") || statement.text.starts_with("at"))
       bursts = bursts + Bytes{0x50, 200, 0xff, 0};  // 6.4 s, and the timers

@@ -35,8 +35,9 @@ size_t use_intervals(const ImageView& image) {
   for (size_t i = 0; i < image.intervals.size(); ++i) {
     for (uint32_t key : {image.intervals[i].first_key, image.intervals[i].first_key - 1}) {
       for (int64_t now : {0, 1000, 2000}) {
-        Decision decision = judge(image, static_cast<uint32_t>(i % identities),
-                                  static_cast<uint32_t>(i * 7 % identities), i % 2 != 0, ServiceKey{key}, BootTime{now});
+        Decision decision =
+            judge(image, static_cast<uint32_t>(i % identities), static_cast<uint32_t>(i * 7 % identities),
+                  i % 2 != 0, ServiceKey{key}, BootTime{now});
         length += image.rule_name(decision.rule).size();
       }
     }
