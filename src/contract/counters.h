@@ -78,8 +78,8 @@ inline size_t counters_bytes(uint32_t worker_count) {
 
 /// Decisions by one rule, for one worker. In a memfd of its own for each image.
 struct RuleHits {
-  Counter decided;  ///< flows whose decision the rule was reported for
-  Counter audited;  ///< flows that it would have decided, were it not in audit mode
+  Counter decided;  ///< evaluations that the rule was reported for: a flow's first, and each later one
+  Counter audited;  ///< evaluations that it would have decided, were it not in audit mode
 };
 
 }  // namespace bulkhead

@@ -80,7 +80,8 @@ struct IdentityRecord {
 inline constexpr uint32_t kSelectorAny = 0;         ///< every segment that policy defines
 inline constexpr uint32_t kNoProgram = 0xffffffff;  ///< an empty slot of `pairs`
 
-// What bounds the cost of a decision, whatever the image.
+// Bounds on what a decision looks up, whatever the image. How many rules cover one service of one pair is the
+// policy's own affair: each of them is read.
 inline constexpr uint32_t kMaxSelectorsOfIdentity = 1024;  ///< as a source, and again as a destination
 inline constexpr size_t kMaxPairRun = 512;  ///< occupied slots of `pairs` in a row; about 70 at a million
 
