@@ -3,8 +3,10 @@
 
 #include <immintrin.h>
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "base/bytes.h"
 
@@ -34,34 +36,43 @@ inline uint64_t sum_of_blocks(const uint8_t* at, size_t bytes) noexcept {
 }
 }  // namespace checksum_detail
 
+/// One's complement sum of two 64-bit words: 2^64 is 1 modulo 2^16 - 1, so the carry comes around. 0 only
+/// where both are.
+inline uint64_t checksum_add(uint64_t a, uint64_t b) noexcept {
+  uint64_t sum;
+  bool carry = __builtin_add_overflow(a, b, &sum);
+  return sum + carry;
+}
+
+/// checksum_add() of `sum` and all of the `bytes` bytes, which are 8 at least and 64 KiB at most.
+inline uint64_t checksum_add(uint64_t sum, const uint8_t* at, size_t bytes) noexcept {
+  if (bytes >= checksum_detail::kLong) [[unlikely]] {
+    sum = checksum_add(sum, checksum_detail::sum_of_blocks(at, bytes));
+    at += bytes & ~size_t{63};
+    bytes &= 63;
+    // The last 8 below may reach back into what was summed already; it shifts that out.
+  }
+  // What isn't a whole word, 0 to 7 bytes, are the upper ones of the last 8: no branch for each of their
+  // halves.
+  sum = checksum_add(sum, load<uint64_t>(at + bytes - 8) >> 8 >> (56 - 8 * (bytes & 7)));
+#pragma GCC \
+    unroll 1  // most packets have a few words, for which anything more elaborate costs more than it saves
+  for (const uint8_t* end = at + (bytes & ~size_t{7}); at != end; at += 8)
+    sum = checksum_add(sum, load<uint64_t>(at));
+  return sum;
+}
+
 /// One's complement sum of `bytes` bytes as they stand in memory, not yet folded: sums add up, the order of
 /// words doesn't matter. An odd last byte counts as if a zero byte followed. `bytes`: at most 64 KiB.
 inline uint64_t checksum_sum(const void* at, size_t bytes) noexcept {
   auto* p = static_cast<const uint8_t*>(at);
-  uint64_t begin = 0;
-  if (bytes >= checksum_detail::kLong) [[unlikely]] {
-    begin = checksum_detail::sum_of_blocks(p, bytes);
-    p += bytes & ~size_t{63};
-    bytes &= 63;
+  if (bytes >= 8) [[likely]] {
+    uint64_t sum = checksum_add(0, p, bytes);
+    return (sum & 0xffffffff) + (sum >> 32);
   }
-  // An add and an add-with-carry for 8 bytes; carries gather in the upper half, and count as 1 each, since
-  // 2^64 is 1 modulo 2^16 - 1. (Compilers turn a loop over halves into vectors whose set-up costs more than a
-  // packet.)
-  __extension__ unsigned __int128 sum = begin;
-  for (; bytes >= 8; p += 8, bytes -= 8) sum += load<uint64_t>(p);
-  if (bytes >= 4) {
-    sum += load<uint32_t>(p);
-    p += 4;
-    bytes -= 4;
-  }
-  if (bytes >= 2) {
-    sum += load<uint16_t>(p);
-    p += 2;
-    bytes -= 2;
-  }
-  if (bytes != 0) sum += *p;
-  auto low = static_cast<uint64_t>(sum), carries = static_cast<uint64_t>(sum >> 64);
-  return (low & 0xffffffff) + (low >> 32) + carries;
+  uint64_t word = 0;
+  std::memcpy(&word, p, bytes);
+  return (word & 0xffffffff) + (word >> 32);
 }
 
 /// Folds a sum to 16 bits, in memory order.
@@ -80,7 +91,9 @@ constexpr uint16_t checksum_finish(uint64_t sum) noexcept {
 
 /// Whether data that includes its checksum field adds up (RFC 1071 §1).
 constexpr bool checksum_holds(uint64_t sum) noexcept {
-  return checksum_fold(sum) == 0xffff;
+  // Folding leaves 0xffff of every multiple of it but 0; a compiler asks for a multiple by one
+  // multiplication.
+  return sum % 0xffff == 0 && sum != 0;
 }
 
 /// The checksum after one 16-bit word changed; all values in memory order (RFC 1624 eqn. 3).
