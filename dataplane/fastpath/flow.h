@@ -60,7 +60,9 @@ struct FlowHot {
   uint8_t flags;     ///< FlowFlag
   uint8_t scales;    ///< TCP window scales: low nibble the initiator's; 15: not offered
   uint8_t ports[2];  ///< PortId that each direction's packets arrive on; [1] is where the initiator's leave
-  uint8_t reserved[3];
+  uint8_t
+      shifts[2];  ///< the scales in force by direction: 0 until both ends have offered theirs (RFC 7323 §2.2)
+  uint8_t reserved;
 };
 static_assert(sizeof(FlowHot) == 48);
 

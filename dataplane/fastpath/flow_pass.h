@@ -22,17 +22,15 @@ inline uint32_t tcp_payload(const PacketRef& p, std::span<const uint8_t> header)
 
 /// Sends a packet of an allowed flow out of the port that its direction leads to.
 inline void forward(PipelineState& s, const PacketRef& p, uint8_t out, const Moment& m) noexcept {
-  if (s.router != nullptr) [[unlikely]] {
-    s.router->forward(s, p, m);
-    return;
-  }
+  if (s.router != nullptr) [[unlikely]]
+    return s.router->forward(s, p, m);
   send(s, p, PortId{out});
 }
 
 /// Counts a packet of a flow: in the hot line but for TCP, which keeps its windows there.
 template <class Key>
-void count_packet(FlowTable<Key>& table, uint32_t slot, bool tcp, unsigned direction,
-                  uint32_t bytes) noexcept {
+[[gnu::always_inline]] inline void count_packet(FlowTable<Key>& table, uint32_t slot, bool tcp,
+                                                unsigned direction, uint32_t bytes) noexcept {
   FlowHot& hot = table.entry(slot).hot;
   FlowCounts& counts = hot.counts;
   if (!tcp) [[likely]] {
@@ -66,37 +64,80 @@ void show_flow(const PacketRef& p, const FlowTable<Key>& table, uint32_t slot,
   p.verdict->destination = IdentityId{cold.destination};
 }
 
-/// Matches a packet against its flow, opens one where policy allows, and sends it on or drops it.
-/// `Key` is the packet's family's; meta.hash is set.
+// What is apart from the common packet, out of its way: calls that take the packet's number, so that nothing
+// of the common one need stand in memory for them.
+namespace apart {
+
 template <class Key>
-inline void step_flow(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept {
+[[gnu::noinline, gnu::cold]] void open(PipelineState& s, size_t i, const Key& key, const Moment& m) noexcept {
+  open_flow(s, packet(s, i), key, m);
+}
+[[gnu::noinline, gnu::cold]] inline void drop(PipelineState& s, size_t i, DropReason reason) noexcept {
+  bulkhead::drop(s, packet(s, i), reason);
+}
+template <class Key>
+[[gnu::noinline, gnu::cold]] bool update(PipelineState& s, size_t i, const Key& key, uint32_t slot,
+                                         unsigned direction, const Moment& m) noexcept {
+  return bring_up_to_date(s, packet(s, i), key, slot, direction, m);
+}
+template <class Key>
+[[gnu::noinline, gnu::cold]] bool track(PipelineState& s, size_t i, const Key& key, uint32_t slot,
+                                        unsigned direction, const Moment& m) noexcept {
+  show_flow(packet(s, i), s.table<Key>(), slot, FlowRelation::kEstablished);
+  return step_tcp(s, packet(s, i), key, slot, direction, m);
+}
+/// The end of a packet that goes on, where that is more than a place in a TxQueue.
+template <class Key>
+[[gnu::noinline]] void forward(PipelineState& s, size_t i, uint32_t slot, uint8_t out,
+                               const Moment& m) noexcept {
+  PacketRef p = packet(s, i);
+  show_flow(p, s.table<Key>(), slot, FlowRelation::kEstablished);
+  bulkhead::forward(s, p, out, m);
+}
+
+}  // namespace apart
+
+/// Matches packet `i` of the burst against its flow, opens one where policy allows, and sends it on or drops
+/// it. `key`: its own, of its family; meta.hash and meta.candidate are set. Between look-up and TxQueue the
+/// common packet meets no call, and no branch but such as next to always go the same way.
+template <class Key>
+[[gnu::always_inline]] inline void step_flow(PipelineState& s, size_t i, const Key& key,
+                                             const Moment& m) noexcept {
   auto& table = s.table<Key>();
-  uint32_t slot = table.find(key, p.meta->hash);
-  if (slot == kNoSlot) [[unlikely]]
-    return open_flow(s, p, key, m);
+  const PacketMeta& meta = s.burst.meta[i];
+  uint32_t slot = meta.candidate;
+  if (!table.holds(slot, key)) [[unlikely]] {
+    slot = table.find(key, meta.hash);
+    if (slot == kNoSlot) return apart::open(s, i, key, m);
+  }
   FlowHot& hot = table.entry(slot).hot;
-  unsigned direction = p.meta->source_is_high ^ (hot.flags & kFlowInitiatorHigh);
+  unsigned direction = meta.source_is_high ^ (hot.flags & kFlowInitiatorHigh);
   static_assert(kFlowInitiatorHigh == 1);
-  if (hot.ports[direction] != p.meta->in_port) [[unlikely]]
-    return drop(s, p, DropReason::k_spoofed_source);
-  constexpr unsigned kApart = kFlowMacBound | kFlowRevoked;
-  bool apart = hot.checked != m.generation || is_due(hot.deadline, m.ticks) ||
-               (hot.flags & (direction == 0 ? kApart : kApart | kFlowResponderUnchecked)) != 0 ||
-               m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)];
-  if (apart && !bring_up_to_date(s, p, key, slot, direction, m)) [[unlikely]]
-    return;
-  show_flow(p, table, slot, FlowRelation::kEstablished);
-  bool tcp = p.meta->proto == IpProto::kTcp;
+  if (hot.ports[direction] != meta.in_port) [[unlikely]]
+    return apart::drop(s, i, DropReason::k_spoofed_source);
+  // All flags that set a packet apart; a responder that wasn't checked yet only its own packets.
+  unsigned flags = (kFlowMacBound | kFlowRevoked) | kFlowResponderUnchecked * direction;
+  if (hot.checked != m.generation || is_due(hot.deadline, m.ticks) || (hot.flags & flags) != 0 ||
+      m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)]) [[unlikely]]
+    if (!apart::update(s, i, key, slot, direction, m)) return;
+  uint8_t out = hot.ports[direction ^ 1];
+  if (meta.ip_bytes > s.tx[out].mtu) [[unlikely]]  // dropped there, before it could change the flow
+    return apart::forward<Key>(s, i, slot, out, m);
+  rte_mbuf* mbuf = s.burst.packets[i];
+  bool tcp = meta.proto == IpProto::kTcp;
   if (tcp) {
-    auto header = tcp_header(p);
-    bool strict = s.parts.settings->tcp == TcpMode::kStrict;
-    bool plain = track_plain_segment(hot, direction, header, tcp_payload(p, header), strict);
-    if (!plain && !step_tcp(s, p, key, slot, direction, m)) [[unlikely]]
-      return;
+    uint32_t bytes = meta.l3 + meta.ip_bytes - meta.l4;
+    if (!track_plain_segment(hot, direction, frame_of(mbuf) + meta.l4, bytes, s.parts.settings->tcp))
+        [[unlikely]]
+      if (!apart::track(s, i, key, slot, direction, m)) return;
   }
   hot.last = m.ticks;
-  count_packet(table, slot, tcp, direction, p.meta->ip_bytes);
-  forward(s, p, hot.ports[direction ^ 1], m);
+  count_packet(table, slot, tcp, direction, meta.ip_bytes);
+  if (!s.sends_at_once) [[unlikely]]
+    return apart::forward<Key>(s, i, slot, out, m);
+  DropReason reason = enqueue(s, mbuf, meta.ip_bytes, PortId{out});
+  if (reason != DropReason::kNone) [[unlikely]]
+    apart::drop(s, i, reason);
 }
 
 }  // namespace bulkhead

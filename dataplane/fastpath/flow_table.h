@@ -64,18 +64,32 @@ class FlowTable {
 
   uint64_t hash(const Key& key) const noexcept { return flow_hash(key, seed_); }
   void prefetch_bucket(uint64_t hash) const noexcept { rte_prefetch0(&buckets_[first_of(hash)]); }
-  /// Starts loading the entry that the hash most likely belongs to.
-  void prefetch_entry(uint64_t hash) const noexcept {
+  /// The slot that the hash most likely belongs to: only a hint, and any slot where its first bucket has
+  /// none.
+  uint32_t candidate(uint64_t hash) const noexcept {
     const FlowBucket& bucket = buckets_[first_of(hash)];
-    uint32_t match = match_tags(bucket, tag_of_hash(hash));
-    if (match == 0) return;
-    uint32_t slot = bucket.slots[__builtin_ctz(match) / 2];
-    rte_prefetch0(&entries_[slot]);
-    if constexpr (sizeof(Entry) > 64) rte_prefetch0(reinterpret_cast<const char*>(&entries_[slot]) + 64);
+    uint32_t match =
+        match_tags(bucket, tag_of_hash(hash)) | 1u << 14;  // without a match the last way, unasked
+    return bucket.slots[__builtin_ctz(match) / 2];
+  }
+  /// Starts loading the entry, and the cold record where packets of `key` touch it.
+  void prefetch_entry(uint32_t slot, const Key& key) const noexcept {
+    const Entry* entry = &entries_[slot];
+    rte_prefetch0(entry);
+    if constexpr (sizeof(Entry) > 64) rte_prefetch0(reinterpret_cast<const char*>(entry) + 64);
+    // Once more the same line, rather than a branch that depends on the packet.
+    const void* other = entry;
+    if (__builtin_expect_with_probability(key.proto == IpProto::kTcp, 1, 0.5)) other = &cold_[slot];
+    rte_prefetch0(other);
   }
 
+  /// Whether the flow's slot is the one that candidate() said, even if flows came and went since then. Where
+  /// it isn't, find() has the answer.
+  bool holds(uint32_t candidate, const Key& key) const noexcept {
+    return same(entries_[candidate].key, key);  // a free slot has no packet's key
+  }
   /// The flow's slot, or kNoSlot.
-  uint32_t find(const Key& key, uint64_t hash) const noexcept {
+  [[gnu::noinline]] uint32_t find(const Key& key, uint64_t hash) const noexcept {
     const FlowBucket& first = buckets_[first_of(hash)];
     uint32_t slot = find_in(first, key, tag_of_hash(hash));
     if (slot != kNoSlot || first.spilled == 0) return slot;
@@ -116,6 +130,7 @@ class FlowTable {
       --buckets_[first_of(hash_value)].spilled;
     }
     entries_[slot].hot.state = FlowState{};  // the sweep passes over it
+    entries_[slot].key = Key{};              // no packet has both addresses 0: holds() is false
     cold_[slot].next = free_;
     free_ = slot + 1;
     --size_;

@@ -1,6 +1,7 @@
 // What the stages of the pipeline know of one packet, and the key of its flow.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -60,25 +61,36 @@ enum class Opening : uint8_t {
 };
 
 struct PacketMeta {
-  uint64_t hash;      ///< flow_hash of the key
-  uint32_t service;   ///< ServiceKey, as the packet's own sender asks; 0: none
-  uint16_t l3, l4;    ///< offsets of the headers in the frame
-  uint16_t ip_bytes;  ///< of the IP packet, headers included; frame bytes after it are padding
-  uint16_t vlan;      ///< 0: untagged
-  uint16_t source_port, destination_port;  ///< host order; ICMP: id and 0
-  IpProto proto;
-  uint8_t family;  ///< 4, 6; 0: not IP
-  uint8_t tcp_flags;
-  uint8_t in_port;  ///< PortId
-  PacketKind kind;
+  uint64_t hash;       ///< flow_hash of the key
+  uint32_t candidate;  ///< slot that the flow most likely has; only a hint
+  uint32_t service;    ///< ServiceKey, as the packet's own sender asks; 0: none
+  uint16_t l3, l4;     ///< offsets of the headers in the frame
+  uint16_t vlan;       ///< 0: untagged
+  uint16_t ip_bytes;   ///< of the IP packet, headers included; frame bytes after it are padding
+  uint16_t destination_port, source_port;  ///< host order; ICMP: 0 and id
+  uint8_t in_port;                         ///< PortId
   Opening opening;
-  DropReason reason;       ///< kNone: goes on
   uint8_t source_is_high;  ///< 1: the packet's source is the key's high end; for kIcmpError: the quoted
                            ///< packet's source is
+  IpProto proto;
   uint8_t icmp_type;
-  uint8_t fragment;  ///< 1: a fragment (IPv6 atomic ones excepted)
-  uint8_t reserved[2];
+  uint8_t reserved[3];
+  // Read at once by is_plain().
+  uint8_t family;  ///< 4, 6; 0: not IP
+  PacketKind kind;
+  DropReason reason;  ///< kNone: goes on
+  uint8_t fragment;   ///< 1: a fragment (IPv6 atomic ones excepted)
 };
 static_assert(sizeof(PacketMeta) == 40);
+
+/// Whether a packet was found good and belongs to an IPv4 flow by its own key.
+inline bool is_plain(const PacketMeta& meta) noexcept {
+  uint32_t word;
+  static_assert(offsetof(PacketMeta, fragment) == offsetof(PacketMeta, family) + 3);
+  std::memcpy(&word, &meta.family, sizeof word);
+  constexpr uint32_t kPlain = 4 | uint32_t{static_cast<uint8_t>(PacketKind::kFlow)} << 8 |
+                              uint32_t{static_cast<uint8_t>(DropReason::kNone)} << 16;
+  return word == kPlain;
+}
 
 }  // namespace bulkhead

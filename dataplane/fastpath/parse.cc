@@ -1,27 +1,15 @@
 #include "dataplane/fastpath/parse.h"
 
-#include <array>
-
 #include "base/bytes.h"
 #include "dataplane/fastpath/parse_ipv6.h"
 #include "dataplane/fastpath/parse_l4.h"
+#include "dataplane/fastpath/parse_plain.h"
 #include "wire/checksum.h"
 #include "wire/ethernet.h"
 #include "wire/ipv4.h"
 
 namespace bulkhead {
 namespace {
-
-enum AddressFault : uint8_t { kBadSource = 1, kBadDestination = 2 };
-
-/// By first octet: 0/8 and 240/4 either way, loopback either way (RFC 1122 §3.2.1.3), multicast as source.
-constexpr auto kAddressFaults = [] {
-  std::array<uint8_t, 256> faults{};
-  faults[0] = faults[127] = kBadSource | kBadDestination;
-  for (int i = 224; i < 240; ++i) faults[i] = kBadSource;
-  for (int i = 240; i < 256; ++i) faults[i] = kBadSource | kBadDestination;
-  return faults;
-}();
 
 /// A DHCP client that has no address yet; everything else from 0.0.0.0 or to 255.255.255.255 is refused.
 bool is_dhcp_request(const Ipv4Header& ip, std::span<const uint8_t> l4) noexcept {
@@ -62,69 +50,6 @@ DropReason check_fragment(const Ipv4Header& ip, size_t payload) noexcept {
   return DropReason::k_fragment_limit;  // fragments aren't tracked in this version
 }
 
-/// What TCP's checks need of a header, in fast cases.
-bool is_plain_tcp(const uint8_t* l4, size_t l4_bytes, PacketMeta& meta) noexcept {
-  if (l4_bytes < sizeof(TcpHeader)) return false;
-  size_t header = (l4[12] >> 4) * size_t{4};
-  uint8_t flags = l4[13];
-  if (header < sizeof(TcpHeader) || header > l4_bytes || !are_tcp_flags_valid(flags)) return false;
-  meta.tcp_flags = flags & 0x3f;
-  meta.opening = tcp_opening(flags);
-  return true;
-}
-
-/// Most packets: IPv4 without options or fragments, with TCP or UDP inside, nothing wrong with it. The same
-/// checks as the full ones below, on words in registers and with one exit. Output: true, and `meta` and `key`
-/// are what the full checks would make of it; false where anything is out of the ordinary, right or wrong:
-/// `meta` is to be written again by the full checks, which know what it is.
-bool parse_plain_ipv4(std::span<const uint8_t> frame, uint8_t parse_flags, PacketMeta& meta,
-                      FlowKey4& key) noexcept {
-  constexpr size_t kHeader = sizeof(Ipv4Header);
-  const uint8_t* at = frame.data() + meta.l3;
-  if (frame.size() < meta.l3 + kHeader + sizeof(UdpHeader)) return false;
-  auto first = load<uint64_t>(at), second = load<uint64_t>(at + 8);
-  auto destination = load<uint32_t>(at + 16), source = static_cast<uint32_t>(second >> 32);
-  // Version and IHL; no more-fragments flag and no offset.
-  constexpr uint64_t kMask = 0xff3f'0000'0000'00ff, kVersion4Ihl5 = 0x45;
-  size_t total = __builtin_bswap16(static_cast<uint16_t>(first >> 16));
-  if ((first & kMask) != kVersion4Ihl5 || total < kHeader + sizeof(UdpHeader) ||
-      meta.l3 + total > frame.size())
-    return false;
-  uint64_t addresses = uint64_t{source} + destination;
-  uint64_t sum = (first & 0xffffffff) + (first >> 32) + (second & 0xffffffff) + addresses;
-  if (!checksum_holds(sum) && !(parse_flags & kSkipIpChecksum)) return false;
-  uint8_t faults = (kAddressFaults[at[12]] & kBadSource) | (kAddressFaults[at[16]] & kBadDestination);
-  if (faults != 0 || source == destination) return false;
-
-  const uint8_t* l4 = at + kHeader;
-  size_t l4_bytes = total - kHeader, covered = l4_bytes;
-  auto proto = static_cast<IpProto>(at[9]);
-  if (proto == IpProto::kUdp) {
-    covered = load<Be16>(l4 + 4).host();
-    if (covered < sizeof(UdpHeader) || covered > l4_bytes) return false;
-    if (load<uint16_t>(l4 + 6) == 0) parse_flags |= kSkipL4Checksum;  // none was sent (RFC 768)
-  } else if (proto != IpProto::kTcp || !is_plain_tcp(l4, l4_bytes, meta)) {
-    return false;
-  }
-  if (!(parse_flags & kSkipL4Checksum)) {
-    sum = addresses + pseudo_header_sum(static_cast<uint8_t>(proto), static_cast<uint32_t>(covered)) +
-          checksum_sum(l4, covered);
-    if (!checksum_holds(sum)) return false;
-  }
-
-  auto source_port = load<uint16_t>(l4), destination_port = load<uint16_t>(l4 + 2);
-  meta.family = 4;
-  meta.ip_bytes = static_cast<uint16_t>(total);
-  meta.l4 = static_cast<uint16_t>(meta.l3 + kHeader);
-  meta.proto = proto;
-  meta.reason = DropReason::kNone;
-  meta.source_port = __builtin_bswap16(source_port);
-  meta.destination_port = __builtin_bswap16(destination_port);
-  meta.service = service_key(proto, meta.destination_port).value;
-  fill_key(key, meta, proto, source, destination, {source_port, destination_port, true});
-  return true;
-}
-
 DropReason parse_full_ipv4(std::span<const uint8_t> frame, uint8_t parse_flags, PacketMeta& meta,
                            FlowKey4& key) noexcept {
   if (frame.size() < meta.l3 + sizeof(Ipv4Header)) [[unlikely]]
@@ -138,17 +63,17 @@ DropReason parse_full_ipv4(std::span<const uint8_t> frame, uint8_t parse_flags, 
   if (!(parse_flags & kSkipIpChecksum) && !checksum_holds(checksum_sum(at, header))) [[unlikely]]
     return DropReason::k_ip_checksum;
   if (header > sizeof(Ipv4Header)) [[unlikely]]
-    if (auto bad = check_options({at + sizeof(Ipv4Header), header - sizeof(Ipv4Header)});
-        bad != DropReason::kNone)
-      return bad;
+    if (auto refused = check_options({at + sizeof(Ipv4Header), header - sizeof(Ipv4Header)});
+        refused != DropReason::kNone)
+      return refused;
 
   std::span<const uint8_t> l4{at + header, total - header};
   meta.family = 4;
   meta.ip_bytes = static_cast<uint16_t>(total);
   meta.l4 = static_cast<uint16_t>(meta.l3 + header);
   meta.proto = ip.proto;
-  uint8_t faults = (kAddressFaults[at[12]] & kBadSource) | (kAddressFaults[at[16]] & kBadDestination);
-  if (faults != 0 || ip.source == ip.destination) [[unlikely]]
+  bool bad = (parse_detail::kPlain.bad_source[at[12]] | parse_detail::kPlain.bad_destination[at[16]]) != 0;
+  if (bad || ip.source == ip.destination) [[unlikely]]
     if (!is_dhcp_request(ip, l4)) return DropReason::k_ip_address_invalid;
   if ((ip.fragment.host() & (kIpv4MoreFragments | kIpv4OffsetMask)) != 0) [[unlikely]] {
     meta.fragment = 1;
@@ -164,6 +89,13 @@ DropReason parse_full_ipv4(std::span<const uint8_t> frame, uint8_t parse_flags, 
   if (meta.kind == PacketKind::kIcmpError) return parse_quoted_ipv4(l4, meta, key);
   fill_key(key, meta, meta.proto, ip.source.raw(), ip.destination.raw(), ports);
   return DropReason::kNone;
+}
+
+/// The short way of a tagged frame. False: `meta` is as it was.
+bool parse_tagged(std::span<const uint8_t> frame, const LinkPart& link, PacketMeta& meta,
+                  FlowKey4& key) noexcept {
+  constexpr size_t kL3 = sizeof(EthernetHeader) + sizeof(VlanHeader);
+  return parse_plain_ipv4(frame.data(), frame.size(), kL3, link, meta, key);
 }
 
 /// VLAN and EtherType. Afterwards meta.l3 is where the next header starts.
@@ -198,6 +130,10 @@ DropReason parse_link(std::span<const uint8_t> frame, const PortView& port, bool
 
 DropReason parse_frame(std::span<const uint8_t> frame, const PortView& port, bool route_mode,
                        uint8_t parse_flags, PacketMeta& meta, PacketKey& key) noexcept {
+  bool shortcut = (parse_flags & kNoShortcut) == 0;
+  if (shortcut &&
+      parse_plain(frame.data(), frame.size(), untagged_link(port, route_mode, parse_flags), meta, key.v4))
+    return DropReason::kNone;
   meta = PacketMeta{};
   meta.in_port = port.id.value;
   uint16_t ether_type = 0;
@@ -207,11 +143,10 @@ DropReason parse_frame(std::span<const uint8_t> frame, const PortView& port, boo
   uint16_t zone = route_mode ? 0 : static_cast<uint16_t>(port.wire << 12 | meta.vlan);
   switch (static_cast<EtherType>(ether_type)) {
     case EtherType::kIpv4:
-      key.v4.zone = zone;
-      if (!(parse_flags & kNoShortcut) && parse_plain_ipv4(frame, parse_flags, meta, key.v4)) [[likely]]
+      if (shortcut && meta.vlan != 0 &&
+          parse_tagged(frame, plain_link(meta.l3, meta.vlan, zone, meta.in_port, parse_flags), meta, key.v4))
         return DropReason::kNone;
-      meta.tcp_flags = 0;
-      meta.opening = Opening::kMay;
+      key.v4.zone = zone;
       meta.reason = parse_full_ipv4(frame, parse_flags, meta, key.v4);
       break;
     case EtherType::kIpv6:

@@ -25,7 +25,6 @@ DropReason parse_tcp(std::span<const uint8_t> l4, uint64_t pseudo_addresses, uin
   if (header < sizeof(TcpHeader) || header > l4.size()) return DropReason::k_l4_truncated;
   if (!(flags & kSkipL4Checksum) && checksum_wrong(l4, pseudo_addresses, IpProto::kTcp))
     return DropReason::k_l4_checksum;
-  meta.tcp_flags = tcp.flags & 0x3f;
   if (!are_tcp_flags_valid(tcp.flags)) return DropReason::k_tcp_flags_invalid;
   meta.opening = tcp_opening(tcp.flags);
   ports = {tcp.source_port.raw(), tcp.destination_port.raw(), true};

@@ -52,36 +52,85 @@ void originate(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept {
 
 namespace {
 
-PacketRef packet(PipelineState& s, uint16_t i) noexcept {
-  Burst& b = s.burst;
-  return {b.packets[i], &b.meta[i], &b.keys[i], s.parts.keep_verdicts ? &b.verdicts[i] : nullptr};
+bool has_key(const PacketMeta& meta) noexcept {
+  return meta.reason == DropReason::kNone &&
+         (meta.kind == PacketKind::kFlow || meta.kind == PacketKind::kIcmpError);
 }
 
-/// parse: every frame to meta and key, or to its drop. Padding behind the IP packet or ARP is cut off, so
-/// that no old bytes travel on.
-void parse_burst(PipelineState& s) noexcept {
+/// Cuts off padding behind the IP packet or ARP, so that no old bytes travel on.
+void trim(rte_mbuf* mbuf, size_t bytes) noexcept {
+  mbuf->data_len = static_cast<uint16_t>(bytes);
+  mbuf->pkt_len = static_cast<uint32_t>(bytes);
+}
+
+/// Any packet by the full checks; its hash where it has a key.
+[[gnu::noinline]] void parse_any(PipelineState& s, size_t i) noexcept {
+  rte_mbuf* mbuf = s.burst.packets[i];
+  PacketMeta& meta = s.burst.meta[i];
+  PacketKey& key = s.burst.keys[i];
+  const PortView& port = s.port(static_cast<uint8_t>(mbuf->port));
+  if (mbuf->nb_segs != 1 && rte_pktmbuf_linearize(mbuf) != 0) [[unlikely]] {
+    meta = PacketMeta{};
+    meta.in_port = port.id.value;
+    meta.reason = DropReason::k_frame_truncated;  // longer than any mbuf: jumbo frames come in one piece or
+                                                  // not at all
+    return;
+  }
+  parse_frame({frame_of(mbuf), rte_pktmbuf_data_len(mbuf)}, port, s.route_mode(), s.parts.parse_flags, meta,
+              key);
+  if (meta.reason != DropReason::kNone) return;
+  size_t content = meta.family != 0 ? meta.ip_bytes : sizeof(ArpHeader);
+  trim(mbuf, std::min<size_t>(mbuf->data_len, meta.l3 + content));
+  if (!has_key(meta)) return;
+  if (meta.family == 4) {
+    meta.hash = s.flows4.hash(key.v4);
+    s.flows4.prefetch_bucket(meta.hash);
+  } else {
+    meta.hash = s.flows6.hash(key.v6);
+    s.flows6.prefetch_bucket(meta.hash);
+  }
+}
+
+/// Makes burst.link that of another port. Seldom: a burst comes from one queue.
+[[gnu::noinline]] void change_link(PipelineState& s, uint16_t port) noexcept {
+  s.burst.link_port = port;
+  s.burst.link = untagged_link(s.port(static_cast<uint8_t>(port)), s.route_mode(), s.parts.parse_flags);
+}
+
+/// parse: every frame to meta and key, or to its drop; then the key's hash, whose bucket begins to load.
+[[gnu::noinline]] void parse_burst(PipelineState& s) noexcept {
   Burst& b = s.burst;
-  constexpr uint16_t kAhead = 4;
-  for (uint16_t i = 0; i < std::min(kAhead, b.count); ++i) rte_prefetch0(frame_of(b.packets[i]));
-  for (uint16_t i = 0; i < b.count; ++i) {
-    if (i + kAhead < b.count) rte_prefetch0(frame_of(b.packets[i + kAhead]));
+  const size_t count = b.count;
+  for (size_t i = 0; i < count; ++i) rte_prefetch0(frame_of(b.packets[i]));
+  for (size_t i = 0; i < count; ++i) {
     rte_mbuf* mbuf = b.packets[i];
     PacketMeta& meta = b.meta[i];
-    const PortView& port = s.port(static_cast<uint8_t>(mbuf->port));
-    if (mbuf->nb_segs != 1 && rte_pktmbuf_linearize(mbuf) != 0) [[unlikely]] {
-      meta = PacketMeta{};
-      meta.in_port = port.id.value;
-      meta.reason = DropReason::k_frame_truncated;  // longer than any mbuf: jumbo frames come in one piece or
-                                                    // not at all
+    FlowKey4& key = b.keys[i].v4;
+    if (mbuf->port != b.link_port) [[unlikely]]
+      change_link(s, mbuf->port);
+    if (mbuf->nb_segs != 1 || !parse_plain(frame_of(mbuf), mbuf->data_len, b.link, meta, key)) [[unlikely]] {
+      parse_any(s, i);
       continue;
     }
-    parse_frame({frame_of(b.packets[i]), rte_pktmbuf_data_len(mbuf)}, port, s.route_mode(),
-                s.parts.parse_flags, meta, b.keys[i]);
-    if (meta.reason == DropReason::kNone) [[likely]] {
-      size_t content = meta.family != 0 ? meta.ip_bytes : sizeof(ArpHeader);
-      uint16_t bytes = static_cast<uint16_t>(std::min<size_t>(mbuf->data_len, meta.l3 + content));
-      mbuf->data_len = bytes;
-      mbuf->pkt_len = bytes;
+    trim(mbuf, size_t{meta.l3} + meta.ip_bytes);
+    meta.hash = s.flows4.hash(key);
+    s.flows4.prefetch_bucket(meta.hash);
+  }
+}
+
+/// Looks the keys up as far as their buckets say, and starts loading flows.
+[[gnu::noinline]] void prefetch_flows(PipelineState& s) noexcept {
+  Burst& b = s.burst;
+  const size_t count = b.count;
+  for (size_t i = 0; i < count; ++i) {
+    PacketMeta& meta = b.meta[i];
+    const PacketKey& key = b.keys[i];
+    if (is_plain(meta) || (has_key(meta) && meta.family == 4)) [[likely]] {
+      meta.candidate = s.flows4.candidate(meta.hash);
+      s.flows4.prefetch_entry(meta.candidate, key.v4);
+    } else if (has_key(meta)) {
+      meta.candidate = s.flows6.candidate(meta.hash);
+      s.flows6.prefetch_entry(meta.candidate, key.v6);
     }
   }
 }
@@ -102,44 +151,12 @@ void begin_verdicts(PipelineState& s) noexcept {
 }
 
 /// A packet that cannot be read further, or must not.
-void settle_unreadable(PipelineState& s, uint16_t i) noexcept {
+void settle_unreadable(PipelineState& s, size_t i) noexcept {
   drop(s, packet(s, i), s.burst.meta[i].reason);
 }
 
-bool has_key(const PacketMeta& meta) noexcept {
-  return meta.reason == DropReason::kNone &&
-         (meta.kind == PacketKind::kFlow || meta.kind == PacketKind::kIcmpError);
-}
-
-/// Hashes keys and starts loading their buckets.
-void hash_burst(PipelineState& s) noexcept {
-  Burst& b = s.burst;
-  for (uint16_t i = 0; i < b.count; ++i) {
-    PacketMeta& meta = b.meta[i];
-    if (!has_key(meta)) [[unlikely]]
-      continue;
-    if (meta.family == 4) [[likely]] {
-      meta.hash = s.flows4.hash(b.keys[i].v4);
-      s.flows4.prefetch_bucket(meta.hash);
-    } else {
-      meta.hash = s.flows6.hash(b.keys[i].v6);
-      s.flows6.prefetch_bucket(meta.hash);
-    }
-  }
-}
-
-void prefetch_entry(PipelineState& s, uint16_t i) noexcept {
-  const PacketMeta& meta = s.burst.meta[i];
-  if (!has_key(meta)) [[unlikely]]
-    return;
-  if (meta.family == 4) [[likely]]
-    s.flows4.prefetch_entry(meta.hash);
-  else
-    s.flows6.prefetch_entry(meta.hash);
-}
-
 /// Passes a packet on to the worker that owns its flow. False: it is ours.
-bool hand_off(PipelineState& s, uint16_t i) noexcept {
+bool hand_off(PipelineState& s, size_t i) noexcept {
   const PacketMeta& meta = s.burst.meta[i];
   const PacketKey& key = s.burst.keys[i];
   uint32_t rss = meta.family == 4 ? rss_hash(key.v4) : rss_hash(key.v6);
@@ -169,12 +186,10 @@ void step_neighbour(PipelineState& s, const PacketRef& p, const Moment& m) noexc
 }
 
 template <class Key>
-void step_keyed(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept {
-  if (p.meta->kind == PacketKind::kIcmpError) [[unlikely]] {
-    step_icmp_error(s, p, key, m);
-    return;
-  }
-  step_flow(s, p, key, m);
+void step_keyed(PipelineState& s, size_t i, const Key& key, const Moment& m) noexcept {
+  if (s.burst.meta[i].kind == PacketKind::kIcmpError) [[unlikely]]
+    return step_icmp_error(s, packet(s, i), key, m);
+  step_flow(s, i, key, m);
 }
 
 /// Whether a packet of route mode is for the gateway itself.
@@ -184,9 +199,8 @@ bool is_for_gateway(PipelineState& s, const PacketRef& p) noexcept {
                                               : IpAddress::v6(ip + 24));
 }
 
-void step(PipelineState& s, uint16_t i, const Moment& m) noexcept {
+[[gnu::noinline]] void step(PipelineState& s, size_t i, const Moment& m) noexcept {
   PacketRef p = packet(s, i);
-  if (p.verdict != nullptr) p.verdict->service = p.meta->service;
   if (p.meta->reason != DropReason::kNone) [[unlikely]] {
     settle_unreadable(s, i);
     return;
@@ -203,9 +217,22 @@ void step(PipelineState& s, uint16_t i, const Moment& m) noexcept {
     if (is_for_gateway(s, p)) return s.router->receive(s, p, m);
   }
   if (p.meta->family == 4) [[likely]]
-    step_keyed(s, p, p.key->v4, m);
+    step_keyed(s, i, p.key->v4, m);
   else
-    step_keyed(s, p, p.key->v6, m);
+    step_keyed(s, i, p.key->v6, m);
+}
+
+/// Each packet in order to its end, or to where it waits.
+[[gnu::noinline]] void step_burst(PipelineState& s, const Moment& m) noexcept {
+  Burst& b = s.burst;
+  // Nothing stands between a packet and its flow: no gateway's address, no other worker.
+  const bool direct = s.router == nullptr && s.parts.worker_count == 1;
+  for (size_t i = 0, count = b.count; i < count; ++i) {
+    if (direct && is_plain(b.meta[i])) [[likely]]
+      step_flow(s, i, b.keys[i].v4, m);
+    else
+      step(s, i, m);
+  }
 }
 
 Moment moment_of(const PipelineState& s, BootTime now, const Snapshot* snapshot) noexcept {
@@ -230,13 +257,10 @@ void Pipeline::run(rte_mbuf** packets, uint16_t count, BootTime now, const Snaps
     return;
   }
   parse_burst(s);
-  hash_burst(s);
-  constexpr uint16_t kAhead = 6;
-  for (uint16_t i = 0; i < std::min(kAhead, count); ++i) prefetch_entry(s, i);
-  for (uint16_t i = 0; i < count; ++i) {
-    if (i + kAhead < count) prefetch_entry(s, static_cast<uint16_t>(i + kAhead));
-    step(s, i, m);
-  }
+  prefetch_flows(s);
+  if (s.parts.keep_verdicts)
+    for (uint16_t i = 0; i < count; ++i) b.verdicts[i].service = b.meta[i].service;
+  step_burst(s, m);
 }
 
 bool Pipeline::maintain(BootTime now, const Snapshot* snapshot) noexcept {
@@ -313,6 +337,7 @@ std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
     state->router = Router::create(parts);
     if (!state->router) return nullptr;
   }
+  state->sends_at_once = state->router == nullptr && !parts.keep_verdicts;
   return std::unique_ptr<Pipeline>(new Pipeline(std::move(state)));
 }
 

@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "dataplane/fastpath/deny_log.h"
 #include "dataplane/fastpath/flow_table.h"
+#include "dataplane/fastpath/parse_plain.h"
 #include "dataplane/fastpath/pipeline.h"
 #include "dataplane/fastpath/token_bucket.h"
 
@@ -33,11 +34,15 @@ struct Burst {
   PacketMeta meta[kBurst];
   PacketKey keys[kBurst];
   PacketVerdict verdicts[kBurst];
+  uint16_t link_port = kPortNone.value;  ///< the PortId that `link` is of
+  LinkPart link{};                        ///< of untagged frames of the last packet's port
 };
 
 struct PipelineState {
   PipelineParts parts;
   Burst burst;
+  bool sends_at_once =
+      false;  ///< what is allowed goes to its TxQueue, with no router and no verdict to fill in
   FlowTable<FlowKey4> flows4;
   FlowTable<FlowKey6> flows6;
   std::array<TxQueue, kMaxPorts> tx;
@@ -78,6 +83,11 @@ struct PacketRef {
   PacketVerdict* verdict;  ///< nullptr: nobody asks
 };
 
+inline PacketRef packet(PipelineState& s, size_t i) noexcept {
+  Burst& b = s.burst;
+  return {b.packets[i], &b.meta[i], &b.keys[i], s.parts.keep_verdicts ? &b.verdicts[i] : nullptr};
+}
+
 inline const uint8_t* frame_of(const rte_mbuf* mbuf) {
   return rte_pktmbuf_mtod(mbuf, const uint8_t*);
 }
@@ -104,13 +114,18 @@ inline void note_late(PipelineState& s, const rte_mbuf* packet, Fate fate, DropR
 }
 /// The end of a packet that was for the gateway itself.
 void consume(PipelineState& s, const PacketRef& p) noexcept;
-/// Puts a packet into its port's TxQueue, or drops it (packet_too_big, tx_full).
-inline void send(PipelineState& s, const PacketRef& p, PortId out) noexcept {
+/// Puts a packet into its port's TxQueue. kNone, or why not: packet_too_big, tx_full.
+inline DropReason enqueue(PipelineState& s, rte_mbuf* mbuf, uint32_t ip_bytes, PortId out) noexcept {
   TxQueue& queue = s.tx[out.value];
-  if (p.meta->ip_bytes > queue.mtu) [[unlikely]]
-    return drop(s, p, DropReason::k_packet_too_big);
-  if (!queue.put(p.mbuf)) [[unlikely]]
-    return drop(s, p, DropReason::k_tx_full);
+  if (ip_bytes > queue.mtu) [[unlikely]]
+    return DropReason::k_packet_too_big;
+  return queue.put(mbuf) ? DropReason::kNone : DropReason::k_tx_full;
+}
+/// The same with its verdict, or drops it.
+inline void send(PipelineState& s, const PacketRef& p, PortId out) noexcept {
+  DropReason reason = enqueue(s, p.mbuf, p.meta->ip_bytes, out);
+  if (reason != DropReason::kNone) [[unlikely]]
+    return drop(s, p, reason);
   if (p.verdict != nullptr) [[unlikely]] {
     p.verdict->fate = Fate::kForward;
     p.verdict->out = out;

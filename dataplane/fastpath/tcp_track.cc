@@ -32,6 +32,10 @@ uint8_t offered_scale(std::span<const uint8_t> tcp) noexcept {
 void set_scale(FlowHot& flow, unsigned direction, uint8_t scale) noexcept {
   unsigned shift = 4 * direction;
   flow.scales = static_cast<uint8_t>((flow.scales & ~(15u << shift)) | unsigned{scale} << shift);
+  uint8_t initiator = flow.scales & 15, responder = flow.scales >> 4;
+  bool both = initiator != kScaleNotOffered && responder != kScaleNotOffered;
+  flow.shifts[0] = both ? initiator : 0;
+  flow.shifts[1] = both ? responder : 0;
 }
 
 /// A SYN's or SYN-ACK's own side: its window isn't scaled yet, but is kept in scaled units from the start.

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "base/bytes.h"
+#include "contract/settings.h"
 #include "dataplane/fastpath/flow.h"
 #include "wire/transport.h"
 
@@ -22,6 +23,11 @@ constexpr bool after(uint32_t a, uint32_t b) {
   return before(b, a);
 }
 
+/// The later of two sequence numbers.
+constexpr uint32_t later(uint32_t a, uint32_t b) {
+  return before(a, b) ? b : a;
+}
+
 /// How far behind the highest acknowledgement one may still come: what a sender can have in flight, and never
 /// less than the largest unscaled window with room for reordering.
 inline constexpr uint32_t kLeastAckWindow = 66000;
@@ -33,28 +39,24 @@ struct TcpSegment {
   bool has(uint8_t flag) const { return (flags & flag) != 0; }
 };
 
-inline TcpSegment read_segment(std::span<const uint8_t> tcp, uint32_t payload) noexcept {
+/// `at`: a TCP header.
+inline TcpSegment read_segment(const uint8_t* at, uint32_t payload) noexcept {
   // Field by field: a copy of the header would be written to the stack and read back.
-  const uint8_t* at = tcp.data();
   uint8_t flags = at[offsetof(TcpHeader, flags)];
   uint32_t sequence = load<Be32>(at + offsetof(TcpHeader, sequence)).host();
   uint32_t length = payload + ((flags & kTcpSyn) != 0) + ((flags & kTcpFin) != 0);
   return {sequence, load<Be32>(at + offsetof(TcpHeader, acknowledgement)).host(), sequence + length,
           load<Be16>(at + offsetof(TcpHeader, window)).host(), flags};
 }
-
-inline unsigned scale_of(const FlowHot& flow, unsigned direction) noexcept {
-  unsigned initiator = flow.scales & 15u, responder = flow.scales >> 4;
-  // Scaling holds only when both offered it (RFC 7323 §2.2).
-  if (initiator == kScaleNotOffered || responder == kScaleNotOffered) return 0;
-  return direction == 0 ? initiator : responder;
+inline TcpSegment read_segment(std::span<const uint8_t> tcp, uint32_t payload) noexcept {
+  return read_segment(tcp.data(), payload);
 }
 
 /// Whether a segment may be part of the flow (RFC 9293 §3.10.7.4).
 inline bool in_window(const FlowHot& flow, unsigned direction, const TcpSegment& s) noexcept {
   const TcpTrack& t = flow.tcp;
-  uint32_t receiver_window = uint32_t{t.window[direction ^ 1]} << scale_of(flow, direction ^ 1);
-  uint32_t own_window = uint32_t{t.window[direction]} << scale_of(flow, direction);
+  uint32_t receiver_window = uint32_t{t.window[direction ^ 1]} << flow.shifts[direction ^ 1];
+  uint32_t own_window = uint32_t{t.window[direction]} << flow.shifts[direction];
   if (after(s.sequence, t.max_end[direction])) return false;            // beyond what the receiver allowed
   if (before(s.end, t.end[direction] - receiver_window)) return false;  // older than any retransmission
   if (!s.has(kTcpAck)) return true;
@@ -71,21 +73,42 @@ inline void advance(FlowHot& flow, unsigned direction, const TcpSegment& s) noex
   if (after(s.end, t.end[direction])) t.end[direction] = s.end;
   if (!s.has(kTcpAck)) return;
   if (after(s.acknowledgement, t.acked[direction ^ 1])) t.acked[direction ^ 1] = s.acknowledgement;
-  uint32_t window = uint32_t{s.window} << scale_of(flow, direction);
+  uint32_t window = uint32_t{s.window} << flow.shifts[direction];
   uint32_t allowed = s.acknowledgement + std::max(window, 1u);  // a zero window still allows a probe
   if (after(allowed, t.max_end[direction ^ 1])) t.max_end[direction ^ 1] = allowed;
 }
 
 /// The common segment of an established connection: it acknowledges, and neither begins, ends nor resets
 /// anything. Output: true, and the flow is up to date; false where it is another or outside of the window:
-/// the flow is unchanged, and track_tcp() has the answer.
-inline bool track_plain_segment(FlowHot& flow, unsigned direction, std::span<const uint8_t> tcp,
-                                uint32_t payload, bool check_window) noexcept {
+/// the flow is unchanged, and track_tcp() has the answer. The same rules as in_window() and advance(),
+/// without branches that depend on who sent what. `at`: the segment's header, checked by parse; `bytes`: with
+/// its payload; `mode`: read only where it matters.
+inline bool track_plain_segment(FlowHot& flow, unsigned direction, const uint8_t* at, uint32_t bytes,
+                                const TcpMode& mode) noexcept {
   constexpr uint8_t kDecisive = kTcpSyn | kTcpFin | kTcpRst | kTcpAck;
-  TcpSegment s = read_segment(tcp, payload);
-  if (flow.state != FlowState::kEstablished || (s.flags & kDecisive) != kTcpAck) return false;
-  if (check_window && !in_window(flow, direction, s)) return false;
-  advance(flow, direction, s);
+  if (flow.state != FlowState::kEstablished || (at[offsetof(TcpHeader, flags)] & kDecisive) != kTcpAck)
+    return false;
+  uint32_t sequence = load<Be32>(at + offsetof(TcpHeader, sequence)).host();
+  uint32_t acknowledgement = load<Be32>(at + offsetof(TcpHeader, acknowledgement)).host();
+  uint32_t window = load<Be16>(at + offsetof(TcpHeader, window)).host();
+  uint32_t end = sequence + bytes - (at[offsetof(TcpHeader, data_offset)] >> 4) * 4u;
+
+  TcpTrack& t = flow.tcp;
+  unsigned other = direction ^ 1;
+  uint32_t receiver_window = uint32_t{t.window[other]} << flow.shifts[other];
+  uint32_t own_window = uint32_t{t.window[direction]} << flow.shifts[direction];
+  uint32_t highest = t.end[other];
+  // The sign of each difference says that one limit was passed.
+  uint32_t outside = (t.max_end[direction] - sequence) | (end - (t.end[direction] - receiver_window)) |
+                     (highest - acknowledgement) |
+                     (acknowledgement - (highest - std::max(own_window, kLeastAckWindow)));
+  if (static_cast<int32_t>(outside) < 0 && mode == TcpMode::kStrict) return false;
+
+  t.window[direction] = static_cast<uint16_t>(std::max<uint32_t>(t.window[direction], window));
+  t.end[direction] = later(t.end[direction], end);
+  t.acked[other] = later(t.acked[other], acknowledgement);
+  t.max_end[other] =
+      later(t.max_end[other], acknowledgement + std::max(window << flow.shifts[direction], 1u));
   return true;
 }
 

@@ -164,7 +164,6 @@ class Gateway {
  public:
   explicit Gateway(uint32_t flows) : settings_(settings_for(flows)) {
     views_ = make_port_views(settings_, std::vector<MacAddress>(settings_.ports.size()));
-    for (const PortView& view : views_) port_of_device_.push_back(view.id.value);
     auto published = publisher_.publish(update_of(policy_for(settings_)));
     if (!published) give_up(published.error().message);
     pool_ = rte_pktmbuf_pool_create("clocks", 4095, 250, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
@@ -172,7 +171,6 @@ class Gateway {
     PipelineParts parts{};
     parts.settings = &settings_;
     parts.ports = views_;
-    parts.port_of_device = port_of_device_;
     parts.worker_count = 1;
     parts.pool = pool_;
     parts.counters = &counters_;
@@ -212,7 +210,6 @@ class Gateway {
  private:
   DataplaneSettings settings_;
   std::vector<PortView> views_;
-  std::vector<uint8_t> port_of_device_;
   WorkerCounters counters_{};
   Published published_;
   std::unique_ptr<Quiescence> quiescence_ = Quiescence::create(1);
