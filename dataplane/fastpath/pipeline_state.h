@@ -35,7 +35,7 @@ struct Burst {
   PacketKey keys[kBurst];
   PacketVerdict verdicts[kBurst];
   uint16_t link_port = kPortNone.value;  ///< the PortId that `link` is of
-  LinkPart link{};                        ///< of untagged frames of the last packet's port
+  LinkPart link{};                       ///< of untagged frames of the last packet's port
 };
 
 struct PipelineState {

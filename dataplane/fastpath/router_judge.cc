@@ -1,4 +1,6 @@
 // A held packet is judged once more when it leaves: seconds may have passed since policy allowed it.
+#include <cstddef>
+
 #include "dataplane/fastpath/flow_open.h"
 #include "dataplane/fastpath/router_parts.h"
 #include "wire/transport.h"
@@ -11,8 +13,9 @@ namespace {
 DropReason judge_without_flow(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
   if (p.meta->kind == PacketKind::kIcmpError || p.meta->opening == Opening::kIcmpNot)
     return DropReason::k_icmp_unrelated;
-  if (p.meta->opening == Opening::kTcpNot && (p.meta->tcp_flags & kTcpRst) == 0)
-    return DropReason::k_tcp_no_state;
+  bool resets = p.meta->proto == IpProto::kTcp &&
+                (frame_of(p.mbuf)[p.meta->l4 + offsetof(TcpHeader, flags)] & kTcpRst) != 0;
+  if (p.meta->opening == Opening::kTcpNot && !resets) return DropReason::k_tcp_no_state;
   const PortView& port = s.port(p.meta->in_port);
   IpAddress source = source_of(p), destination = destination_of(p);
   Origin origin{source, port.id, p.meta->vlan, source_mac(p)};
