@@ -143,11 +143,13 @@ class MembersReader {
   bool stopped_ = false;
 };
 
-/// How many lines a file of `bytes` has, if they are all like those of its first chunk.
+/// How many lines a file of `bytes` has, if they are all like those of its first chunk: to make room once.
+/// Never room for more than a million, since lines may be empty.
 size_t expected_lines(std::string_view first_chunk, size_t bytes) {
+  constexpr size_t kMost = 1'000'000;
   auto lines = static_cast<size_t>(std::ranges::count(first_chunk, '\n')) + 1;
   size_t chunks = (bytes + first_chunk.size() - 1) / first_chunk.size();
-  return std::min(lines * chunks, kMaxMembers);
+  return std::min({lines * chunks, kMaxMembers, kMost});
 }
 
 }  // namespace

@@ -76,6 +76,7 @@ Expected<void> drop_root(const User& user, const std::string& socket_group) {
   const group* operators =
       ::getgrnam(socket_group.c_str());  // it takes a member to give the socket to a group
   if (operators != nullptr && operators->gr_gid != 0) groups.push_back(operators->gr_gid);
+  pid_t parent = ::getppid();
   int parent_death_signal = 0;  // the kernel forgets it where the user changes (prctl(2))
   if (::prctl(PR_GET_PDEATHSIG, &parent_death_signal) != 0) return fail_errno(errno, "PR_GET_PDEATHSIG");
   if (::setgroups(groups.size(), groups.data()) != 0) return fail_errno(errno, "setgroups");
@@ -83,6 +84,7 @@ Expected<void> drop_root(const User& user, const std::string& socket_group) {
     return fail_errno(errno, "setgid to that of " + user.name);
   if (::setresuid(user.uid, user.uid, user.uid) != 0) return fail_errno(errno, "setuid to " + user.name);
   if (::prctl(PR_SET_PDEATHSIG, parent_death_signal) != 0) return fail_errno(errno, "PR_SET_PDEATHSIG");
+  if (::getppid() != parent) return fail(ErrorCode::kUnavailable, "who started this program is gone");
   if (::setuid(0) == 0)
     return fail(ErrorCode::kPermission, "root could be regained: is this kernel's setuid restricted?");
   return {};

@@ -59,17 +59,22 @@ class Binder {
   Expected<> add(const Segment& segment, const Member& member) {
     auto port = port_of(member, policy_, target_);
     if (!port) return std::unexpected(port.error());
+    // What is bound on another gateway's port reaches this one by way of routers: MAC and VLAN are theirs
+    // here.
+    bool bound_elsewhere = !member.port.empty() && *port == kPortNone;
+    auto mac = bound_elsewhere ? std::nullopt : member.mac;
+    auto vlan = bound_elsewhere ? std::nullopt : member.vlan;
     Endpoint endpoint{.address = member.prefix.address,
                       .identity = identity_of(segment.tag).value,
                       .workload = workloads_.add(described(member)),
-                      .vlan = member.vlan.value_or(0),
+                      .vlan = vlan.value_or(0),
                       .bits = member.prefix.bits,
                       .port = port->value,
                       .flags = 0,
-                      .mac = member.mac.value_or(MacAddress{}),
+                      .mac = mac.value_or(MacAddress{}),
                       .reserved = {}};
-    if (member.mac) endpoint.flags |= kEndpointHasMac;
-    if (member.vlan) endpoint.flags |= kEndpointHasVlan;
+    if (mac) endpoint.flags |= kEndpointHasMac;
+    if (vlan) endpoint.flags |= kEndpointHasVlan;
     if (endpoint.bits == 0) {
       wholes_.push_back(endpoint);
     } else {

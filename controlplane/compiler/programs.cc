@@ -9,7 +9,8 @@ namespace bulkhead {
 
 namespace {
 
-constexpr size_t kMostEntries = size_t{1} << 26;  // 1.5 GiB of image
+constexpr size_t kMostEntries = size_t{1} << 24;  // 384 MiB of image
+constexpr size_t kMostSteps = size_t{1} << 30;    // some seconds
 
 bool is_unconditional(const EntryRecord& entry) {
   return entry.after_ns == INT64_MIN && entry.until_ns == INT64_MAX && (entry.flags & kRuleAudit) == 0;
@@ -44,7 +45,8 @@ class ProgramMaker {
     return programs_.intern(program_);
   }
   bool is_exhausted() const {
-    return slices_.arena().size() > kMostEntries || programs_.arena().size() / 3 > kMostEntries;
+    return slices_.arena().size() > kMostEntries || programs_.arena().size() / 3 > kMostEntries ||
+           steps_taken_ > kMostSteps;
   }
   Programs records() const;
 
@@ -64,7 +66,9 @@ class ProgramMaker {
     }
     std::ranges::sort(steps_, {}, &Step::key);
     holding_.clear();
-    for (size_t i = 0; i < steps_.size();) {
+    // Rules that hold at the same time add up for each stretch: a pair alone can be too much.
+    for (size_t i = 0; i < steps_.size() && !is_exhausted();) {
+      steps_taken_ += holding_.size() + 1;
       uint64_t key = steps_[i].key;
       for (; i < steps_.size() && steps_[i].key == key; ++i) apply(steps_[i]);
       if (!holding_.empty())
@@ -124,6 +128,7 @@ class ProgramMaker {
   std::vector<Step> steps_;
   std::vector<uint64_t> holding_;  // ranks, ascending
   std::vector<uint32_t> relevant_;
+  size_t steps_taken_ = 0;  // rules looked at, stretch by stretch
 };
 
 Programs ProgramMaker::records() const {

@@ -303,7 +303,8 @@ void Engine::refused(const PublishResult& result) {
   }
   spdlog::error("the dataplane refused generation {}: {}. What it enforced, it enforces still",
                 result.generation, why);
-  refused_here_ = wanted_->policy;
+  refused_here_ = in_flight_ ? in_flight_->candidate.policy : wanted_->policy;
+  if (wanted_->policy != refused_here_) return;  // something newer was read meanwhile, and goes next
   if (last_good_) wanted_ = last_good_;
   parts_.board.change([&](ControlState& state) {
     state.feed.standing = FeedState::Standing::kRefused;

@@ -66,10 +66,15 @@ Expected<> forbid_new_privileges() {
 }
 
 Expected<> become(uid_t user) {
+  pid_t parent = getppid();
+  int parent_death_signal = 0;  // the kernel forgets it where the user changes (prctl(2))
+  if (prctl(PR_GET_PDEATHSIG, &parent_death_signal) != 0) return fail_errno(errno, "PR_GET_PDEATHSIG");
   // The C library changes all threads. The group is nobody's whoever the user is.
   if (setgroups(0, nullptr) != 0) return fail_errno(errno, "giving up groups");
   if (setresgid(kNobody, kNobody, kNobody) != 0) return fail_errno(errno, "giving up root's group");
   if (setresuid(user, user, user) != 0) return fail_errno(errno, "becoming user " + std::to_string(user));
+  if (prctl(PR_SET_PDEATHSIG, parent_death_signal) != 0) return fail_errno(errno, "PR_SET_PDEATHSIG");
+  if (getppid() != parent) return fail(ErrorCode::kUnavailable, "who started this program is gone");
   return {};
 }
 

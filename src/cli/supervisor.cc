@@ -55,6 +55,7 @@ std::string how_it_ended(int status) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
+  signal(SIGPIPE, SIG_DFL);
   dup2(output, STDOUT_FILENO);
   dup2(output, STDERR_FILENO);
   if (program.inherited_fd >= 0) fcntl(program.inherited_fd, F_SETFD, 0);
@@ -286,7 +287,10 @@ Expected<void> supervise(const std::vector<ChildProgram>& programs, const LineSi
   sigprocmask(SIG_BLOCK, &handled, &before);
   Fd signals(signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals) return fail_errno(errno, "signalfd");
+  // Whoever reads our lines may go first; that is no reason to end without stopping the others in order.
+  auto pipe_before = signal(SIGPIPE, SIG_IGN);
   auto result = Supervisor(programs, sink, std::move(signals)).run();
+  signal(SIGPIPE, pipe_before);
   sigprocmask(SIG_SETMASK, &before, nullptr);
   return result;
 }

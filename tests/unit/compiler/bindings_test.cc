@@ -76,6 +76,19 @@ TEST_F(Members, PortOfAnotherGateway_BindsNothingHere) {
   policy_.segments[0].members[0].port = "edge-2/uplink";
   EXPECT_EQ(compiled().endpoints[0].port, kPortNone.value);
 }
+TEST_F(Members, MacAndVlanBesideAnotherGatewaysPort_BindNothingHere) {
+  add(0, member("10.0.0.1", 1));
+  Member& bound = policy_.segments[0].members[0];
+  bound.port = "edge-2/uplink";
+  bound.mac = MacAddress{{2, 0, 0, 0, 0, 1}};
+  bound.vlan = 20;
+  auto endpoints = compiled().endpoints;
+  ASSERT_EQ(endpoints.size(), 1u) << "nor is the MAC anybody's";
+  EXPECT_EQ(endpoints[0].flags, 0);
+  EXPECT_TRUE(endpoints[0].mac.is_zero());
+  bound.port = "edge-1/left";
+  EXPECT_EQ(compiled().endpoints[0].flags, kEndpointHasMac | kEndpointHasVlan);
+}
 TEST_F(Members, PortThatThisGatewayDoesNotHave_IsAnErrorWithItsLine) {
   add(0, member("10.0.0.1", 7));
   policy_.segments[0].members[0].port = "edge-1/middle";

@@ -148,6 +148,15 @@ TEST(Compile, LargeLists_BecomeSelectorsNotProducts) {
   EXPECT_EQ(compiled.rule_for("s100", "gateway", tcp(80)), "");
 }
 
+TEST(Compile, RulesThatPileUpOnOnePair_AreRefusedInTimeAndMemory) {
+  Policy policy = four_segments();
+  for (uint16_t i = 1; i <= 10'000; ++i) {
+    policy.rules.push_back(rule("r" + std::to_string(i), "allow", "a", "b", {{tcp(1), tcp(i)}}));
+    policy.rules.back().until = WallTime{2'000'000'000'000'000'000};
+  }
+  EXPECT_NE(error_of(policy).find("too many rules overlap"), std::string::npos) << error_of(policy);
+}
+
 TEST(Compile, SegmentInTooManyLists_IsAnErrorThatNamesIt) {
   Policy policy = four_segments();
   for (uint16_t i = 0; i < 70; ++i) {

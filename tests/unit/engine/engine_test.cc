@@ -19,7 +19,9 @@ using namespace std::chrono_literals;
 /// The part of a dataplane that talks to control planes, on a thread of its own; its one worker sleeps.
 class Dataplane {
  public:
-  Dataplane(const std::string& socket, const std::string& gateway) {
+  /// `ports`: what its publisher believes to have.
+  Dataplane(const std::string& socket, const std::string& gateway, unsigned ports = 2)
+      : publisher_(published_, *quiescence_, 1, ports) {
     auto made = Telemetry::create(1, 2, 1'000'000'000);
     EXPECT_TRUE(made) << made.error().message;
     telemetry_.emplace(std::move(*made));
@@ -29,7 +31,7 @@ class Dataplane {
     server_ = std::move(*listening);
     thread_ = std::jthread([this](const std::stop_token& stop) {
       while (!stop.stop_requested()) {
-        server_->step(5);
+        if (!(deaf_ = to_be_deaf_.load())) server_->step(5);
         generation_ = publisher_.generation();
       }
     });
@@ -38,6 +40,12 @@ class Dataplane {
     thread_.request_stop();
     thread_.join();
   }
+  /// Answers nothing until hear().
+  void go_deaf() {
+    to_be_deaf_ = true;
+    while (!deaf_) std::this_thread::yield();
+  }
+  void hear() { to_be_deaf_ = false; }
   uint64_t generation() const { return generation_; }
   /// What the workers would say to this packet. Only while nothing is being published.
   Verdict verdict(const char* from, const char* to, uint16_t port) const {
@@ -52,11 +60,12 @@ class Dataplane {
  private:
   Published published_;
   std::unique_ptr<Quiescence> quiescence_ = Quiescence::create(1);
-  Publisher publisher_{published_, *quiescence_, 1, 2};
+  Publisher publisher_;
   std::optional<Telemetry> telemetry_;
   FlowExport flows_{1};
   std::unique_ptr<ControlServer> server_;
   std::atomic<uint64_t> generation_{0};
+  std::atomic<bool> to_be_deaf_{false}, deaf_{false};
   std::jthread thread_;
 };
 
@@ -267,6 +276,23 @@ TEST_F(Engine_, DataplaneOfAnotherGateway_IsGivenNothing) {
   std::this_thread::sleep_for(300ms);
   EXPECT_EQ(dataplane->generation(), 0u);
   EXPECT_EQ(control->board.read().dataplane, nullptr);
+}
+
+TEST_F(Engine_, RefusalOfOnePolicy_DoesNotBuryTheOneThatCameMeanwhile) {
+  directory.write("policy/a.yaml", "nonsense: 1\n");
+  dataplane.emplace(socket, "edge", 1);  // it will refuse what is bound to the second port
+  start_control();
+  ASSERT_TRUE(eventually([](const ControlState& s) { return s.dataplane && is_refused(s); }));
+  dataplane->go_deaf();
+  directory.write("policy/a.yaml", policy_text("tcp/80", "{prefix: 10.1.0.7, port: edge/right}"));
+  ASSERT_TRUE(
+      eventually([](const ControlState& s) { return s.feed.standing == FeedState::Standing::kWaiting; }));
+  directory.write("policy/a.yaml", policy_text("tcp/81"));  // the correction, while the other is on its way
+  std::this_thread::sleep_for(200ms);
+  dataplane->hear();
+  ASSERT_TRUE(
+      eventually([](const ControlState& s) { return s.feed.standing == FeedState::Standing::kInForce; }));
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 81), Verdict::kAllow);
 }
 
 }  // namespace
