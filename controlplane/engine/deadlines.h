@@ -3,9 +3,9 @@
 // An absolute time is converted to CLOCK_BOOTTIME once and kept, with the boot's id, in a file. An unchanged
 // (rule, kind, time) keeps its first conversion across reloads and restarts. What is converted anew counts
 // from the later of the wall clock and the high-water mark: the latest time ever seen, moved on by
-// CLOCK_BOOTTIME and stored across boots. So no step of the wall clock makes a grant live longer, or one that was
-// converted open earlier; an `after` that is new once the clock ran ahead does
-// open early. A clock that is behind the mark ends grants early, and is warned of.
+// CLOCK_BOOTTIME and stored across boots. So no step of the wall clock makes a grant live longer, or one that
+// was converted before open earlier; an `after` that is new once the clock ran ahead does open early. A clock
+// that is behind the mark ends grants early, and is warned of.
 #pragma once
 
 #include <functional>

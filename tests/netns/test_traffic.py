@@ -118,7 +118,8 @@ class Traffic:
     def test_a_connection_that_a_guardrail_denies_never_arrives(self):
         with Capture(self.db) as capture, self.assert_drops(self.gw, policy_explicit_deny=1):
             self.assertFalse(can_connect(self.web, DB.address, 22))
-        self.assertEqual([f for _, f in capture.frames() if f[12:14] == b"\x08\x00" and f[23] == 6], [])
+        ssh = [f for _, f in capture.frames() if f[12:14] == b"\x08\x00" and f[23] == 6 and f[36:38] == b"\x00\x16"]
+        self.assertEqual(ssh, [])
 
     def test_a_reject_answers_at_once(self):
         for host in (DB.address, DB.address6):
@@ -132,6 +133,7 @@ class Traffic:
             self.assertFalse(can_connect(self.db, WEB.address, 7000))
 
     def test_a_spoofed_source_is_dropped(self):
+        self.assertTrue(can_exchange_udp(self.web, DB.address, 7000, tries=3))  # so that no spoofed ARP request goes before
         self.web.run("ip", "addr", "add", "10.2.0.77/32", "dev", "eth0")
         self.addCleanup(self.web.run, "ip", "addr", "del", "10.2.0.77/32", "dev", "eth0")
         mark = new_mark()
