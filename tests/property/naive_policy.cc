@@ -34,6 +34,7 @@ Who who_is(const Policy& policy, const Gateway& gateway, const std::set<Prefix>&
   }
   if (longest == nullptr || sent == nullptr) return who;
   bool port_binds_here = longest->port.starts_with(gateway.name + "/");
+  if (!longest->port.empty() && !port_binds_here) return who;  // port, VLAN and MAC are for that gateway
   if (port_binds_here && longest->port != gateway.name + "/" + sent->port) who.spoofed = true;
   if (longest->vlan && *longest->vlan != sent->vlan) who.spoofed = true;
   if (longest->mac && *longest->mac != sent->mac) who.spoofed = true;
