@@ -106,6 +106,7 @@ void FileFeed::take_event(const PathEvent& event, BootTime now) {
       unwhole_[event.path] = later(now, kReplaced);
       break;
     case PathEvent::Kind::kTouched:
+    case PathEvent::Kind::kOverflow:  // what was known to be half stays so
       break;
   }
 }

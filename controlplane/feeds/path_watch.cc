@@ -1,6 +1,7 @@
 #include "controlplane/feeds/path_watch.h"
 
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -24,6 +25,13 @@ PathEvent::Kind kind_of(uint32_t mask) {
   if (mask & kWhole) return PathEvent::Kind::kWhole;
   if (mask & kComesOrGoes) return PathEvent::Kind::kComesOrGoes;
   return mask & IN_MODIFY ? PathEvent::Kind::kWritten : PathEvent::Kind::kTouched;
+}
+
+/// Whether the path is a file that its maker has open, or had: not a link of either kind to one that was
+/// there.
+bool is_new_file(const std::string& path) {
+  struct stat status{};
+  return ::lstat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink == 1;
 }
 
 std::string joined(const std::string& directory, const std::string& name) {
@@ -120,7 +128,7 @@ std::vector<PathEvent> PathWatch::take() {
     for (ssize_t at = 0; at < bytes;) {
       const auto* event = reinterpret_cast<const inotify_event*>(buffer + at);
       at += static_cast<ssize_t>(sizeof *event + event->len);
-      if (event->mask & IN_Q_OVERFLOW) events.push_back({PathEvent::Kind::kLost, {}});
+      if (event->mask & IN_Q_OVERFLOW) events.push_back({PathEvent::Kind::kOverflow, {}});
       auto watched = directory_of_watch_.find(event->wd);
       if (watched == directory_of_watch_.end()) continue;
       const std::string& directory = watched->second;
@@ -131,7 +139,9 @@ std::vector<PathEvent> PathWatch::take() {
       } else if (event->len == 0) {
         events.push_back({PathEvent::Kind::kTouched, directory});
       } else if (std::string name = event->name; matters(directory, name)) {
-        events.push_back({kind_of(event->mask), joined(directory, name)});
+        std::string path = joined(directory, name);
+        bool begun = (event->mask & IN_CREATE) != 0 && is_new_file(path);
+        events.push_back({begun ? PathEvent::Kind::kWritten : kind_of(event->mask), std::move(path)});
       }
     }
   }

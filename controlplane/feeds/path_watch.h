@@ -14,11 +14,12 @@ namespace bulkhead {
 /// Something that happened to a path, as PathWatch found it: without symbolic links but the last part.
 struct PathEvent {
   enum class Kind : uint8_t {
-    kWritten,      ///< its content changed, and who wrote may not be done
+    kWritten,      ///< it was made to be written or its content changed, and who writes may not be done
     kWhole,        ///< who wrote it closed it, or it was renamed into place
     kComesOrGoes,  ///< it was made, removed or renamed away
     kTouched,      ///< its attributes changed
-    kLost,  ///< the directory itself is gone, with what was known of the files in it; empty: events were lost
+    kLost,         ///< the directory itself is gone, with what was known of the files in it
+    kOverflow,     ///< events were lost, of whatever path
   };
   Kind kind;
   std::string path;

@@ -352,5 +352,33 @@ TEST_F(Feed_, FirstReading_KnowsTheFilesThatItNames) {
   }
 }
 
+TEST_F(Feed_, FileThatIsMadeAnew_IsNotReadBeforeItIsClosed) {
+  put("b.yaml", segment("db", 200));
+  read(), pass(FileFeed::kTogether);
+  EXPECT_EQ(read(), "db web ");
+  std::filesystem::remove(directory.path("policy/a.yaml"));
+  std::ofstream fresh(directory.path("policy/a.yaml"));  // open, and nothing in it yet
+  EXPECT_EQ(read(), "nothing");
+  pass(FileFeed::kReplaced);
+  EXPECT_EQ(read(), "nothing");
+  fresh << segment("app", 300);
+  fresh.close();
+  EXPECT_EQ(read(), "nothing");
+  pass(FileFeed::kTogether);
+  EXPECT_EQ(read(), "app db ");
+}
+TEST_F(Feed_, HalfWrittenFile_StaysHalfWhenEventsAreLost) {
+  std::ofstream half(directory.path("policy/a.yaml"));
+  half << segment("first", 101) << std::flush;
+  EXPECT_EQ(read(), "nothing");
+  for (int i = 0; i < 12'000; ++i) {  // more events than the kernel keeps, of files that aren't policy
+    directory.write("policy/x.tmp", "x");
+    directory.write("policy/y.tmp", "x");
+  }
+  EXPECT_EQ(read(), "nothing");
+  pass(FileFeed::kReplaced);
+  EXPECT_EQ(read(), "nothing");
+}
+
 }  // namespace
 }  // namespace bulkhead::test
