@@ -257,8 +257,12 @@ class Gateway:
         """Starts the gateway and waits until its policy is in force."""
         self.launch()
         self.wait_in_force()
-        self._links_at_start = self._steady_links()
+        self.count_links_anew()
         return self
+
+    def count_links_anew(self):
+        """Conservation is held against the links' other ends from now on: what the host itself sends may come before."""
+        self._links_at_start = self._steady_links()
 
     def wait_in_force(self, generation_over=0, timeout=30.0):
         """Waits until every worker enforces a policy newer than the one named."""

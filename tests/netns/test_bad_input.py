@@ -201,6 +201,22 @@ class BadInput(EndToEnd):
                 self.assertEqual(capture.marked(probes.mark), [])
         self.assertEqual(gateway.process_ids("bulkhead-dataplane"), dataplane)
 
+    def test_links_that_flap(self):
+        gateway = self.gateway(self.place, POLICY)
+        with contextlib.ExitStack() as stack:
+            capture = stack.enter_context(Capture(self.place.db))
+            denied = [stack.enter_context(Probes(self.place.web, host, 7001, burst=4)) for host in (DB.address, *DB.around)]
+            for device in ("gweb", "gdb") * 3:
+                self.place.gateway_ns.run("ip", "link", "set", device, "down")
+                time.sleep(0.15)
+                self.place.gateway_ns.run("ip", "link", "set", device, "up")
+            self.assert_within(10, self.passes, lambda: f"it doesn't pass again; log:\n{gateway.log()}")
+            self.assert_within(5, lambda: all(p["up"] for p in gateway.status()["ports"]), "status shows a link down")
+            self.assertEqual([len(capture.marked(probes.mark)) for probes in denied], [0] * 3)
+        self.assertIn("port 'web' is down", gateway.log())
+        gateway.count_links_anew()  # a host greets a link that comes up
+        self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=3))
+
     def small_disk(self, name, size="16k", mode="777"):
         disk = self.place.directory / name
         disk.mkdir(exist_ok=True)
