@@ -71,7 +71,7 @@ inline uint64_t checksum_sum(const void* at, size_t bytes) noexcept {
     return (sum & 0xffffffff) + (sum >> 32);
   }
   uint64_t word = 0;
-  std::memcpy(&word, p, bytes);
+  if (bytes != 0) std::memcpy(&word, p, bytes);  // of nothing there may be no address
   return (word & 0xffffffff) + (word >> 32);
 }
 
