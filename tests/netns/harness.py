@@ -321,6 +321,26 @@ class Gateway:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        self.wait_gone()
+
+    def wait_gone(self, timeout=10.0):
+        """Until no thread of it is left: one that was killed holds sockets and ports until the kernel has taken back its memory."""
+        end = time.monotonic() + timeout
+        while self._has_threads():
+            if time.monotonic() > end:
+                raise AssertionError("processes of the gateway don't end")
+            time.sleep(0.01)
+
+    def _has_threads(self):
+        """Whether a process of its session has a thread that isn't a zombie; the first of several may be one before the others."""
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                state, _, _, session = (process / "stat").read_text().rpartition(")")[2].split()[:4]
+                if int(session) == self.process.pid and (state not in "ZX" or len(os.listdir(process / "task")) > 1):
+                    return True
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        return False
 
     # -- what an operator asks --
 

@@ -117,8 +117,7 @@ class Crash:
         for pid in self.gw.process_ids("bulkhead"):
             os.kill(pid, signal.SIGKILL)
         self.gw.process.wait(5)
-        time.sleep(0.7)
-        self.assertEqual(self.gw.process_ids(), [])
+        self.gw.wait_gone()
         self.assert_nothing_denied_arrived()
         self.start_again()
         self.assert_recovers()
