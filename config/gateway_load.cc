@@ -123,6 +123,7 @@ class GatewayReader {
     DataplaneSettings& settings = config_.dataplane;
     if (fields.optional("cores", settings.cores, list_of(integer(0u, 1023u)))) check_cores(fields);
     fields.optional("memory_mib", settings.memory_mib, integer(64u, 1u << 20));
+    fields.optional("buffers", settings.buffers, integer(1u, 1u << 26));
     fields.optional("max_flows", settings.max_flows, integer(1024u, 1u << 28));
     fields.optional("file_prefix", settings.file_prefix, read_name);
   }

@@ -49,13 +49,15 @@ Expected<BufferPlan> plan_buffers(const DataplaneSettings& settings, uint32_t qu
   for (uint16_t descriptors : {2048, 1024, 512}) {
     uint64_t buffers = uint64_t{queues} * (kBesideRings + 2u * descriptors) + kElsewhere +
                        settings.cores.size() * 2 * kPoolCache;
+    buffers = std::max<uint64_t>(buffers, settings.buffers);
     least = buffers * buffer_bytes * 2;
     if (least <= limit) return BufferPlan{static_cast<uint32_t>(buffers), descriptors, room};
   }
   return fail(ErrorCode::kExhausted, "memory_mib: " + std::to_string(settings.memory_mib) +
                                          " is too little for the " + std::to_string(queues) +
-                                         " queues of these ports; it takes at least " +
-                                         std::to_string((least >> 20) + 1));
+                                         " queues of these ports" +
+                                         (settings.buffers != 0 ? " and `buffers`" : "") +
+                                         "; it takes at least " + std::to_string((least >> 20) + 1));
 }
 
 Expected<std::unique_ptr<Gateway>> Gateway::create(const DataplaneSettings& settings,

@@ -194,6 +194,7 @@ void for_each_field(Settings& s, Field field) {
   field("file_prefix", s.file_prefix);
   field("core", s.cores);
   field("memory_mib", s.memory_mib);
+  field("buffers", s.buffers);
   field("max_flows", s.max_flows);
   field("mode", s.mode);
   field("wire", s.wires);

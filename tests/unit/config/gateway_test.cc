@@ -87,7 +87,8 @@ TEST(GatewayLoad, EverythingElse_IsRead) {
       "mtu: 9000, trust_tags: false, untrusted_tags: drop, impose_tags: none}";
   parts.right = "{name: right, device: \"af_xdp:gb\", host_addresses: [10.0.0.1, \"fd00::1\"]}";
   parts.more =
-      "  cores: [2, 3]\n  memory_mib: 512\n  max_flows: 4096\n  file_prefix: other\n  tcp: liberal\n"
+      "  cores: [2, 3]\n  memory_mib: 512\n  buffers: 50000\n  max_flows: 4096\n  file_prefix: other\n  tcp: "
+      "liberal\n"
       "  timeouts: {syn: 250ms, udp: 2h}\n  half_open: {per_identity: 1, total: 2}\n  on_implicit_deny: "
       "reject\n"
       "  on_revoke: drop\n  reject_rate: {per_identity: 3, total: 4}\n";
@@ -107,6 +108,7 @@ TEST(GatewayLoad, EverythingElse_IsRead) {
   EXPECT_EQ(dataplane.ports[1].host_addresses.size(), 2u);
   EXPECT_THAT(dataplane.cores, ElementsAre(2u, 3u));
   EXPECT_EQ(dataplane.memory_mib, 512u);
+  EXPECT_EQ(dataplane.buffers, 50'000u);
   EXPECT_EQ(dataplane.file_prefix, "other");
   EXPECT_EQ(dataplane.tcp, TcpMode::kLiberal);
   EXPECT_EQ(dataplane.timeouts.syn.count(), 250);

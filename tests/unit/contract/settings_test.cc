@@ -37,6 +37,7 @@ DataplaneSettings everything() {
           .file_prefix = "edge",
           .cores = {3, 1, 70},
           .memory_mib = 64,
+          .buffers = 5000,
           .max_flows = 4096,
           .mode = Mode::kRoute,
           .ports = {left, right, third},

@@ -96,6 +96,16 @@ TEST(PlanBuffers, ScarceMemory_MeansFewerDescriptors) {
   EXPECT_EQ(plan_buffers(settings, 2).value().descriptors, 512);
 }
 
+TEST(PlanBuffers, MoreBuffersThanRingsNeed_WhereAsked) {
+  DataplaneSettings settings = settings_with({"null", "null"});
+  settings.buffers = 100'000;
+  EXPECT_EQ(plan_buffers(settings, 2).value().buffers, 100'000u);
+  settings.buffers = 1'000'000;
+  auto plan = plan_buffers(settings, 2);
+  ASSERT_FALSE(plan);
+  EXPECT_NE(plan.error().message.find("`buffers`"), std::string::npos) << plan.error().message;
+}
+
 TEST(PlanBuffers, TooLittleMemory_SaysHowMuchItTakes) {
   DataplaneSettings settings = settings_with({"null", "null"});
   settings.memory_mib = 32;
