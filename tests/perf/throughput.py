@@ -1,5 +1,8 @@
 """Rig R1: one worker, fed by net_pcap with infinite_rx, both directions of a wire; beside testpmd's macswap on the same devices and packets.
 
+Each port's capture holds 131,072 data packets or more: as from a NIC, a packet isn't in the CPU's own cache when it comes, and macswap's figure, which
+is the ceiling, doesn't depend on the number of flows.
+
 What counts is what was sent. A looped capture repeats the handshakes of its TCP connections, too: their SYNs and SYN-ACKs come again on live
 connections, and but for a few a second (RFC 5961) are dropped as tcp_out_of_window. They count against Bulkhead.
 
@@ -40,6 +43,15 @@ def policy_text(rules: int) -> str:
     return "".join(lines)
 
 
+# Beside the capture's own: rings, caches and what is in flight.
+SPARE_BUFFERS = 65536
+BUFFER_BYTES = 2432
+
+
+def megabytes_of(buffers: int) -> int:
+    return buffers * BUFFER_BYTES // (1 << 20) + 1
+
+
 def reserve_hugepages(mib: int) -> None:
     """Raises what is reserved, for both programs in turn; never lowers it."""
     path = "/proc/sys/vm/nr_hugepages"
@@ -52,19 +64,24 @@ def reserve_hugepages(mib: int) -> None:
             pages.write(str(reserved + mib // 2 - free))
 
 
+def gateway_memory(buffers: int, max_flows: int) -> int:
+    """memory_mib: at most half of it is buffers; a flow takes up to 208 bytes in each of the two families' tables."""
+    return 2 * megabytes_of(buffers) + max_flows * 2 * 208 // (1 << 20) + 256
+
+
 def devices(left: str, right: str) -> tuple:
     return f"net_pcap0,rx_pcap={left},infinite_rx=1", f"net_pcap1,rx_pcap={right},infinite_rx=1"
 
 
-def run_testpmd(left: str, right: str, seconds: float) -> float:
+def run_testpmd(left: str, right: str, buffers: int, seconds: float) -> float:
     """Packets a second that macswap forwards."""
     first, second = devices(left, right)
-    command = ["dpdk-testpmd", "-l", "0,1", "--no-pci", "--in-memory", "-m", "1024", f"--vdev={first}", f"--vdev={second}", "--",
-               "--forward-mode=macswap", "--nb-cores=1", "--total-num-mbufs=65536", "--burst=64", "--no-flush-rx", "-i"]
+    command = ["dpdk-testpmd", "-l", "0,1", "--no-pci", "--in-memory", "-m", str(megabytes_of(buffers) + 256), f"--vdev={first}", f"--vdev={second}", "--",
+               "--forward-mode=macswap", "--nb-cores=1", f"--total-num-mbufs={buffers}", "--burst=64", "--no-flush-rx", "-i"]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     child.stdin.write("start\n")
     child.stdin.flush()
-    time.sleep(1.0 + seconds / 2)
+    time.sleep(3.0)
     child.stdin.write("clear port stats all\n")
     child.stdin.flush()
     begin = time.monotonic()
@@ -82,7 +99,7 @@ def run_testpmd(left: str, right: str, seconds: float) -> float:
 class Bulkhead:
     """A gateway on the rig's devices."""
 
-    def __init__(self, build: str, directory: str, left: str, right: str, rules: int, memory: int, max_flows: int):
+    def __init__(self, build: str, directory: str, left: str, right: str, rules: int, buffers: int, max_flows: int):
         first, second = devices(left, right)
         self.build = build
         self.socket = os.path.join(directory, "run", "control.sock")
@@ -94,7 +111,8 @@ class Bulkhead:
             out.write(f"""gateway: {{name: bench}}
 dataplane:
   cores: [1]
-  memory_mib: {memory}
+  memory_mib: {gateway_memory(buffers, max_flows)}
+  buffers: {buffers}
   max_flows: {max_flows}
   mode: wire
   file_prefix: bench-{os.getpid()}
@@ -146,11 +164,13 @@ controlplane:
 def measure(arguments, flows: int, tcp_share: float) -> dict:
     with tempfile.TemporaryDirectory(prefix="bulkhead-bench-") as directory:
         left, right = os.path.join(directory, "left.pcap"), os.path.join(directory, "right.pcap")
-        captures.make(left, right, flows, tcp_share, arguments.size)
+        buffers = captures.make(left, right, flows, tcp_share, arguments.size) + SPARE_BUFFERS
+        max_flows = max(65536, 2 * flows)
+        reserve_hugepages(gateway_memory(buffers, max_flows) + 64)
         ours, theirs, drops, reasons = [], [], [], []
         for _ in range(arguments.rounds):
-            theirs.append(run_testpmd(left, right, arguments.seconds))
-            gateway = Bulkhead(arguments.build, directory, left, right, arguments.rules, arguments.memory, max(65536, 2 * flows))
+            theirs.append(run_testpmd(left, right, buffers, arguments.seconds))
+            gateway = Bulkhead(arguments.build, directory, left, right, arguments.rules, buffers, max_flows)
             try:
                 gateway.wait_in_force()
                 time.sleep(1.0)
@@ -176,10 +196,8 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=60, help="bytes of a frame, without FCS")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--memory", type=int, default=1024, help="memory_mib")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    reserve_hugepages(arguments.memory + 64)
     for flows in arguments.flows:
         for share in arguments.tcp:
             r = measure(arguments, flows, share)
