@@ -27,26 +27,32 @@ inline void forward(PipelineState& s, const PacketRef& p, uint8_t out, const Mom
   send(s, p, PortId{out});
 }
 
-/// Counts a packet of a flow: in the hot line but for TCP, which keeps its windows there.
+/// Counts a packet of a flow that isn't TCP's: in its hot line.
 template <class Key>
-[[gnu::always_inline]] inline void count_packet(FlowTable<Key>& table, uint32_t slot, bool tcp,
+[[gnu::always_inline]] inline void count_in_hot(FlowTable<Key>& table, FlowHot& hot, uint32_t slot,
                                                 unsigned direction, uint32_t bytes) noexcept {
-  FlowHot& hot = table.entry(slot).hot;
   FlowCounts& counts = hot.counts;
-  if (!tcp) [[likely]] {
-    ++counts.packets[direction];
-    counts.bytes[direction] += bytes;
-    if (((counts.bytes[direction] | counts.packets[direction]) & 0x80000000) == 0) [[likely]]
-      return;
-    FlowCold& cold = table.cold(slot);
-    cold.packets[direction] += counts.packets[direction];
-    cold.bytes[direction] += counts.bytes[direction];
-    counts.packets[direction] = counts.bytes[direction] = 0;
+  ++counts.packets[direction];
+  counts.bytes[direction] += bytes;
+  if (((counts.bytes[direction] | counts.packets[direction]) & 0x80000000) == 0) [[likely]]
     return;
-  }
   FlowCold& cold = table.cold(slot);
+  cold.packets[direction] += counts.packets[direction];
+  cold.bytes[direction] += counts.bytes[direction];
+  counts.packets[direction] = counts.bytes[direction] = 0;
+}
+/// Counts a packet of TCP, which keeps its windows in the hot line.
+inline void count_in_cold(FlowCold& cold, unsigned direction, uint32_t bytes) noexcept {
   ++cold.packets[direction];
   cold.bytes[direction] += bytes;
+}
+template <class Key>
+void count_packet(FlowTable<Key>& table, uint32_t slot, bool tcp, unsigned direction,
+                  uint32_t bytes) noexcept {
+  if (tcp)
+    count_in_cold(table.cold(slot), direction, bytes);
+  else
+    count_in_hot(table, table.entry(slot).hot, slot, direction, bytes);
 }
 
 /// Shows a packet's flow in its verdict, where one is kept.
@@ -80,9 +86,10 @@ template <class Key>
                                          unsigned direction, const Moment& m) noexcept {
   return bring_up_to_date(s, packet(s, i), key, slot, direction, m);
 }
+/// Not so seldom: what is far in flight, or comes again.
 template <class Key>
-[[gnu::noinline, gnu::cold]] bool track(PipelineState& s, size_t i, const Key& key, uint32_t slot,
-                                        unsigned direction, const Moment& m) noexcept {
+[[gnu::noinline]] bool track(PipelineState& s, size_t i, const Key& key, uint32_t slot, unsigned direction,
+                             const Moment& m) noexcept {
   show_flow(packet(s, i), s.table<Key>(), slot, FlowRelation::kEstablished);
   return step_tcp(s, packet(s, i), key, slot, direction, m);
 }
@@ -121,23 +128,23 @@ template <class Key>
       m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)]) [[unlikely]]
     if (!apart::update(s, i, key, slot, direction, m)) return;
   uint8_t out = hot.ports[direction ^ 1];
-  if (meta.ip_bytes > s.tx[out].mtu) [[unlikely]]  // dropped there, before it could change the flow
+  TxQueue& queue = s.tx[out];
+  if (meta.ip_bytes > queue.mtu) [[unlikely]]  // dropped there, before it could change the flow
     return apart::forward<Key>(s, i, slot, out, m);
   rte_mbuf* mbuf = s.burst.packets[i];
-  bool tcp = meta.proto == IpProto::kTcp;
-  if (tcp) {
+  if (meta.proto == IpProto::kTcp) {
     uint32_t bytes = meta.l3 + meta.ip_bytes - meta.l4;
-    if (!track_plain_segment(hot, direction, frame_of(mbuf) + meta.l4, bytes, s.parts.settings->tcp))
-        [[unlikely]]
+    if (!track_plain_segment(hot, direction, frame_of(mbuf) + meta.l4, bytes)) [[unlikely]]
       if (!apart::track(s, i, key, slot, direction, m)) return;
+    count_in_cold(table.cold(slot), direction, meta.ip_bytes);
+  } else {
+    count_in_hot(table, hot, slot, direction, meta.ip_bytes);
   }
   hot.last = m.ticks;
-  count_packet(table, slot, tcp, direction, meta.ip_bytes);
   if (!s.sends_at_once) [[unlikely]]
     return apart::forward<Key>(s, i, slot, out, m);
-  DropReason reason = enqueue(s, mbuf, meta.ip_bytes, PortId{out});
-  if (reason != DropReason::kNone) [[unlikely]]
-    apart::drop(s, i, reason);
+  if (!queue.put(mbuf)) [[unlikely]]
+    apart::drop(s, i, DropReason::k_tx_full);
 }
 
 }  // namespace bulkhead

@@ -59,6 +59,8 @@ class FlowTable {
     buckets_ = make_rte_array<FlowBucket>(buckets);
     entries_ = make_rte_array<Entry>(capacity);
     cold_ = make_rte_array<FlowCold>(capacity);
+    lines_[0] = reinterpret_cast<const char*>(entries_.get());
+    lines_[1] = reinterpret_cast<const char*>(cold_.get());
     return buckets_ && entries_ && cold_;
   }
 
@@ -77,10 +79,8 @@ class FlowTable {
     const Entry* entry = &entries_[slot];
     rte_prefetch0(entry);
     if constexpr (sizeof(Entry) > 64) rte_prefetch0(reinterpret_cast<const char*>(entry) + 64);
-    // Once more the same line, rather than a branch that depends on the packet.
-    const void* other = entry;
-    if (__builtin_expect_with_probability(key.proto == IpProto::kTcp, 1, 0.5)) other = &cold_[slot];
-    rte_prefetch0(other);
+    // Where it isn't TCP once more a line of the entries, rather than a branch that depends on the packet.
+    rte_prefetch0(lines_[key.proto == IpProto::kTcp] + size_t{slot} * sizeof(FlowCold));
   }
 
   /// Whether the flow's slot is the one that candidate() said, even if flows came and went since then. Where
@@ -195,6 +195,7 @@ class FlowTable {
   RteArray<FlowBucket> buckets_;
   RteArray<Entry> entries_;
   RteArray<FlowCold> cold_;
+  const char* lines_[2] = {};  ///< entries_ and cold_, for prefetch_entry()
   HashSeed seed_{};
   uint32_t mask_ = 0, capacity_ = 0, size_ = 0;
   uint32_t free_ = 0;  ///< slot + 1; 0: none

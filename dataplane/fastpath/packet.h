@@ -74,7 +74,8 @@ struct PacketMeta {
                            ///< packet's source is
   IpProto proto;
   uint8_t icmp_type;
-  uint8_t reserved[3];
+  uint8_t brief;  ///< 1: service, ports and opening are still to be read, by read_rest()
+  uint8_t reserved[2];
   // Read at once by is_plain().
   uint8_t family;  ///< 4, 6; 0: not IP
   PacketKind kind;

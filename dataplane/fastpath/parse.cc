@@ -95,7 +95,9 @@ DropReason parse_full_ipv4(std::span<const uint8_t> frame, uint8_t parse_flags, 
 bool parse_tagged(std::span<const uint8_t> frame, const LinkPart& link, PacketMeta& meta,
                   FlowKey4& key) noexcept {
   constexpr size_t kL3 = sizeof(EthernetHeader) + sizeof(VlanHeader);
-  return parse_plain_ipv4(frame.data(), frame.size(), kL3, link, meta, key);
+  if (!parse_plain_ipv4(frame.data(), frame.size(), kL3, link, meta, key)) return false;
+  read_rest(frame.data(), meta);
+  return true;
 }
 
 /// VLAN and EtherType. Afterwards meta.l3 is where the next header starts.
@@ -132,8 +134,10 @@ DropReason parse_frame(std::span<const uint8_t> frame, const PortView& port, boo
                        uint8_t parse_flags, PacketMeta& meta, PacketKey& key) noexcept {
   bool shortcut = (parse_flags & kNoShortcut) == 0;
   if (shortcut &&
-      parse_plain(frame.data(), frame.size(), untagged_link(port, route_mode, parse_flags), meta, key.v4))
+      parse_plain(frame.data(), frame.size(), untagged_link(port, route_mode, parse_flags), meta, key.v4)) {
+    read_rest(frame.data(), meta);
     return DropReason::kNone;
+  }
   meta = PacketMeta{};
   meta.in_port = port.id.value;
   uint16_t ether_type = 0;

@@ -34,8 +34,6 @@ struct Burst {
   PacketMeta meta[kBurst];
   PacketKey keys[kBurst];
   PacketVerdict verdicts[kBurst];
-  uint16_t link_port = kPortNone.value;  ///< the PortId that `link` is of
-  LinkPart link{};                       ///< of untagged frames of the last packet's port
 };
 
 struct PipelineState {
@@ -45,6 +43,7 @@ struct PipelineState {
       false;  ///< what is allowed goes to its TxQueue, with no router and no verdict to fill in
   FlowTable<FlowKey4> flows4;
   FlowTable<FlowKey6> flows6;
+  std::array<LinkPart, kMaxPorts> links{};  ///< of untagged frames, by PortId
   std::array<TxQueue, kMaxPorts> tx;
   std::array<uint32_t, 7> timeout_ms{};  ///< by FlowState
   DenyLog denies;
@@ -83,16 +82,18 @@ struct PacketRef {
   PacketVerdict* verdict;  ///< nullptr: nobody asks
 };
 
-inline PacketRef packet(PipelineState& s, size_t i) noexcept {
-  Burst& b = s.burst;
-  return {b.packets[i], &b.meta[i], &b.keys[i], s.parts.keep_verdicts ? &b.verdicts[i] : nullptr};
-}
-
 inline const uint8_t* frame_of(const rte_mbuf* mbuf) {
   return rte_pktmbuf_mtod(mbuf, const uint8_t*);
 }
 inline uint8_t* frame_of(rte_mbuf* mbuf) {
   return rte_pktmbuf_mtod(mbuf, uint8_t*);
+}
+
+/// Packet `i` of the burst, for all but the shortest way: no more brief.
+inline PacketRef packet(PipelineState& s, size_t i) noexcept {
+  Burst& b = s.burst;
+  if (b.meta[i].brief != 0) read_rest(frame_of(b.packets[i]), b.meta[i]);
+  return {b.packets[i], &b.meta[i], &b.keys[i], s.parts.keep_verdicts ? &b.verdicts[i] : nullptr};
 }
 
 inline MacAddress destination_mac(const PacketRef& p) noexcept {

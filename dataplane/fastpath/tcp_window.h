@@ -78,37 +78,36 @@ inline void advance(FlowHot& flow, unsigned direction, const TcpSegment& s) noex
   if (after(allowed, t.max_end[direction ^ 1])) t.max_end[direction ^ 1] = allowed;
 }
 
-/// The common segment of an established connection: it acknowledges, and neither begins, ends nor resets
-/// anything. Output: true, and the flow is up to date; false where it is another or outside of the window:
-/// the flow is unchanged, and track_tcp() has the answer. The same rules as in_window() and advance(),
-/// without branches that depend on who sent what. `at`: the segment's header, checked by parse; `bytes`: with
-/// its payload; `mode`: read only where it matters.
-inline bool track_plain_segment(FlowHot& flow, unsigned direction, const uint8_t* at, uint32_t bytes,
-                                const TcpMode& mode) noexcept {
+/// The common segment of an established connection: it acknowledges, neither begins, ends nor resets
+/// anything, ends where its side's last one did or later, and acknowledges what is no farther back than any
+/// window reaches. Output: true, and the flow is up to date; false where it is another or outside of the
+/// windows: the flow is unchanged, and track_tcp() has the answer. What it takes, in_window() takes too, and
+/// advance() comes to the same. `at`: the segment's header, checked by parse; `bytes`: with its payload. A
+/// call, since it needs the registers for itself.
+[[gnu::noinline]] inline bool track_plain_segment(FlowHot& flow, unsigned direction, const uint8_t* at,
+                                                  uint32_t bytes) noexcept {
   constexpr uint8_t kDecisive = kTcpSyn | kTcpFin | kTcpRst | kTcpAck;
   if (flow.state != FlowState::kEstablished || (at[offsetof(TcpHeader, flags)] & kDecisive) != kTcpAck)
     return false;
   uint32_t sequence = load<Be32>(at + offsetof(TcpHeader, sequence)).host();
   uint32_t acknowledgement = load<Be32>(at + offsetof(TcpHeader, acknowledgement)).host();
   uint32_t window = load<Be16>(at + offsetof(TcpHeader, window)).host();
-  uint32_t end = sequence + bytes - (at[offsetof(TcpHeader, data_offset)] >> 4) * 4u;
+  uint32_t end = sequence + bytes - (at[offsetof(TcpHeader, data_offset)] >> 2 & 0x3cu);
 
   TcpTrack& t = flow.tcp;
-  unsigned other = direction ^ 1;
-  uint32_t receiver_window = uint32_t{t.window[other]} << flow.shifts[other];
-  uint32_t own_window = uint32_t{t.window[direction]} << flow.shifts[direction];
-  uint32_t highest = t.end[other];
+  const unsigned other = direction ^ 1;
+  const uint32_t behind = t.end[other] - acknowledgement;
   // The sign of each difference says that one limit was passed.
-  uint32_t outside = (t.max_end[direction] - sequence) | (end - (t.end[direction] - receiver_window)) |
-                     (highest - acknowledgement) |
-                     (acknowledgement - (highest - std::max(own_window, kLeastAckWindow)));
-  if (static_cast<int32_t>(outside) < 0 && mode == TcpMode::kStrict) return false;
+  uint32_t outside =
+      (t.max_end[direction] - sequence) | (end - t.end[direction]) | behind | (kLeastAckWindow - behind);
+  if (static_cast<int32_t>(outside) < 0) return false;
 
+  t.end[direction] = end;
   t.window[direction] = static_cast<uint16_t>(std::max<uint32_t>(t.window[direction], window));
-  t.end[direction] = later(t.end[direction], end);
   t.acked[other] = later(t.acked[other], acknowledgement);
-  t.max_end[other] =
-      later(t.max_end[other], acknowledgement + std::max(window << flow.shifts[direction], 1u));
+  uint32_t offered = window << flow.shifts[direction];
+  uint32_t allowed = acknowledgement + offered + (offered == 0);  // as in advance()
+  t.max_end[other] = later(t.max_end[other], allowed);
   return true;
 }
 

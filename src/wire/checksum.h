@@ -15,12 +15,12 @@ namespace bulkhead {
 namespace checksum_detail {
 inline constexpr size_t kLong = 256;  ///< bytes from which on vectors pay
 
-/// Sum of the first bytes & ~63 bytes, at most 64 KiB: 32-bit lanes that add up low and high 16-bit words,
-/// which can't overflow.
+/// Sum of `bytes` bytes, a multiple of 64 and at most 64 KiB: 32-bit lanes that add up low and high 16-bit
+/// words, which can't overflow.
 inline uint64_t sum_of_blocks(const uint8_t* at, size_t bytes) noexcept {
   const __m256i low_words = _mm256_set1_epi32(0xffff);
   __m256i low = _mm256_setzero_si256(), high = low;
-  for (const uint8_t* end = at + (bytes & ~size_t{63}); at != end; at += 64) {
+  for (const uint8_t* end = at + bytes; at != end; at += 64) {
     __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
     __m256i y = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at + 32));
     low = _mm256_add_epi32(low,
@@ -47,17 +47,18 @@ inline uint64_t checksum_add(uint64_t a, uint64_t b) noexcept {
 /// checksum_add() of `sum` and all of the `bytes` bytes, which are 8 at least and 64 KiB at most.
 inline uint64_t checksum_add(uint64_t sum, const uint8_t* at, size_t bytes) noexcept {
   if (bytes >= checksum_detail::kLong) [[unlikely]] {
-    sum = checksum_add(sum, checksum_detail::sum_of_blocks(at, bytes));
-    at += bytes & ~size_t{63};
-    bytes &= 63;
+    size_t blocks = (bytes - 1) & ~size_t{63};
+    sum = checksum_add(sum, checksum_detail::sum_of_blocks(at, blocks));
+    at += blocks;
+    bytes -= blocks;
     // The last 8 below may reach back into what was summed already; it shifts that out.
   }
-  // What isn't a whole word, 0 to 7 bytes, are the upper ones of the last 8: no branch for each of their
-  // halves.
-  sum = checksum_add(sum, load<uint64_t>(at + bytes - 8) >> 8 >> (56 - 8 * (bytes & 7)));
+  // The end, 1 to 8 bytes, are the upper ones of the last 8 (shifts count modulo 64): no branch for each of
+  // its halves.
+  sum = checksum_add(sum, load<uint64_t>(at + bytes - 8) >> (-8 * bytes & 63));
 #pragma GCC \
     unroll 1  // most packets have a few words, for which anything more elaborate costs more than it saves
-  for (const uint8_t* end = at + (bytes & ~size_t{7}); at != end; at += 8)
+  for (const uint8_t* end = at + ((bytes - 1) & ~size_t{7}); at != end; at += 8)
     sum = checksum_add(sum, load<uint64_t>(at));
   return sum;
 }
@@ -89,11 +90,14 @@ constexpr uint16_t checksum_finish(uint64_t sum) noexcept {
   return static_cast<uint16_t>(~checksum_fold(sum));
 }
 
+/// Whether a sum that isn't 0 folds to 0xffff. A compiler asks for a multiple by one multiplication.
+constexpr bool checksum_is_multiple(uint64_t sum) noexcept {
+  return sum % 0xffff == 0;
+}
+
 /// Whether data that includes its checksum field adds up (RFC 1071 §1).
 constexpr bool checksum_holds(uint64_t sum) noexcept {
-  // Folding leaves 0xffff of every multiple of it but 0; a compiler asks for a multiple by one
-  // multiplication.
-  return sum % 0xffff == 0 && sum != 0;
+  return checksum_is_multiple(sum) && sum != 0;
 }
 
 /// The checksum after one 16-bit word changed; all values in memory order (RFC 1624 eqn. 3).
