@@ -125,6 +125,8 @@ class GatewayReader {
     fields.optional("memory_mib", settings.memory_mib, integer(64u, 1u << 20));
     fields.optional("buffers", settings.buffers, integer(1u, 1u << 26));
     fields.optional("max_flows", settings.max_flows, integer(1024u, 1u << 28));
+    settings.max_flows_per_identity = settings.max_flows - settings.max_flows / 4;
+    fields.optional("max_flows_per_identity", settings.max_flows_per_identity, integer(1u, 1u << 28));
     fields.optional("file_prefix", settings.file_prefix, read_name);
   }
 

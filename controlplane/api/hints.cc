@@ -33,10 +33,8 @@ constexpr Hint kHints[] = {
      "vlan_unexpected: frames carry VLAN tags that the port's `vlans` doesn't list"},
     {DropReason::k_tcp_out_of_window,
      "tcp_out_of_window: if only one direction of connections passes here, set `tcp: liberal`"},
-    {DropReason::k_half_open_limit,
-     "half_open_limit: a SYN flood or a scan; `bulkhead flows` shows from where. A busy client may need a "
-     "larger half_open"},
-    {DropReason::k_flow_table_full, "flow_table_full: set a larger max_flows, or shorter timeouts"},
+    {DropReason::k_flow_table_full,
+     "flow_table_full: set a larger max_flows or max_flows_per_identity, or shorter timeouts"},
     {DropReason::k_mtls_required, "mtls_required: rules ask for mTLS that these flows don't speak"},
     {DropReason::k_neighbour_unresolved,
      "neighbour_unresolved: the next hop doesn't answer ARP or neighbour discovery"},
@@ -62,6 +60,11 @@ std::vector<std::string> hints_for(const Readings& readings, Nanoseconds up, boo
             ? "tcp_no_state: connections from before the gateway's start must be opened again"
             : "tcp_no_state: connections that were idle beyond `timeouts.established`, or of which only one "
               "direction passes here");
+  if (readings.half_open_evicted >= kPilingUp)
+    hints.emplace_back(
+        "half_open: a SYN flood or a scan makes opening connections give way; `bulkhead flows` shows from "
+        "where. A "
+        "busy client may need a larger half_open");
   uint64_t missed = 0;
   for (const PortReading& port : readings.ports) missed += port.missed;
   if (missed >= kPilingUp)

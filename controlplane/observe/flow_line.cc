@@ -25,6 +25,8 @@ std::string_view end_name(EndCause end) {
       return "revoked";
     case EndCause::kReopened:
       return "reopened";
+    case EndCause::kEvicted:
+      return "evicted";
   }
   return "unknown";
 }

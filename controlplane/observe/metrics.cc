@@ -95,6 +95,8 @@ void add_flows(MetricsText& out, const MetricsInput& in) {
   out.sample(r.new_flows);
   out.family("bulkhead_revoked_flows", kCounter, "Live flows ended because they are no longer allowed.");
   out.sample(r.revoked);
+  out.family("bulkhead_half_open_evicted", kCounter, "Opening TCP connections that gave way to newer ones.");
+  out.sample(r.half_open_evicted);
   out.family("bulkhead_policy_evaluations", kCounter, "Times that policy was evaluated for a flow.");
   out.sample(r.judged);
   out.family("bulkhead_handed_off_packets", kCounter, "Packets passed to the worker that owns their flow.");

@@ -14,6 +14,7 @@ void add_worker(Readings& sum, const WorkerCounters& worker) {
   for (size_t i = 0; i < kDropReasonCount; ++i) sum.drops[i] += read(worker.drops[i]);
   sum.new_flows += read(worker.new_flows);
   sum.revoked += read(worker.flows_revoked);
+  sum.half_open_evicted += read(worker.half_open_evicted);
   sum.handed_off += read(worker.handed_off);
   sum.judged += read(worker.judged);
   sum.tcp_opening += read(worker.flows_tcp_opening);

@@ -26,7 +26,7 @@ struct Readings {
   uint64_t received = 0, originated = 0, transmitted = 0, consumed = 0, held = 0;
   std::array<uint64_t, kDropReasonCount> drops{};
   uint64_t dropped = 0;  ///< their sum
-  uint64_t new_flows = 0, revoked = 0, handed_off = 0, judged = 0;
+  uint64_t new_flows = 0, revoked = 0, half_open_evicted = 0, handed_off = 0, judged = 0;
   uint64_t tcp_opening = 0, tcp_established = 0, tcp_closing = 0, udp = 0, icmp = 0, other = 0;
   uint64_t events_lost = 0;
   uint64_t endpoints = 0;

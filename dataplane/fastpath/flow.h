@@ -88,7 +88,7 @@ struct alignas(64) FlowCold {
   uint32_t rule;                 ///< RuleIndex in the image that it was judged under last
   uint32_t image_generation;     ///< low half: that image's
   uint32_t source, destination;  ///< IdentityId
-  uint32_t next;                 ///< in the free list
+  uint32_t next;                 ///< in the free list; while the flow is opening: its place in HalfOpenFlows
   Ticks opened;
   uint32_t serial;  ///< flows of this worker are numbered
   Tier tier;

@@ -102,15 +102,22 @@ void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const E
   cold.log = e.decision.log;
 }
 
-/// Why there is no room for the flow; kNone where there is. Limits of the gateway are shared evenly by its
-/// workers.
-DropReason check_room(PipelineState& s, IpProto proto, IdentityId source) noexcept {
-  if (s.flows4.size() + s.flows6.size() >= s.parts.max_flows) return DropReason::k_flow_table_full;
-  if (proto != IpProto::kTcp) return DropReason::kNone;
-  auto share = [&](uint64_t limit) { return std::max<uint64_t>(limit / s.parts.worker_count, 1); };
-  bool full = read(s.counters().flows_tcp_opening) >= share(s.parts.settings->half_open_total) ||
-              s.half_open[tag_of(source).value] >= share(s.parts.settings->half_open_per_identity);
-  return full ? DropReason::k_half_open_limit : DropReason::kNone;
+/// Makes room for a flow, or says why there is none. Limits of the gateway are shared evenly by its workers.
+/// Half-open connections over their limits give way, the oldest first.
+DropReason make_room(PipelineState& s, IpProto proto, IdentityId source, const Moment& m) noexcept {
+  const DataplaneSettings& settings = *s.parts.settings;
+  SegmentTag segment = tag_of(source);
+  uint32_t share = std::max(settings.max_flows_per_identity / s.parts.worker_count, 1u);
+  if (s.flows4.size() + s.flows6.size() >= s.parts.max_flows || s.flows_of[segment.value] >= share)
+    return DropReason::k_flow_table_full;
+  HalfOpenFlows::Flow oldest;
+  if (proto != IpProto::kTcp || !s.half_open.must_evict(segment, oldest)) return DropReason::kNone;
+  add(s.counters().half_open_evicted, 1);
+  if (oldest.v6)
+    retire_flow<FlowKey6>(s, oldest.slot, EndCause::kEvicted, m);
+  else
+    retire_flow<FlowKey4>(s, oldest.slot, EndCause::kEvicted, m);
+  return DropReason::kNone;
 }
 
 }  // namespace
@@ -182,7 +189,7 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
     drop(s, p, DropReason::k_packet_too_big);  // before there is a flow for it
     return;
   }
-  reason = check_room(s, p.meta->proto, e.source.identity);
+  reason = make_room(s, p.meta->proto, e.source.identity, m);
   auto& table = s.table<Key>();
   uint32_t slot = reason == DropReason::kNone ? table.insert(key, p.meta->hash) : kNoSlot;
   if (slot == kNoSlot) {
@@ -212,7 +219,7 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
     hot.counts.packets[0] = 1;
     hot.counts.bytes[0] = p.meta->ip_bytes;
   }
-  count_state(s, e.source.identity, FlowState{}, hot.state);
+  count_state<Key>(s, slot, FlowState{}, hot.state);
   add(s.counters().new_flows, 1);
   FlowRecord opened = record_of<Key>(s, slot, m.snapshot, m.now);
   opened.kind = EventKind::kOpen;

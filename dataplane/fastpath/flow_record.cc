@@ -50,9 +50,14 @@ Counter& gauge_of(WorkerCounters& c, FlowState state) noexcept {
   }
 }
 
-void count_state(PipelineState& s, IdentityId source, FlowState from, FlowState to) noexcept {
-  uint32_t& half_open = s.half_open[tag_of(source).value];
-  half_open += (to == FlowState::kOpening) - (from == FlowState::kOpening);
+template <class Key>
+void count_state(PipelineState& s, uint32_t slot, FlowState from, FlowState to) noexcept {
+  if (from == to) return;
+  FlowCold& cold = s.table<Key>().cold(slot);
+  SegmentTag source = tag_of(IdentityId{cold.source});
+  if (from == FlowState::kOpening) s.half_open.remove(cold.next);
+  if (to == FlowState::kOpening) cold.next = s.half_open.add(source, {slot, std::is_same_v<Key, FlowKey6>});
+  s.flows_of[source.value] += (from == FlowState{}) - (to == FlowState{});
   if (from != FlowState{}) add(gauge_of(s.counters(), from), static_cast<uint64_t>(-1));
   if (to != FlowState{}) add(gauge_of(s.counters(), to), 1);
 }
@@ -113,6 +118,8 @@ FlowRecord record_of(const PipelineState& s, uint32_t slot, const Snapshot* snap
   return r;
 }
 
+template void count_state<FlowKey4>(PipelineState&, uint32_t, FlowState, FlowState) noexcept;
+template void count_state<FlowKey6>(PipelineState&, uint32_t, FlowState, FlowState) noexcept;
 template FlowAddresses addresses_of(const FlowKey4&, bool) noexcept;
 template FlowAddresses addresses_of(const FlowKey6&, bool) noexcept;
 template ServiceKey service_of(const FlowKey4&, const FlowAddresses&) noexcept;

@@ -69,7 +69,7 @@ DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned
                    bool& ended) noexcept {
   FlowHot& hot = s.table<Key>().entry(slot).hot;
   if (m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)]) {
-    end_idle<Key>(s, slot, m);
+    retire_flow<Key>(s, slot, EndCause::kIdle, m);
     ended = true;
     return DropReason::kNone;
   }
@@ -119,7 +119,7 @@ bool settle_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t s
   FlowHot& hot = table.entry(slot).hot;
   switch (result.step) {
     case TcpStep::kPass:
-      count_state(s, IdentityId{table.cold(slot).source}, before, hot.state);
+      count_state<Key>(s, slot, before, hot.state);
       return false;
     case TcpStep::kDrop:
       drop(s, p, result.reason);
@@ -259,16 +259,16 @@ void revoke_idle(PipelineState& s, uint32_t slot, DropReason reason, const Momen
 template <class Key>
 void forget_flow(PipelineState& s, uint32_t slot) noexcept {
   auto& table = s.table<Key>();
-  count_state(s, IdentityId{table.cold(slot).source}, table.entry(slot).hot.state, FlowState{});
+  count_state<Key>(s, slot, table.entry(slot).hot.state, FlowState{});
   table.erase(slot);
 }
 
 template <class Key>
-void end_idle(PipelineState& s, uint32_t slot, const Moment& m) noexcept {
+void retire_flow(PipelineState& s, uint32_t slot, EndCause cause, const Moment& m) noexcept {
   if ((s.table<Key>().entry(slot).hot.flags & kFlowRevoked) != 0)
     forget_flow<Key>(s, slot);  // its event was written when it was revoked
   else
-    end_flow<Key>(s, slot, EndCause::kIdle, DropReason::kNone, m);
+    end_flow<Key>(s, slot, cause, DropReason::kNone, m);
 }
 
 bool may_originate(const PortView& port, const IpAddress& source) noexcept {
@@ -290,7 +290,7 @@ bool admits(const PortView& port, const IpAddress& source, const End& end) noexc
   template bool step_tcp(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,             \
                          const Moment&) noexcept;                                                      \
   template void step_icmp_error(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept; \
-  template void end_idle<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                       \
+  template void retire_flow<Key>(PipelineState&, uint32_t, EndCause, const Moment&) noexcept;          \
   template DropReason rejudge<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                  \
   template void revoke_idle<Key>(PipelineState&, uint32_t, DropReason, const Moment&) noexcept;        \
   template void end_flow<Key>(PipelineState&, uint32_t, EndCause, DropReason, const Moment&) noexcept;

@@ -39,14 +39,16 @@ void end_flow(PipelineState& s, uint32_t slot, EndCause cause, DropReason reason
 /// Takes a flow out without an event.
 template <class Key>
 void forget_flow(PipelineState& s, uint32_t slot) noexcept;
-/// Takes out a flow whose timeout has passed.
+/// Takes out a flow that no packet ends: its timeout has passed, or it gives way to another.
 template <class Key>
-void end_idle(PipelineState& s, uint32_t slot, const Moment& m) noexcept;
+void retire_flow(PipelineState& s, uint32_t slot, EndCause cause, const Moment& m) noexcept;
 
 /// The gauge of flows in that state.
 Counter& gauge_of(WorkerCounters& counters, FlowState state) noexcept;
-/// Moves a flow's gauge, and its source identity's half-open count, with its state.
-void count_state(PipelineState& s, IdentityId source, FlowState from, FlowState to) noexcept;
+/// Moves a flow's gauge, its segment's number of flows and its place among the half-open ones with its state.
+/// FlowState{}: there is no flow yet, or no more.
+template <class Key>
+void count_state(PipelineState& s, uint32_t slot, FlowState from, FlowState to) noexcept;
 
 /// The flow as a record for events and lists.
 template <class Key>

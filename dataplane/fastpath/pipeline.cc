@@ -324,9 +324,11 @@ std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
     state->tx[port.id.value].mtu = port.mtu;
   }
   if (parts.keep_verdicts) state->late.reserve(2048);
-  state->half_open.resize(65536);
   unsigned n = parts.worker_count;
-  auto share = [n](uint32_t rate) { return rate == 0 ? 0 : std::max(1u, rate / n); };
+  auto share = [n](uint32_t limit) { return limit == 0 ? 0 : std::max(1u, limit / n); };
+  state->half_open.create(std::min(share(parts.settings->half_open_total), parts.max_flows),
+                          share(parts.settings->half_open_per_identity));
+  state->flows_of.resize(65536);
   state->rejects.set(share(parts.settings->reject_per_identity), share(parts.settings->reject_total));
   state->challenges.set(100);
   state->denies = DenyLog(seed);

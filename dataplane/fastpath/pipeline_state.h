@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "dataplane/fastpath/deny_log.h"
 #include "dataplane/fastpath/flow_table.h"
+#include "dataplane/fastpath/half_open.h"
 #include "dataplane/fastpath/parse_plain.h"
 #include "dataplane/fastpath/pipeline.h"
 #include "dataplane/fastpath/token_bucket.h"
@@ -51,8 +52,8 @@ struct PipelineState {
   TokenBucket challenges;          ///< SYNs that pass on live connections
   std::unique_ptr<Router> router;  ///< route mode
   std::vector<LateVerdict> late;   ///< room reserved at the start
-  std::vector<uint32_t>
-      half_open;  ///< TCP flows that are opening, by the tag of their source's segment: 65,536
+  HalfOpenFlows half_open;
+  std::vector<uint32_t> flows_of;  ///< flows by the tag of their source's segment: 65,536
   uint32_t serial = 0;
   BootTime now;                     ///< of the burst in progress
   Ticks ticks = 0;                  ///< the same

@@ -17,7 +17,7 @@ void sweep_slot(PipelineState& s, uint32_t slot, const Moment& m) noexcept {
   if (!table.live(slot)) return;
   FlowHot& hot = table.entry(slot).hot;
   if (m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)]) {
-    end_idle<Key>(s, slot, m);
+    retire_flow<Key>(s, slot, EndCause::kIdle, m);
     return;
   }
   if ((hot.flags & kFlowRevoked) != 0 || (hot.checked == m.generation && !is_due(hot.deadline, m.ticks)))

@@ -44,11 +44,12 @@ struct alignas(64) WorkerCounters {
 
   Counter new_flows;
   Counter flows_tcp_opening, flows_tcp_established, flows_tcp_closing, flows_udp, flows_icmp,
-      flows_other;        ///< gauges
-  Counter flows_revoked;  ///< flows ended because policy, an endpoint or a deadline no longer allows them
-  Counter handed_off;     ///< packets passed to the worker that owns their flow
-  Counter judged;         ///< evaluations of policy
-  Counter sweep_rounds;   ///< times the sweep of idle flows has seen the whole table
+      flows_other;            ///< gauges
+  Counter flows_revoked;      ///< flows ended because policy, an endpoint or a deadline no longer allows them
+  Counter half_open_evicted;  ///< TCP flows that gave way while they were opening
+  Counter handed_off;         ///< packets passed to the worker that owns their flow
+  Counter judged;             ///< evaluations of policy
+  Counter sweep_rounds;       ///< times the sweep of idle flows has seen the whole table
   Counter busy_cycles, total_cycles;  ///< TSC: in bursts that had packets, and in all
   PortCounters ports[kMaxPorts];
 };

@@ -15,7 +15,7 @@
 namespace bulkhead {
 
 enum class EventKind : uint8_t { kOpen = 1, kDeny, kRevoke, kClose, kAudit, kViolation };
-enum class EndCause : uint8_t { kNone, kFin, kRst, kIdle, kRevoked, kReopened };
+enum class EndCause : uint8_t { kNone, kFin, kRst, kIdle, kRevoked, kReopened, kEvicted };
 
 /// A live flow, or what is said of one that opened, was denied, was revoked or closed. Both directions: [0]
 /// from the initiator, [1] from the responder.

@@ -196,6 +196,7 @@ void for_each_field(Settings& s, Field field) {
   field("memory_mib", s.memory_mib);
   field("buffers", s.buffers);
   field("max_flows", s.max_flows);
+  field("max_flows_per_identity", s.max_flows_per_identity);
   field("mode", s.mode);
   field("wire", s.wires);
   field("route", s.routes);
@@ -310,6 +311,7 @@ std::string check(const DataplaneSettings& s) {
   if (s.cores.empty() || s.cores.size() > kMaxCores)
     return "1 to " + std::to_string(kMaxCores) + " cores are needed";
   if (s.max_flows == 0 || s.memory_mib == 0) return "max_flows and memory_mib must not be 0";
+  if (s.half_open_total == 0 || s.half_open_per_identity == 0) return "half_open limits must not be 0";
   std::set<uint8_t> wired;
   for (const WireSetting& wire : s.wires)
     for (PortId port : {wire.first, wire.second}) {

@@ -67,8 +67,9 @@ struct DataplaneSettings {
   std::string file_prefix;         ///< EAL's, so that several gateways share a host
   std::vector<unsigned> cores{1};  ///< the CPU of each worker; configuration gives each its own
   uint32_t memory_mib = 1024;
-  uint32_t buffers = 0;            ///< packet buffers at least; the ports' rings may take more
-  uint32_t max_flows = 1'048'576;  ///< whole gateway
+  uint32_t buffers = 0;                       ///< packet buffers at least; the ports' rings may take more
+  uint32_t max_flows = 1'048'576;             ///< whole gateway
+  uint32_t max_flows_per_identity = 786'432;  ///< opened by one segment's members
   Mode mode = Mode::kWire;
   std::vector<PortSetting> ports;
   std::vector<WireSetting> wires;

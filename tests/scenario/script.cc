@@ -342,6 +342,7 @@ class Script {
         {"held", &WorkerCounters::held},
         {"new_flows", &WorkerCounters::new_flows},
         {"revoked", &WorkerCounters::flows_revoked},
+        {"evicted", &WorkerCounters::half_open_evicted},
         {"judged", &WorkerCounters::judged},
         {"opening", &WorkerCounters::flows_tcp_opening},
         {"established", &WorkerCounters::flows_tcp_established},

@@ -67,6 +67,7 @@ TEST(GatewayLoad, Least_HasTheDefaults) {
   EXPECT_EQ(config.dataplane.file_prefix, "edge-1");
   EXPECT_THAT(config.dataplane.cores, ElementsAre(1u));
   EXPECT_EQ(config.dataplane.max_flows, 1'048'576u);
+  EXPECT_EQ(config.dataplane.max_flows_per_identity, 786'432u);
   ASSERT_EQ(config.dataplane.ports.size(), 2u);
   EXPECT_TRUE(config.dataplane.ports[0].attached);
   EXPECT_FALSE(config.dataplane.ports[0].any_source);
@@ -108,6 +109,7 @@ TEST(GatewayLoad, EverythingElse_IsRead) {
   EXPECT_EQ(dataplane.ports[1].host_addresses.size(), 2u);
   EXPECT_THAT(dataplane.cores, ElementsAre(2u, 3u));
   EXPECT_EQ(dataplane.memory_mib, 512u);
+  EXPECT_EQ(dataplane.max_flows_per_identity, 3072u);
   EXPECT_EQ(dataplane.buffers, 50'000u);
   EXPECT_EQ(dataplane.file_prefix, "other");
   EXPECT_EQ(dataplane.tcp, TcpMode::kLiberal);

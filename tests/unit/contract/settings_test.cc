@@ -39,6 +39,7 @@ DataplaneSettings everything() {
           .memory_mib = 64,
           .buffers = 5000,
           .max_flows = 4096,
+          .max_flows_per_identity = 4000,
           .mode = Mode::kRoute,
           .ports = {left, right, third},
           .wires = {{PortId{1}, PortId{0}}},
