@@ -1,10 +1,14 @@
 // bulkhead-controlplane: reads the configuration, gives up root, and wires the parts together.
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <iostream>
 
 #include "config/gateway.h"
@@ -49,6 +53,17 @@ void log_to_stderr() {
   auto log = spdlog::stderr_color_mt("controlplane");
   log->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ controlplane %^%l%$: %v", spdlog::pattern_time_type::utc);
   spdlog::set_default_logger(log);
+}
+
+/// As many descriptors as this process may have, and a use for: operators' connections shouldn't take those
+/// that policy is read through.
+void raise_descriptor_limit() {
+  constexpr rlim_t kEnough = 65'536;
+  rlimit limit{};
+  bool known = ::getrlimit(RLIMIT_NOFILE, &limit) == 0;
+  limit.rlim_cur = std::max(limit.rlim_cur, std::min(limit.rlim_max, kEnough));
+  if (!known || ::setrlimit(RLIMIT_NOFILE, &limit) != 0)
+    spdlog::warn("the limit of open files can't be raised: {}", std::strerror(errno));
 }
 
 std::vector<std::string> port_names(const DataplaneSettings& settings) {
@@ -151,6 +166,7 @@ int main(int argc, char** argv) {
     return app.exit(wrong) == 0 ? 0 : 2;
   }
   log_to_stderr();
+  raise_descriptor_limit();
   auto config = load_config(options.config);
   if (!config) return 1;
   auto done = run(*config, options);

@@ -1,18 +1,16 @@
 #include "controlplane/observe/metrics_server.h"
 
-#include <httplib.h>
-#include <charconv>
+#include <sys/socket.h>
 
 #include <atomic>
+#include <charconv>
 #include <chrono>
 #include <thread>
 
+#include "controlplane/observe/bounded_server.h"
+
 namespace bulkhead {
 namespace {
-
-constexpr size_t kThreads = 2;
-constexpr size_t kMaxRequestBytes = 4096;
-constexpr time_t kTimeoutSeconds = 5;
 
 struct HostPort {
   std::string host;
@@ -37,7 +35,7 @@ Expected<HostPort> parse_host_port(const std::string& text) {
 }  // namespace
 
 struct MetricsServer::Running {
-  httplib::Server server;
+  BoundedServer server;
   std::atomic<bool> ended{false};
   std::thread thread;
 };
@@ -54,12 +52,7 @@ Expected<std::unique_ptr<MetricsServer>> MetricsServer::start(
   auto where = parse_host_port(listen);
   if (!where) return std::unexpected(where.error());
   auto running = std::make_unique<Running>();
-  httplib::Server& server = running->server;
-  server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
-  server.set_payload_max_length(kMaxRequestBytes);
-  server.set_read_timeout(kTimeoutSeconds);
-  server.set_write_timeout(kTimeoutSeconds);
-  server.set_keep_alive_timeout(kTimeoutSeconds);
+  BoundedServer& server = running->server;
   server.set_socket_options(
       [](socket_t socket) {  // never SO_REUSEPORT: a second gateway is to be told, not to share
         int yes = 1;
@@ -70,7 +63,7 @@ Expected<std::unique_ptr<MetricsServer>> MetricsServer::start(
                MetricsFormat format = format_accepted(request.get_header_value("Accept"));
                response.set_content(render(format), std::string(content_type_of(format)));
              });
-  if (!server.bind_to_port(where->host, where->port))
+  if (!server.bind(where->host, where->port))
     return fail(ErrorCode::kExists,
                 "metrics can't listen on " + listen +
                     ": is another gateway using it? Set controlplane.metrics to a free HOST:PORT");

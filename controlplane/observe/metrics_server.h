@@ -10,7 +10,7 @@
 
 namespace bulkhead {
 
-/// Answers until it is destroyed, on threads of its own.
+/// Answers until it is destroyed, on threads of its own, within BoundedServer's bounds.
 class MetricsServer {
  public:
   /// `listen`: HOST:PORT, IPv6 in brackets. `render` is called for each request, from several threads.

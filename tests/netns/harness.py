@@ -244,11 +244,11 @@ class Gateway:
 
     # -- processes --
 
-    def launch(self):
-        """Starts `bulkhead run` and doesn't wait for anything."""
+    def launch(self, **how):
+        """Starts `bulkhead run` and doesn't wait for anything. `how`: as Popen's."""
         self.process = self.site.gateway_ns.popen(
             self.bulkhead, "run", "--config", self.config_file,
-            stdout=open(self.log_file, "a"), stderr=subprocess.STDOUT)
+            stdout=open(self.log_file, "a"), stderr=subprocess.STDOUT, **how)
         # What is tested is the gateway, not how a busy machine shares its CPUs out (sched(7), "The autogroup feature").
         with contextlib.suppress(OSError):
             pathlib.Path(f"/proc/{self.process.pid}/autogroup").write_text("-15")

@@ -1,7 +1,9 @@
 """What an operator sees: metrics, flow log, identity bindings, two gateways side by side."""
 import json
 import pathlib
+import resource
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -12,6 +14,15 @@ import net
 POLICY = """
 policies:
   - {name: web-calls-db, from: web, to: db, allow: [tcp/7000, udp/7000], log: true}
+"""
+
+# Opens so many connections to the metrics and keeps them.
+CONNECT_AND_STAY = """
+import resource, socket, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+kept = [socket.create_connection(("127.0.0.1", 9464), 10) for _ in range(int(sys.argv[1]))]
+print(len(kept), flush=True)
+time.sleep(60)
 """
 
 
@@ -89,6 +100,27 @@ class Observe(EndToEnd):
         counts = [line.get("count", 1) for line in lines if (line["event"], line["service"]) == ("deny", "udp/7009")]
         self.assertEqual(sum(counts), 500, lines)
         self.assertLess(len(counts), 10)
+
+    def test_idle_connections_to_the_metrics_stop_neither_metrics_nor_policy(self):
+        gateway = self.gateway(self.place, POLICY)
+        self.assertFalse(can_exchange_udp(self.place.web, DB.address, 7001))
+        self.place.enter(UdpEcho(self.place.db, 7001))
+        idle = self.place.gateway_ns.popen(sys.executable, "-c", CONNECT_AND_STAY, "2000", stdout=subprocess.PIPE)
+        self.assertEqual(idle.stdout.readline(), b"2000\n")
+        fetch_metrics(gateway)  # within urlopen's five seconds
+        descriptors = pathlib.Path(f"/proc/{gateway.process_ids('bulkhead-controlplane')[0]}/fd")
+        self.assertLess(len(list(descriptors.iterdir())), 200)
+        gateway.reload("rules.yaml", POLICY.replace("udp/7000", "udp/7001"))
+        self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7001, tries=3))
+        fetch_metrics(gateway)
+
+    def test_the_control_plane_may_have_more_files_open_than_a_shell_allows(self):
+        gateway = Gateway(self.place, POLICY)
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        gateway.launch(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard)))
+        gateway.wait_in_force()
+        limits = pathlib.Path(f"/proc/{gateway.process_ids('bulkhead-controlplane')[0]}/limits").read_text()
+        self.assertIn(["Max", "open", "files", str(min(hard, 65536)), str(hard), "files"], map(str.split, limits.splitlines()))
 
     def test_status_shows_ports_and_policy(self):
         gateway = self.gateway(self.place, POLICY)

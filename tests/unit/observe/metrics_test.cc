@@ -1,14 +1,19 @@
 // The metrics' text: valid in both formats, escaped, and with everything that is promised.
 #include "controlplane/observe/metrics.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
+#include <poll.h>
+#include <sys/socket.h>
 
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <set>
 
+#include "contract/memfd.h"
+#include "controlplane/observe/bounded_server.h"
 #include "controlplane/observe/metrics_server.h"
 #include "tests/unit/engine/temporary_directory.h"
 
@@ -177,6 +182,58 @@ TEST_F(MetricsServerTest, TakenPort_IsAnError) {
       MetricsServer::start("127.0.0.1:" + std::to_string(port), [](MetricsFormat) { return std::string(); });
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, ErrorCode::kExists);
+}
+
+size_t open_descriptors() {
+  std::filesystem::directory_iterator descriptors("/proc/self/fd");
+  return static_cast<size_t>(std::distance(begin(descriptors), end(descriptors)));
+}
+
+/// A connection that hasn't asked yet.
+Fd connect_to(int port) {
+  Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  return socket;
+}
+
+/// Whether the other side ends the connection, having answered or not, within `milliseconds`.
+bool ends_within(const Fd& socket, int milliseconds) {
+  pollfd watched{socket.get(), POLLRDHUP, 0};
+  return ::poll(&watched, 1, milliseconds) == 1;
+}
+
+TEST_F(MetricsServerTest, ConnectionsThatStayOpen_AreFewAndNobodyWaitsForThem) {
+  constexpr size_t kConnections = 400;
+  constexpr size_t kMost = BoundedServer::kThreads + BoundedServer::kMostWaiting + 1;
+  size_t before = open_descriptors();
+  std::vector<Fd> idle;
+  for (size_t i = 0; i < kConnections; ++i) idle.push_back(connect_to(port));
+  httplib::Client client("127.0.0.1", port);
+  ASSERT_TRUE(client.Get("/metrics"));
+  EXPECT_LE(open_descriptors(), before + kConnections + kMost + 1);  // the client's own
+  EXPECT_TRUE(ends_within(idle[0], 0));
+}
+
+TEST_F(MetricsServerTest, RequestThatIsNotWholeInTime_IsGivenUp) {
+  Fd socket = connect_to(port);
+  for (int tenths = 0; tenths < 50; ++tenths) {
+    if (::send(socket.get(), "G", 1, MSG_NOSIGNAL) != 1) break;
+    if (ends_within(socket, 100)) return;
+  }
+  FAIL() << "a request that never ends was waited for";
+}
+
+TEST_F(MetricsServerTest, RequestThatIsTooLarge_IsGivenUp) {
+  Fd socket = connect_to(port);
+  const std::string header = "A: b\r\n";
+  ASSERT_EQ(::send(socket.get(), "GET /metrics HTTP/1.1\r\n", 23, 0), 23);
+  for (size_t sent = 0; sent <= BoundedServer::kMaxRequestBytes; sent += header.size())
+    if (::send(socket.get(), header.data(), header.size(), MSG_NOSIGNAL) < 0) return;
+  EXPECT_TRUE(ends_within(socket, 1000));
 }
 
 TEST(MetricsServer, AddressThatIsNone_IsAnError) {
