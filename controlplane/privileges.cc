@@ -48,7 +48,7 @@ Expected<void> make_directory(const fs::path& directory, mode_t mode, const User
                               const GatewayConfig& config) {
   if (directory.empty()) return {};
   std::error_code error;
-  fs::create_directories(directory.parent_path(), error);
+  if (fs::path parent = directory.parent_path(); !parent.empty()) fs::create_directories(parent, error);
   if (error) return fail_errno(error.value(), directory.string() + ": make its parents");
   bool made = ::mkdir(directory.c_str(), mode) == 0;
   if (!made && errno != EEXIST) return fail_errno(errno, directory.string() + ": make the directory");

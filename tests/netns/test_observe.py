@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.request
 
-from harness import BULKHEAD, DB, WEB, EndToEnd, Gateway
+from harness import BUILD, BULKHEAD, DB, UNPRIVILEGED, WEB, EndToEnd, Gateway
 from traffic import TcpClient, TcpEcho, UdpEcho, can_exchange_udp, new_mark, send_udp
 import net
 
@@ -121,6 +121,16 @@ class Observe(EndToEnd):
         gateway.wait_in_force()
         limits = pathlib.Path(f"/proc/{gateway.process_ids('bulkhead-controlplane')[0]}/limits").read_text()
         self.assertIn(["Max", "open", "files", str(min(hard, 65536)), str(hard), "files"], map(str.split, limits.splitlines()))
+
+    def test_directories_may_be_named_relative_to_the_working_directory(self):
+        gateway = Gateway(self.place, POLICY)
+        gateway.config_file.write_text(gateway.config_text().replace(f"state: {gateway.directory / 'state'}", "state: kept"))
+        controlplane = self.place.gateway_ns.popen(BUILD / "controlplane" / "bulkhead-controlplane", "--config", "gateway.yaml",
+                                                   cwd=gateway.directory, stdout=open(gateway.log_file, "a"))
+        kept = gateway.directory / "kept"
+        self.assert_within(5, lambda: kept.exists() or controlplane.poll() is not None, "no directory was made")
+        self.assertIsNone(controlplane.poll(), gateway.log_file.read_text())
+        self.assert_within(1, lambda: kept.owner() == UNPRIVILEGED, "it isn't the control plane's")
 
     def test_status_shows_ports_and_policy(self):
         gateway = self.gateway(self.place, POLICY)
