@@ -227,18 +227,25 @@ grpc::Status OperatorService::ListFlows(grpc::ServerContext*, const v1::FlowsReq
   uint64_t limit = std::min(request->limit() == 0 ? kDefaultFlows : request->limit(), kMostFlows);
   ControlState state = sources_.board.read();
   if (!state.dataplane) return not_attached();
-  auto list = state.dataplane->list_flows(filter->any() ? limit : state.welcome.max_flows);
+  uint64_t wanted = filter->any() ? limit : state.welcome.max_flows;
+  auto list = state.dataplane->list_flows(wanted);
   if (!list) return {StatusCode::UNAVAILABLE, list.error().message};
 
   answer->set_total(list->total);
+  bool cut = list->flows.size() >= std::min(wanted, kMaxFlowPage) && list->total > list->flows.size();
+  answer->set_truncated(cut);
   std::ranges::sort(list->flows, std::greater{}, &FlowRecord::time_boot_ns);
   std::vector<std::string> ports = port_names(sources_.settings);
   WallOfBoot wall = WallOfBoot::now();
   for (const FlowRecord& record : list->flows) {
-    if (static_cast<uint64_t>(answer->flows_size()) == limit) break;
     auto names = sources_.names.of(record);
     LineContext context{names.get(), newest.get(), &ports, wall};
-    if (filter->takes(record, context)) fill_flow(record, context, *answer->add_flows());
+    if (!filter->takes(record, context)) continue;
+    if (static_cast<uint64_t>(answer->flows_size()) == limit) {
+      answer->set_truncated(true);
+      break;
+    }
+    fill_flow(record, context, *answer->add_flows());
   }
   return grpc::Status::OK;
 }

@@ -39,16 +39,14 @@ class Attachment {
     if (client_->unanswered() > 0) hits_before_ = read_rule_hits(*client_);
     return use(*client_, hits_before_);
   }
-  /// The live flows. Answers to the control loop that come meanwhile are left for it, and it is woken.
-  /// Thread: any.
-  Expected<FlowList> list_flows(uint64_t limit) {
-    auto flows =
-        with_answers([&](DataplaneClient& client, const RuleHitCounts&) { return client.list_flows(limit); });
-    wake_loop_();
-    return flows;
-  }
+  /// The live flows, at most `limit`. The lock isn't held while the workers make the list, so what is
+  /// published meanwhile doesn't wait for it; answers to the control loop are left for it, and it is woken.
+  /// Errors: kUnavailable where the dataplane is gone, or doesn't answer within `patience`. Thread: any; one
+  /// list is made at a time.
+  Expected<FlowList> list_flows(uint64_t limit, Nanoseconds patience = std::chrono::seconds(2));
 
  private:
+  std::mutex listing_;
   std::mutex mutex_;
   std::unique_ptr<DataplaneClient> client_;
   RuleHitCounts hits_before_;

@@ -205,17 +205,21 @@ Expected<void> DataplaneClient::take_refused(const Packet& packet) {
 }
 
 /// An answer that nobody waits for any more is let go.
-Expected<void> DataplaneClient::take_flow_page(const Packet& packet) {
+Expected<void> DataplaneClient::take_flow_page(Packet& packet) {
   auto page = decode_message<FlowPage>(packet.bytes, MessageType::kFlowPage);
   if (!page) return std::unexpected(page.error());
   if (packet.fds.size() != (page->count != 0 ? 1u : 0u)) return broken("a FlowPage with wrong descriptors");
   if (page->request != list_request_) return {};
-  FlowList list{std::vector<FlowRecord>(page->count), page->total};
-  if (page->count != 0)
-    if (auto copied = copy_sealed(packet.fds[0], std::as_writable_bytes(std::span(list.flows))); !copied)
-      return with_context(copied.error(), "list of flows");
-  list_ = std::move(list);
+  list_ = FlowAnswer{page->count != 0 ? std::move(packet.fds[0]) : Fd(), page->count, page->total};
   return {};
+}
+
+Expected<FlowList> read_flows(const FlowAnswer& answer) {
+  FlowList list{std::vector<FlowRecord>(answer.count), answer.total};
+  if (answer.count != 0)
+    if (auto copied = copy_sealed(answer.records, std::as_writable_bytes(std::span(list.flows))); !copied)
+      return with_context(copied.error(), "list of flows");
+  return list;
 }
 
 template <class Value>
@@ -257,15 +261,23 @@ Expected<PublishResult> DataplaneClient::wait_result(int timeout_ms) {
   return *next_result();
 }
 
-Expected<FlowList> DataplaneClient::list_flows(uint64_t limit, int timeout_ms) {
+Expected<void> DataplaneClient::ask_for_flows(uint64_t limit) {
   list_.reset();
   auto message = make_message<ListFlows>(MessageType::kListFlows);
   message.request = ++list_request_;
   message.limit = limit;
-  if (auto sent = channel_.send_message(message); !sent) return std::unexpected(sent.error());
+  return channel_.send_message(message);
+}
+
+std::optional<FlowAnswer> DataplaneClient::next_flows() {
+  return std::exchange(list_, std::nullopt);
+}
+
+Expected<FlowList> DataplaneClient::list_flows(uint64_t limit, int timeout_ms) {
+  if (auto asked = ask_for_flows(limit); !asked) return std::unexpected(asked.error());
   auto received = receive_until(timeout_ms, [this] { return list_.has_value(); });
   if (!received) return std::unexpected(received.error());
-  return *std::exchange(list_, std::nullopt);
+  return read_flows(*next_flows());
 }
 
 Expected<void> DataplaneClient::shut_down() {

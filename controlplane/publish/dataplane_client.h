@@ -50,6 +50,15 @@ struct FlowList {
   uint64_t total;  ///< live in all; more than `flows` where the limit cut them
 };
 
+/// The same as it came, not copied yet.
+struct FlowAnswer {
+  Fd records;      ///< a sealed memfd; none where count is 0
+  uint64_t count;  ///< FlowRecords in it
+  uint64_t total;
+};
+/// Errors: kInvalid for a memfd that isn't sealed or holds less; kExhausted.
+Expected<FlowList> read_flows(const FlowAnswer& answer);
+
 /// One attachment. Thread: one.
 class DataplaneClient {
  public:
@@ -79,8 +88,12 @@ class DataplaneClient {
   /// Blocks until a result is there: for tools and tests. Errors: kUnavailable after `timeout_ms`, too.
   Expected<PublishResult> wait_result(int timeout_ms);
 
-  /// Asks for at most `limit` live flows and waits for the answer; results and events that come meanwhile are
-  /// kept.
+  /// Asks for at most `limit` live flows, and no longer for those asked for before.
+  Expected<void> ask_for_flows(uint64_t limit);
+  /// The answer, once it has been taken in.
+  std::optional<FlowAnswer> next_flows();
+  /// Asks and blocks until the answer is there: for tools and tests. Results and events that come meanwhile
+  /// are kept.
   Expected<FlowList> list_flows(uint64_t limit, int timeout_ms = 2000);
   /// Tells the dataplane to end.
   Expected<void> shut_down();
@@ -125,7 +138,7 @@ class DataplaneClient {
   Expected<Sent> take_sent(uint64_t generation);
   Expected<void> take_accepted(const Packet& packet);
   Expected<void> take_refused(const Packet& packet);
-  Expected<void> take_flow_page(const Packet& packet);
+  Expected<void> take_flow_page(Packet& packet);
   template <class Enough>
   Expected<void> receive_until(int timeout_ms, Enough enough);
 
@@ -140,7 +153,7 @@ class DataplaneClient {
   std::deque<PublishResult> results_;
   std::deque<PortEvent> port_events_;
   uint64_t list_request_ = 0;
-  std::optional<FlowList> list_;  ///< the answer to `list_request_`
+  std::optional<FlowAnswer> list_;  ///< the answer to `list_request_`
 };
 
 }  // namespace bulkhead

@@ -90,7 +90,7 @@ Json flows_json(const v1::FlowList& list) {
                      {"zone", f.zone()}});
     if (f.proto().starts_with("icmp")) flows.back()["icmp_id"] = f.source_port();
   }
-  return {{"total", list.total()}, {"flows", std::move(flows)}};
+  return {{"total", list.total()}, {"truncated", list.truncated()}, {"flows", std::move(flows)}};
 }
 
 Json drops_json(const v1::DropList& list) {

@@ -143,6 +143,8 @@ std::string flows_text(const v1::FlowList& list, const Screen& screen, WallTime 
                bytes_text(f.bytes_out() + f.bytes_back()), age(f.opened_ns(), now), age(f.last_ns(), now),
                f.until_ns() == 0 ? "-" : duration_text(f.until_ns() - now.ns)});
   std::string shown = fmt::format("{} of {} live flows\n", list.flows_size(), list.total());
+  if (list.truncated())
+    shown += "more may match: raise --limit; of all flows a gateway looks at 65,536 at a time\n";
   return list.flows_size() == 0 ? shown : table.render(screen.width, screen.colour) + shown;
 }
 

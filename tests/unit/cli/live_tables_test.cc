@@ -44,6 +44,16 @@ TEST(FlowsText, NumbersAreHumanised_Ipv6PortsStandApart) {
             "1 of 17 live flows\n");
 }
 
+TEST(FlowsText, ListThatIsCut_SaysSo) {
+  v1::FlowList list = one_flow();
+  EXPECT_EQ(flows_json(list)["truncated"], false);
+  list.set_truncated(true);
+  EXPECT_EQ(flows_json(list)["truncated"], true);
+  EXPECT_TRUE(flows_text(list, Screen{}, kNow)
+                  .ends_with("live flows\nmore may match: raise --limit; of all flows a gateway looks at "
+                             "65,536 at a time\n"));
+}
+
 TEST(FlowsText, EightyColumns_NoLineIsWider) {
   std::istringstream in(flows_text(one_flow(), Screen{80, false}, kNow));
   for (std::string line; std::getline(in, line);) EXPECT_LE(display_width(line), 80u) << line;

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <thread>
 
+#include "controlplane/api/operator_service.h"
 #include "dataplane/fastpath/control.h"
 #include "policy/evaluate.h"
 #include "tests/unit/engine/temporary_directory.h"
@@ -15,6 +16,23 @@ namespace bulkhead::test {
 namespace {
 
 using namespace std::chrono_literals;
+
+/// A flow table as a worker would list it.
+struct LiveFlows {
+  uint32_t live;
+
+  size_t list_flows(uint32_t& cursor, uint32_t budget, std::span<FlowRecord> records, const Snapshot*) const {
+    size_t count = std::min<size_t>({budget, live - cursor, records.size()});
+    for (FlowRecord& record : records.first(count)) {
+      record = FlowRecord{};
+      record.source = record.destination = *parse_address("10.1.0.1");
+    }
+    cursor += static_cast<uint32_t>(count);
+    if (cursor == live) cursor = UINT32_MAX;
+    return count;
+  }
+  uint32_t flow_count() const { return live; }
+};
 
 /// The part of a dataplane that talks to control planes, on a thread of its own; its one worker sleeps.
 class Dataplane {
@@ -26,12 +44,13 @@ class Dataplane {
     EXPECT_TRUE(made) << made.error().message;
     telemetry_.emplace(std::move(*made));
     auto listening =
-        ControlServer::listen({socket, std::nullopt, gateway, 1024}, publisher_, *telemetry_, flows_);
+        ControlServer::listen({socket, std::nullopt, gateway, 1 << 20}, publisher_, *telemetry_, flows_);
     EXPECT_TRUE(listening) << listening.error().message;
     server_ = std::move(*listening);
     thread_ = std::jthread([this](const std::stop_token& stop) {
       while (!stop.stop_requested()) {
         if (!(deaf_ = to_be_deaf_.load())) server_->step(5);
+        if (live_flows_ != 0) flows_.serve(0, LiveFlows{live_flows_}, nullptr);
         generation_ = publisher_.generation();
       }
     });
@@ -46,6 +65,8 @@ class Dataplane {
     while (!deaf_) std::this_thread::yield();
   }
   void hear() { to_be_deaf_ = false; }
+  /// From now on its worker lists so many flows; until then it doesn't answer.
+  void list(uint32_t live_flows) { live_flows_ = live_flows; }
   uint64_t generation() const { return generation_; }
   /// What the workers would say to this packet. Only while nothing is being published.
   Verdict verdict(const char* from, const char* to, uint16_t port) const {
@@ -65,6 +86,7 @@ class Dataplane {
   FlowExport flows_{1};
   std::unique_ptr<ControlServer> server_;
   std::atomic<uint64_t> generation_{0};
+  std::atomic<uint32_t> live_flows_{0};
   std::atomic<bool> to_be_deaf_{false}, deaf_{false};
   std::jthread thread_;
 };
@@ -235,6 +257,48 @@ TEST_F(Engine_, TestAtAnInstant_IsJudgedThen) {
   start_control();
   ASSERT_TRUE(eventually(enforces(1)));
   EXPECT_NE(directory.read("state/deadlines.json").find("\"until\""), std::string::npos);
+}
+
+TEST_F(Engine_, ListOfFlowsThatTakesLong_KeepsNoPolicyWaiting) {
+  start_dataplane();
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  std::atomic<bool> listed{false};
+  std::jthread lister([&, gateway = control->board.dataplane()] {
+    auto flows = gateway->list_flows(1000);  // the worker sleeps: nothing for a second
+    EXPECT_TRUE(flows) << flows.error().message;
+    listed = true;
+  });
+  std::this_thread::sleep_for(50ms);
+  directory.write("policy/a.yaml", policy_text("tcp/81"));
+  ASSERT_TRUE(eventually(enforces(2)));
+  EXPECT_FALSE(listed);
+}
+
+TEST_F(Engine_, ListOfFlows_SaysWhetherItIsCut) {
+  start_dataplane();
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  BusyMeter busy;
+  OperatorService service({control->board, busy, control->names, settings, "1.2.3"});
+  auto answer_to = [&](uint32_t live_flows, const v1::FlowsRequest& request) {
+    dataplane->list(live_flows);
+    v1::FlowList answer;
+    auto status = service.ListFlows(nullptr, &request, &answer);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(answer.total(), live_flows);
+    return answer;
+  };
+  v1::FlowsRequest four, of_another, of_one;
+  four.set_limit(4);
+  of_another.set_address("10.9.9.9");
+  of_one.set_address("10.1.0.1"), of_one.set_limit(9);
+  EXPECT_FALSE(answer_to(4, four).truncated());
+  EXPECT_TRUE(answer_to(5, four).truncated());
+  EXPECT_FALSE(answer_to(10, of_another).truncated());
+  EXPECT_TRUE(answer_to(kMaxFlowPage + 1, of_another).truncated());
+  EXPECT_FALSE(answer_to(9, of_one).truncated());
+  EXPECT_TRUE(answer_to(10, of_one).truncated());
 }
 
 TEST_F(Engine_, DataplaneThatComesLater_IsGivenThePolicy) {
