@@ -13,7 +13,6 @@ namespace bulkhead {
 namespace {
 
 constexpr size_t kMaxLineBytes = 8192;
-constexpr size_t kMaxMembers = 1u << 24;
 
 /// Puts a field's text into the member. Errors: what is wrong with it.
 using SetField = Expected<> (*)(Member& member, std::string_view text);
@@ -39,8 +38,8 @@ constexpr Column kColumns[] = {{"prefix", set_field<parse_member_prefix, &Member
 
 class MembersReader {
  public:
-  MembersReader(Source& source, uint32_t file, std::vector<Member>& members)
-      : source_(source), file_(file), members_(members) {}
+  MembersReader(Source& source, uint32_t file, size_t room, std::vector<Member>& members)
+      : source_(source), file_(file), room_(room), members_(members) {}
 
   /// Whether reading goes on.
   bool take(std::string_view chunk) {
@@ -77,7 +76,8 @@ class MembersReader {
     if (line.empty()) return;
     Member member;
     if (!take_fields(line, member)) return;
-    if (members_.size() == kMaxMembers) return stop(1, "a segment can't have more than 16777216 members");
+    if (room_ == 0) return stop(1, "a policy's members files can't have more than 16777216 members together");
+    --room_;
     member.file = file_;
     member.line = line_;
     member.column = 1;
@@ -136,6 +136,7 @@ class MembersReader {
 
   Source& source_;
   uint32_t file_;
+  size_t room_;
   std::vector<Member>& members_;
   std::vector<const Column*> header_;  ///< what each field of a line is
   std::string carry_;                  ///< the start of a line whose end is in the next chunk
@@ -149,17 +150,17 @@ size_t expected_lines(std::string_view first_chunk, size_t bytes) {
   constexpr size_t kMost = 1'000'000;
   auto lines = static_cast<size_t>(std::ranges::count(first_chunk, '\n')) + 1;
   size_t chunks = (bytes + first_chunk.size() - 1) / first_chunk.size();
-  return std::min({lines * chunks, kMaxMembers, kMost});
+  return std::min(lines * chunks, kMost);
 }
 
 }  // namespace
 
-void read_members_file(Source& source, uint32_t file, std::vector<Member>& members) {
+void read_members_file(Source& source, uint32_t file, size_t room, std::vector<Member>& members) {
   std::error_code error;
   size_t bytes =
       std::filesystem::file_size(source.file(), error);  // where it can't be told, reading tells why
   bool first = true;
-  MembersReader reader(source, file, members);
+  MembersReader reader(source, file, room, members);
   auto read = read_chunks(source.file(), [&](std::string_view chunk) {
     if (std::exchange(first, false) && !error) members.reserve(members.size() + expected_lines(chunk, bytes));
     return reader.take(chunk);

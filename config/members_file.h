@@ -9,9 +9,9 @@
 
 namespace bulkhead {
 
-/// Appends the members in the file `source` stands for. `file` is its index in Policy::files.
+/// Appends the members in the file `source` stands for, at most `room`. `file` is its index in Policy::files.
 /// The first line names the columns, of prefix, port, vlan, mac, spiffe and workload; an empty field is one
 /// that isn't set. Errors: reported; nothing is thrown. Lines that are wrong give no member.
-void read_members_file(Source& source, uint32_t file, std::vector<Member>& members);
+void read_members_file(Source& source, uint32_t file, size_t room, std::vector<Member>& members);
 
 }  // namespace bulkhead

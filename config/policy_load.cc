@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <filesystem>
+#include <new>
 
 #include "config/policy_reader.h"
 #include "config/read_file.h"
@@ -23,6 +24,16 @@ class PolicyLoader {
     complete_ = false;
   }
   void add(const std::string& name, std::string_view text) {
+    bool had_room = bytes_ <= kMaxPolicyBytes;
+    bytes_ += text.size();
+    if (bytes_ > kMaxPolicyBytes) {
+      complete_ = false;
+      if (!had_room) return;
+      return report_.error(
+          {name, 0, 0},
+          "with this file the policy has more than 64 MiB of YAML, and the rest isn't read; put "
+          "endpoints into a members_file, or several rules into one with lists or labels");
+    }
     yaml::Document document = yaml::parse(text);
     Source source(report_, name);
     for (yaml::Problem& problem : document.problems) source.error(problem.mark, std::move(problem.message));
@@ -30,6 +41,9 @@ class PolicyLoader {
     policy_.files.push_back(name);
     files_.push_back({std::move(source), std::move(document.root)});
   }
+
+  /// The files so far, for who ends without finish().
+  std::vector<std::string> take_files() { return std::move(policy_.files); }
 
   LoadedPolicy finish() {
     for (PolicyFile& file : files_) check_keys(file);
@@ -45,9 +59,9 @@ class PolicyLoader {
     for (PolicyFile& file : files_)
       if (const yaml::Node* node = value_of(file, "tests")) rules.read_tests(*node, file.source);
     LoadedPolicy loaded;
+    loaded.diagnostics = report_.finish();
     loaded.files = policy_.files;
     if (!report_.has_errors()) loaded.policy = std::move(policy_);
-    loaded.diagnostics = report_.finish();
     return loaded;
   }
 
@@ -72,6 +86,7 @@ class PolicyLoader {
   Report report_;
   Policy policy_;
   std::vector<PolicyFile> files_;
+  size_t bytes_ = 0;      ///< of YAML
   bool complete_ = true;  ///< every file could be read
 };
 
@@ -81,18 +96,41 @@ std::vector<std::string> policy_files(const std::string& path, Report& report) {
   std::error_code error;
   if (!fs::is_directory(path, error)) return {path};
   std::vector<std::string> files;
-  fs::directory_iterator entries(path, error), end;
-  for (; !error && entries != end; entries.increment(error)) {
-    std::string name = entries->path().filename().string();
+  auto read = read_names(path, [&](std::string_view name) {
     if (is_policy_file_name(name)) files.push_back((fs::path(path) / name).string());
     if (name.ends_with(".yml") && !name.starts_with('.'))
       report.warning({(fs::path(path) / name).string(), 0, 0}, "this isn't read; rename it to end in .yaml");
+    return files.size() <= kMaxPolicyFiles;
+  });
+  if (!read) report.error({path, 0, 0}, read.error().message);
+  if (files.size() > kMaxPolicyFiles) {
+    report.error({path, 0, 0},
+                 "there are more than 65,536 *.yaml here, and none is read; put several into one");
+    return {};
   }
-  if (error) report.error({path, 0, 0}, "this directory can't be read: " + error.message());
-  if (files.empty() && !error)
-    report.warning({path, 0, 0}, "there is no *.yaml here, so the policy is empty");
+  if (files.empty() && read) report.warning({path, 0, 0}, "there is no *.yaml here, so the policy is empty");
   std::ranges::sort(files);
   return files;
+}
+
+/// The policy that `add_files` gives a loader. `path`: what is named where memory runs out.
+template <class AddFiles>
+LoadedPolicy load_with(WallTime now, const std::string& path, AddFiles add_files) {
+  std::optional<PolicyLoader> loader(now);
+  try {
+    add_files(*loader);
+    return loader->finish();
+  } catch (const std::bad_alloc&) {
+    LoadedPolicy failed;
+    failed.files = loader->take_files();
+    loader.reset();  // what was read makes room for saying so
+    failed.diagnostics.push_back(
+        {Severity::kError,
+         {path, 0, 0},
+         "memory ran out while the policy was read; give this process more, or make the "
+         "policy smaller"});
+    return failed;
+  }
 }
 
 }  // namespace
@@ -102,26 +140,26 @@ bool is_policy_file_name(std::string_view name) {
 }
 
 LoadedPolicy load_policy(const std::string& path, WallTime now) {
-  PolicyLoader loader(now);
-  for (const std::string& file : policy_files(path, loader.report())) {
-    auto text = read_file(file, yaml::kMaxFileBytes);
-    if (text) {
-      loader.add(file, *text);
-    } else {
-      loader.add_unreadable(file, std::move(text.error().message));
+  return load_with(now, path, [&](PolicyLoader& loader) {
+    for (const std::string& file : policy_files(path, loader.report())) {
+      auto text = read_file(file, yaml::kMaxFileBytes);
+      if (text) {
+        loader.add(file, *text);
+      } else {
+        loader.add_unreadable(file, std::move(text.error().message));
+      }
     }
-  }
-  return loader.finish();
+  });
 }
 
 LoadedPolicy load_policy_text(const std::vector<std::pair<std::string, std::string>>& files, WallTime now) {
-  std::vector<const std::pair<std::string, std::string>*> in_order;
-  for (const auto& file : files) in_order.push_back(&file);
-  std::ranges::sort(in_order, {},
-                    [](const auto* file) { return std::pair(std::string_view(file->first), file); });
-  PolicyLoader loader(now);
-  for (const auto* file : in_order) loader.add(file->first, file->second);
-  return loader.finish();
+  return load_with(now, files.empty() ? "policy" : files[0].first, [&](PolicyLoader& loader) {
+    std::vector<const std::pair<std::string, std::string>*> in_order;
+    for (const auto& file : files) in_order.push_back(&file);
+    std::ranges::sort(in_order, {},
+                      [](const auto* file) { return std::pair(std::string_view(file->first), file); });
+    for (const auto* file : in_order) loader.add(file->first, file->second);
+  });
 }
 
 }  // namespace bulkhead

@@ -32,6 +32,7 @@ class SegmentReader {
 
   Policy& policy_;
   Report& report_;
+  size_t file_members_ = 0;  ///< from all members files
   std::unordered_map<std::string, Location> names_;
   std::unordered_map<uint16_t, std::pair<std::string, Location>> tags_;  ///< segment and where its tag is
 };

@@ -117,7 +117,9 @@ void SegmentReader::read_members_file_of(Fields& fields, Segment& segment) {
   Source members(report_, resolve(fields.source().file(), name));
   policy_.files.push_back(members.file());
   auto file = static_cast<uint32_t>(policy_.files.size() - 1);
-  read_members_file(members, file, segment.members);
+  size_t before = segment.members.size();
+  read_members_file(members, file, kMaxFileMembers - file_members_, segment.members);
+  file_members_ += segment.members.size() - before;
 }
 
 void SegmentReader::finish() {

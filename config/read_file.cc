@@ -1,5 +1,6 @@
 #include "config/read_file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -55,6 +56,17 @@ Expected<std::string> read_file(const std::string& path, size_t limit) {
     return fail(ErrorCode::kInvalid,
                 "the file is larger than " + std::to_string(limit >> 20) + " MiB; split it");
   return content;
+}
+
+Expected<> read_names(const std::string& directory, const std::function<bool(std::string_view)>& take) {
+  std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(directory.c_str()), ::closedir);
+  if (!open) return fail_errno(errno, "this directory can't be read");
+  while (true) {
+    errno = 0;
+    const dirent* entry = ::readdir(open.get());
+    if (entry == nullptr && errno != 0) return fail_errno(errno, "this directory can't be read");
+    if (entry == nullptr || !take(entry->d_name)) return {};
+  }
 }
 
 std::string resolve(const std::string& naming_file, const std::string& path) {

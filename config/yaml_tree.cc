@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <istream>
+#include <new>
 #include <streambuf>
 #include <unordered_map>
 
@@ -219,6 +220,9 @@ Document parse(std::string_view raw) {
     return broken(refused.problem);
   } catch (const YAML::Exception& error) {
     return broken(problem_of(error));
+  } catch (const std::bad_alloc&) {
+    return broken(
+        {{}, "memory ran out while this was read; give this process more, or make the file smaller"});
   } catch (const std::exception& error) {
     return broken({{}, std::string("this can't be read: ") + error.what()});
   }

@@ -1,6 +1,7 @@
 #include "controlplane/compiler/explain.h"
 
 #include <algorithm>
+#include <new>
 
 namespace bulkhead {
 
@@ -91,8 +92,8 @@ static std::vector<Validity> validity_of_rules(const Policy& policy, const Deadl
   return validity;
 }
 
-Expected<std::unique_ptr<ExplainablePolicy>> make_explainable(Policy policy, const CompileTarget& target,
-                                                              const DeadlineClock& deadlines) {
+static Expected<std::unique_ptr<ExplainablePolicy>> explainable(Policy policy, const CompileTarget& target,
+                                                                const DeadlineClock& deadlines) {
   auto compiled = compile(policy, target, deadlines);
   if (!compiled) return std::unexpected(compiled.error());
   auto result = std::make_unique<ExplainablePolicy>();
@@ -108,6 +109,15 @@ Expected<std::unique_ptr<ExplainablePolicy>> make_explainable(Policy policy, con
   for (const Segment& segment : result->policy.segments)
     result->member_count.push_back(segment.members.size());
   return result;
+}
+
+Expected<std::unique_ptr<ExplainablePolicy>> make_explainable(Policy policy, const CompileTarget& target,
+                                                              const DeadlineClock& deadlines) {
+  try {
+    return explainable(std::move(policy), target, deadlines);
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kExhausted, "memory ran out while the policy was compiled");
+  }
 }
 
 void ExplainablePolicy::drop_members() {

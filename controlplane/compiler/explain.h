@@ -60,6 +60,7 @@ struct ExplainablePolicy {
   /// Frees the segments' members, which `endpoints` stand for from here on: of a million they are 170 MB.
   void drop_members();
 };
+/// Errors: compile()'s.
 Expected<std::unique_ptr<ExplainablePolicy>> make_explainable(Policy policy, const CompileTarget& target,
                                                               const DeadlineClock& deadlines);
 

@@ -1,6 +1,7 @@
 #include "controlplane/engine/accept.h"
 
 #include <algorithm>
+#include <new>
 
 #include "controlplane/compiler/policy_test.h"
 
@@ -34,10 +35,7 @@ Diagnostics run_tests(const ExplainablePolicy& policy, const CompileTarget& targ
   return failed;
 }
 
-}  // namespace
-
-AcceptedPolicy accept_policy(LoadedPolicy loaded, const CompileTarget& target, Deadlines& deadlines,
-                             WallTime now) {
+AcceptedPolicy accept(LoadedPolicy loaded, const CompileTarget& target, Deadlines& deadlines, WallTime now) {
   AcceptedPolicy result{nullptr, std::move(loaded.diagnostics)};
   if (!loaded.policy) return result;
 
@@ -63,6 +61,20 @@ AcceptedPolicy accept_policy(LoadedPolicy loaded, const CompileTarget& target, D
   (*compiled)->drop_members();
   result.policy = std::move(*compiled);
   return result;
+}
+
+}  // namespace
+
+AcceptedPolicy accept_policy(LoadedPolicy loaded, const CompileTarget& target, Deadlines& deadlines,
+                             WallTime now) {
+  try {
+    return accept(std::move(loaded), target, deadlines, now);
+  } catch (const std::bad_alloc&) {
+    AcceptedPolicy refused;
+    add_error(refused.diagnostics, {},
+              {ErrorCode::kExhausted, "memory ran out while the policy was checked"});
+    return refused;
+  }
 }
 
 }  // namespace bulkhead

@@ -1,6 +1,7 @@
 // The operator's command: parses the command line, and nothing else.
 #include <algorithm>
 #include <array>
+#include <new>
 #include <string_view>
 
 #include <CLI/CLI.hpp>
@@ -50,5 +51,9 @@ int main(int argc, char** argv) {
         where, std::string(error.what()) + "\nTry: bulkhead" + (where.empty() ? "" : " " + where) + " --help",
         ExitCode::kUsage));
   }
-  return static_cast<int>(chosen());
+  try {
+    return static_cast<int>(chosen());
+  } catch (const std::bad_alloc&) {
+    return static_cast<int>(complain("", "memory ran out", ExitCode::kNo));
+  }
 }

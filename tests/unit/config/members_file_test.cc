@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "config/members_file.h"
 #include "tests/unit/config/load_text.h"
 
 namespace bulkhead {
@@ -35,6 +36,18 @@ class MembersFile : public testing::Test {
   }
   std::string directory_;
 };
+
+TEST_F(MembersFile, MoreThanThereIsRoomFor_IsToldAtTheFirstThatHasNone) {
+  std::ofstream(directory_ + "/m.csv", std::ios::binary)
+      << "prefix\n10.1.0.1\n10.1.0.2\n10.1.0.3\n10.1.0.4\n";
+  Report report;
+  Source source(report, directory_ + "/m.csv");
+  std::vector<Member> members;
+  read_members_file(source, 0, 2, members);
+  EXPECT_EQ(members.size(), 2u);
+  EXPECT_THAT(told(report.finish()),
+              ElementsAre(IsAt(directory_ + "/m.csv:4:1", "more than 16777216 members together")));
+}
 
 TEST_F(MembersFile, EveryColumn_IsRead) {
   LoadedPolicy loaded = load(
