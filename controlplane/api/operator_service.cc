@@ -155,7 +155,7 @@ void fill_end(const ExplainedEnd& end, v1::Explanation::End& answer) {
 void fill_explanation(const Explanation& explanation, v1::Explanation& answer) {
   const Decision& decision = explanation.decision;
   answer.set_verdict(std::string(name_of(decision.verdict)));
-  answer.set_reason(std::string(reason_name(decision)));
+  answer.set_reason(std::string(reason_name(decision.verdict, decision.reason)));
   answer.set_rule(explanation.rule);
   answer.set_rule_file(explanation.rule_where.file);
   answer.set_rule_line(explanation.rule_where.line);

@@ -69,8 +69,8 @@ std::string_view name_of(IdentitySource source) {
   return "none";
 }
 
-std::string_view reason_name(const Decision& decision) {
-  switch (decision.verdict) {
+std::string_view reason_name(Verdict verdict, DropReason of_deny) {
+  switch (verdict) {
     case Verdict::kAllow:
       return "allowed";
     case Verdict::kAsk:
@@ -78,7 +78,7 @@ std::string_view reason_name(const Decision& decision) {
     case Verdict::kDeny:
       break;
   }
-  return name_of(decision.reason);
+  return name_of(of_deny);
 }
 
 /// Each rule's instants on the image's clock, rules included of which the image needs no entry.

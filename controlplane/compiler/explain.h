@@ -81,9 +81,9 @@ Explanation explain(const ExplainablePolicy& policy, const IpAddress& from, cons
 Explanation explain(const ExplainablePolicy& policy, ExplainedEnd from, ExplainedEnd to, ServiceKey service,
                     BootTime now, WallTime wall_now);
 
-/// "allowed", or the drop reason that packets get; an ask's is ask_timeout, since this version has nobody to
-/// ask.
-std::string_view reason_name(const Decision& decision);
+/// "allowed", or the drop reason that packets get: `of_deny` where it is one; an ask's is ask_timeout, since
+/// this version has nobody to ask.
+std::string_view reason_name(Verdict verdict, DropReason of_deny);
 /// The words for an explanation's parts, the same in every tool: "allow", "guardrail", "relay", "binding".
 std::string_view name_of(Verdict verdict);
 std::string_view name_of(Action action);

@@ -64,15 +64,7 @@ void add_end(Json& line, const std::string& prefix, uint32_t identity, uint32_t 
 std::string_view reason_text(const FlowRecord& record) {
   if (record.kind != EventKind::kAudit)
     return record.reason == DropReason::kNone ? "allowed" : name_of(record.reason);
-  switch (static_cast<Verdict>(record.verdict)) {
-    case Verdict::kAllow:
-      return "allowed";
-    case Verdict::kAsk:
-      return name_of(DropReason::k_ask_timeout);
-    case Verdict::kDeny:
-      break;
-  }
-  return name_of(DropReason::k_policy_explicit_deny);
+  return reason_name(static_cast<Verdict>(record.verdict), DropReason::k_policy_explicit_deny);
 }
 
 void add_decision(Json& line, const FlowRecord& record, const LineContext& context) {
@@ -141,8 +133,6 @@ std::string_view event_name(EventKind kind) {
       return "close";
     case EventKind::kAudit:
       return "audit";
-    case EventKind::kViolation:
-      return "violation";
   }
   return "unknown";
 }

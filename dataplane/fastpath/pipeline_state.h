@@ -40,8 +40,8 @@ struct Burst {
 struct PipelineState {
   PipelineParts parts;
   Burst burst;
-  bool sends_at_once =
-      false;  ///< what is allowed goes to its TxQueue, with no router and no verdict to fill in
+  /// What is allowed goes to its TxQueue, with no router and no verdict to fill in.
+  bool sends_at_once = false;
   FlowTable<FlowKey4> flows4;
   FlowTable<FlowKey6> flows6;
   std::array<LinkPart, kMaxPorts> links{};  ///< of untagged frames, by PortId

@@ -17,7 +17,7 @@ static ExplainView::End view_of(const ExplainedEnd& end) {
 ExplainView view_of(const Explanation& e) {
   ExplainView view;
   view.verdict = name_of(e.decision.verdict);
-  view.reason = reason_name(e.decision);
+  view.reason = reason_name(e.decision.verdict, e.decision.reason);
   view.rule = e.rule;
   view.rule_file = e.rule_where.file;
   view.rule_line = e.rule_where.line;

@@ -14,7 +14,7 @@
 
 namespace bulkhead {
 
-enum class EventKind : uint8_t { kOpen = 1, kDeny, kRevoke, kClose, kAudit, kViolation };
+enum class EventKind : uint8_t { kOpen = 1, kDeny, kRevoke, kClose, kAudit };
 enum class EndCause : uint8_t { kNone, kFin, kRst, kIdle, kRevoked, kReopened, kEvicted };
 
 /// A live flow, or what is said of one that opened, was denied, was revoked or closed. Both directions: [0]
