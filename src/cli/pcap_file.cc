@@ -3,6 +3,8 @@
 #include <pcap/pcap.h>
 
 #include <cerrno>
+#include <cstdio>
+#include <optional>
 #include <utility>
 
 #include "cli/link_type.h"
@@ -10,6 +12,16 @@
 namespace bulkhead {
 
 static constexpr int kSnapLength = 262144;  // libpcap's own bound on a packet
+
+/// libpcap's time with nanosecond precision, which it puts where the type says microseconds.
+static std::optional<WallTime> time_of(const timeval& time, bool classic) {
+  int64_t seconds = time.tv_sec;
+  if (classic) seconds = static_cast<uint32_t>(seconds);  // unsigned in the file, sign-extended by libpcap
+  if (seconds < 0 || seconds > UINT32_MAX) return std::nullopt;
+  WallTime result{seconds * 1'000'000'000 + time.tv_usec};
+  if (result.ns < 0) return std::nullopt;  // a fraction that is none
+  return result;
+}
 
 Expected<PcapReader> PcapReader::open(const std::string& path) {
   char error[PCAP_ERRBUF_SIZE];
@@ -32,16 +44,22 @@ PcapReader::PcapReader(PcapReader&& other) noexcept
     : path_(std::move(other.path_)),
       handle_(std::exchange(other.handle_, nullptr)),
       link_type_(other.link_type_),
-      count_(other.count_) {}
+      count_(other.count_),
+      cut_off_(other.cut_off_) {}
 PcapReader& PcapReader::operator=(PcapReader&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(handle_, other.handle_);
   std::swap(link_type_, other.link_type_);
   std::swap(count_, other.count_);
+  std::swap(cut_off_, other.cut_off_);
   return *this;
 }
 PcapReader::~PcapReader() {
   if (handle_ != nullptr) pcap_close(handle_);
+}
+
+std::unexpected<Error> PcapReader::broken(const std::string& why) const {
+  return fail(ErrorCode::kInvalid, path_ + ": packet " + std::to_string(count_) + ": " + why);
 }
 
 Expected<bool> PcapReader::next(CapturedFrame& frame) {
@@ -50,12 +68,16 @@ Expected<bool> PcapReader::next(CapturedFrame& frame) {
   int result = pcap_next_ex(handle_, &header, &bytes);
   if (result == PCAP_ERROR_BREAK) return false;
   ++count_;
-  if (result != 1)
-    return fail(ErrorCode::kInvalid,
-                path_ + ": packet " + std::to_string(count_) + ": " + pcap_geterr(handle_));
+  if (result != 1) {
+    cut_off_ = std::feof(pcap_file(handle_)) != 0;
+    if (cut_off_) return false;
+    return broken(pcap_geterr(handle_));
+  }
   std::span<const std::byte> captured(reinterpret_cast<const std::byte*>(bytes), header->caplen);
-  // With nanosecond precision libpcap puts nanoseconds where the type says microseconds.
-  frame.time = WallTime{int64_t{header->ts.tv_sec} * 1'000'000'000 + header->ts.tv_usec};
+  constexpr int kFirstClassicVersion = 2;  // pcapng says 1
+  auto time = time_of(header->ts, pcap_major_version(handle_) >= kFirstClassicVersion);
+  if (!time) return broken("its time is before 1970 or after 2106; shift the capture's with editcap -t");
+  frame.time = *time;
   frame.cut_short = header->caplen < header->len;
   frame.made_header = link_type_ != DLT_EN10MB;
   if (frame.made_header) {

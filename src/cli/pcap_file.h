@@ -35,16 +35,23 @@ class PcapReader {
   PcapReader& operator=(PcapReader&&) noexcept;
   ~PcapReader();
 
-  /// The next frame into `frame`; false at the end.
-  /// Errors: kInvalid for a damaged file, naming it and the packet's number.
+  /// The next frame into `frame`; false at the end, be it in the middle of a packet.
+  /// Errors: kInvalid for a damaged file, and for a time that is before 1970 or after 2106 (as far as the
+  /// classic format counts), naming the file and the packet's number.
   Expected<bool> next(CapturedFrame& frame);
+  /// How many packets were begun, the one included that isn't whole.
+  uint64_t count() const { return count_; }
+  /// Whether the file ended inside the last of them, as where who captured was killed.
+  bool cut_off() const { return cut_off_; }
 
  private:
   PcapReader(std::string path, pcap* handle);
+  std::unexpected<Error> broken(const std::string& why) const;
   std::string path_;
   pcap* handle_;
   int link_type_;
   uint64_t count_ = 0;
+  bool cut_off_ = false;
 };
 
 /// A classic pcap file of Ethernet frames, times in nanoseconds. The same frames give the same bytes.

@@ -14,10 +14,10 @@
 #include "cli/policy_source.h"
 #include "cli/replay_input.h"
 #include "cli/replay_output.h"
+#include "cli/replay_packets.h"
 #include "cli/table.h"
 #include "cli/text.h"
 #include "config/gateway.h"
-#include "dataplane/fastpath/replay.h"
 
 namespace bulkhead {
 namespace {
@@ -28,9 +28,6 @@ struct Options {
   bool ignore_checksums = false;
   bool json = false;
 };
-
-constexpr size_t kLongestFrame = 65'000;   // DPDK's buffers are of 64 KiB at most
-constexpr uint32_t kLeastMemoryMib = 512;  // address space; what isn't used costs nothing
 
 /// A port without `mac:` gets 02:00:00:00:00:NN, NN its place in the list.
 void give_macs(DataplaneSettings& settings) {
@@ -68,34 +65,7 @@ Expected<std::unique_ptr<Prepared>> prepare(const Options& options) {
   auto input = read_captures(captures, settings, prepared->policy ? &prepared->policy->endpoints : nullptr);
   if (!input) return std::unexpected(input.error());
   prepared->input = std::move(*input);
-  if (prepared->input.longest_frame > kLongestFrame)
-    return fail(ErrorCode::kInvalid, fmt::format("a captured frame has {} bytes, and replay takes {} at most",
-                                                 prepared->input.longest_frame, kLongestFrame));
   return prepared;
-}
-
-/// Feeds every packet. The policy is compiled with UTC as its clock, and so are the captures' times.
-Expected<void> run_packets(const Prepared& prepared, bool ignore_checksums, ReplaySink& sink) {
-  const DataplaneSettings& settings = prepared.config.dataplane;
-  const std::vector<InputPacket>& packets = prepared.input.packets;
-  Snapshot snapshot;
-  if (prepared.policy) {
-    snapshot.image = &prepared.policy->view;
-    snapshot.endpoints = &prepared.policy->endpoints;
-    snapshot.generation = snapshot.image_generation = 1;
-  }
-  ReplayOptions options;
-  options.start = BootTime{packets.empty() ? 0 : packets[0].time.ns};
-  options.longest_frame = prepared.input.longest_frame;
-  options.packets = packets.size();
-  options.ignore_checksums = ignore_checksums;
-  if (auto started = start_replay_memory(std::max(settings.memory_mib, kLeastMemoryMib)); !started)
-    return started;
-  auto replay = Replay::create(settings, prepared.policy ? &snapshot : nullptr, options, sink);
-  if (!replay) return std::unexpected(replay.error());
-  for (const InputPacket& packet : packets)
-    if (auto fed = (*replay)->feed({BootTime{packet.time.ns}, packet.port, packet.frame}); !fed) return fed;
-  return (*replay)->finish();
 }
 
 /// Packets by verdict and reason.
@@ -123,7 +93,9 @@ ExitCode replay(const Options& options) {
       ReplayOutput::open((*prepared)->config.dataplane,
                          (*prepared)->policy ? &(*prepared)->policy->view : nullptr, options.out, verdicts);
   if (!output) return complain("replay", output.error());
-  if (auto done = run_packets(**prepared, options.ignore_checksums, **output); !done)
+  if (auto done = replay_packets((*prepared)->input, (*prepared)->config.dataplane, (*prepared)->policy.get(),
+                                 options.ignore_checksums, **output);
+      !done)
     return complain("replay", done.error());
   if (auto closed = (*output)->close(); !closed) return complain("replay", closed.error());
   if (verdicts != "-") print(summary(**output, standard_output()));

@@ -23,12 +23,16 @@ Expected<PortId> port_named(std::string_view name, const DataplaneSettings& sett
 /// What was odd about one capture, told once at its end.
 struct Oddities {
   uint64_t cut_short = 0, guessed = 0, backwards = 0;
+  uint64_t cut_off = 0;  ///< the packet that the file ends in; 0: none
 
   void tell(const std::string& path, std::vector<std::string>& warnings) const {
     auto packets = [](uint64_t n) { return std::to_string(n) + (n == 1 ? " packet" : " packets"); };
     if (cut_short)
       warnings.push_back(path + ": " + packets(cut_short) +
                          " cut short by the capture's snap length, judged as they are; capture with -s 0");
+    if (cut_off)
+      warnings.push_back(path + ": the file ends inside packet " + std::to_string(cut_off) +
+                         "; what stands before it is replayed");
     if (guessed)
       warnings.push_back(path + ": nothing tells on which port " + packets(guessed) +
                          " came in; taken as the first one's");
@@ -48,6 +52,11 @@ Expected<void> read_capture(const CaptureArgument& argument, const DataplaneSett
     auto more = reader->next(frame);
     if (!more) return std::unexpected(more.error());
     if (!*more) break;
+    if (frame.bytes.size() > kLongestFrame)
+      return fail(ErrorCode::kInvalid, argument.path + ": packet " + std::to_string(reader->count()) +
+                                           " has " + std::to_string(frame.bytes.size()) +
+                                           " bytes, and replay takes " + std::to_string(kLongestFrame) +
+                                           " at most; leave it out with editcap");
     DirectionFinder::Found found{argument.ports[0]};
     if (argument.ports.size() > 1) found = finder.find(frame.bytes, argument.ports);
     const MacAddress& mac = settings.ports[found.port.value].mac;
@@ -60,6 +69,7 @@ Expected<void> read_capture(const CaptureArgument& argument, const DataplaneSett
     input.longest_frame = std::max(input.longest_frame, frame.bytes.size());
     input.packets.push_back({frame.time, input.packets.size(), found.port, std::move(frame.bytes)});
   }
+  if (reader->cut_off()) odd.cut_off = reader->count();
   odd.tell(argument.path, input.warnings);
   return {};
 }

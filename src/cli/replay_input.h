@@ -26,6 +26,8 @@ struct InputPacket {
   std::vector<std::byte> frame;
 };
 
+inline constexpr size_t kLongestFrame = 65'000;  ///< bytes; DPDK's buffers are of 64 KiB at most
+
 struct ReplayInput {
   std::vector<InputPacket> packets;  ///< by time; ties in the order of the arguments, then of the file
   std::vector<std::string> warnings;
@@ -34,8 +36,8 @@ struct ReplayInput {
 
 /// Reads all captures. `endpoints`: the policy's bindings, nullptr without policy; with the ports' `sources`
 /// they tell where a packet of a capture of both directions came in. `macs`: the ports' own, by PortId: the
-/// destination of frames whose Ethernet header is ours. Errors: those of the captures; kInvalid for packets
-/// without any source in a capture of both directions of which nothing tells the port.
+/// destination of frames whose Ethernet header is ours. A capture that ends inside a packet is read up to
+/// there, with a warning. Errors: those of the captures; kInvalid for a frame over kLongestFrame.
 Expected<ReplayInput> read_captures(const std::vector<CaptureArgument>& arguments,
                                     const DataplaneSettings& settings, const EndpointTable* endpoints);
 

@@ -18,6 +18,7 @@
 #include "packet_words.h"
 #include "policy/image_view.h"
 #include "statements.h"
+#include "tests/unit/cli/capture_bytes.h"
 #include "tests/unit/policy/sample_image.h"
 
 namespace bulkhead::test {
@@ -132,6 +133,21 @@ void add_image(Seeds& seeds) {
   seeds.add("image", "changed", changed + Bytes{200, 0, 9, 0, 0, 0});
 }
 
+// --- captures
+
+void add_captures(Seeds& seeds) {
+  std::vector<std::string> frames;
+  for (const char* text : {"ip 10.1.0.5 > 10.2.0.9 / tcp 40000 > 80 S seq 100 win 1000",
+                           "ip 10.2.0.9 > 10.1.0.5 / tcp 80 > 40000 SA seq 500 ack 101 win 1000",
+                           "ip fd00:1::5 > fd00:2::9 / udp 40000 > 53 / text \"who\""}) {
+    Bytes frame = build_frame(text).bytes;
+    frames.emplace_back(reinterpret_cast<const char*>(frame.data()), frame.size());
+  }
+  for (const auto& [name, capture] : sample_captures(frames))
+    for (uint8_t route : {0, 1})
+      seeds.add("capture", name + (route ? "-route" : ""), Bytes{route} + bytes_of(capture));
+}
+
 // --- packets
 
 struct Packet {
@@ -222,9 +238,10 @@ int main(int argc, char** argv) {
   }
   Seeds seeds(std::filesystem::absolute(argv[1]));
   add_contract(seeds);
+  add_captures(seeds);
   add_image(seeds);
   add_scenarios(seeds, argv[3]);
-  for (const char* target : {"contract", "image", "parse", "pipeline", "yaml"})
+  for (const char* target : {"capture", "contract", "image", "parse", "pipeline", "yaml"})
     seeds.add_files(target, std::filesystem::path(argv[2]) / target);
   seeds.write_lists();
   return 0;

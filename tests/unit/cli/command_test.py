@@ -461,6 +461,13 @@ class Replay(unittest.TestCase):
         self.assertEqual(done.returncode, 2)
         self.assertIn("it has left, right", done.stderr)
 
+    def test_a_capture_that_ends_inside_a_packet_is_replayed_up_to_there_with_a_warning(self):
+        self.left.write_bytes(self.left.read_bytes()[:-1])
+        done = run("replay", "--config", self.place.gateway, "--verdicts", "-", "--in", f"left={self.left}")
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual([json.loads(line)["packet"] for line in done.stdout.splitlines()], [1])
+        self.assertIn(f"bulkhead replay: warning: {self.left}: the file ends inside packet 2", done.stderr)
+
     def test_missing_capture_is_no(self):
         done = run("replay", "--config", self.place.gateway, "--in", "left=/nonexistent.pcap")
         self.assertEqual(done.returncode, 1)
