@@ -31,11 +31,13 @@ std::string_view standing_name(FeedState::Standing standing) {
   return "unknown";
 }
 
-void fill_feed(const FeedState& feed, v1::Feed& answer) {
+void fill_feed(const FeedState& feed, const Troubles& troubles, v1::Feed& answer) {
   answer.set_source(feed.source);
   answer.set_state(std::string(standing_name(feed.standing)));
   if (feed.changed) answer.set_changed_ns(feed.changed->ns);
   for (const std::string& error : feed.errors) answer.add_errors(error);
+  for (const std::string& trouble : troubles)
+    if (!trouble.empty()) answer.add_errors(trouble);
 }
 
 void fill_ports(const DataplaneSettings& settings, const Readings& readings, v1::Status& answer) {
@@ -190,7 +192,7 @@ grpc::Status OperatorService::GetStatus(grpc::ServerContext*, const v1::StatusRe
   answer->set_generation(state.enforced.generation);
   answer->set_image_generation(state.enforced.image_generation);
   answer->set_last_enforcement_seconds(state.enforcement.last_seconds);
-  fill_feed(state.feed, *answer->mutable_policy_feed());
+  fill_feed(state.feed, state.troubles, *answer->mutable_policy_feed());
   if (state.policy) {
     answer->set_segments(state.policy->policy.segments.size());
     answer->set_rules(state.policy->policy.rules.size());

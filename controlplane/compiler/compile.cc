@@ -32,14 +32,14 @@ std::vector<EntryRecord> rule_entries(const Policy& policy, const DeadlineClock&
   entries.reserve(policy.rules.size());
   for (uint32_t index = 0; index < policy.rules.size(); ++index) {
     const Rule& rule = policy.rules[index];
-    entries.push_back(
-        {.after_ns = rule.after ? deadlines(rule.name, DeadlineKind::kAfter, *rule.after).ns : INT64_MIN,
-         .until_ns = rule.until ? deadlines(rule.name, DeadlineKind::kUntil, *rule.until).ns : INT64_MAX,
-         .rule = index,
-         .tier = static_cast<uint8_t>(rule.tier),
-         .action = static_cast<uint8_t>(rule.action),
-         .mtls = static_cast<uint8_t>(mtls_of(rule)),
-         .flags = flags_of(rule)});
+    Validity validity = validity_of(rule, deadlines);
+    entries.push_back({.after_ns = validity.after.ns,
+                       .until_ns = validity.until.ns,
+                       .rule = index,
+                       .tier = static_cast<uint8_t>(rule.tier),
+                       .action = static_cast<uint8_t>(rule.action),
+                       .mtls = static_cast<uint8_t>(mtls_of(rule)),
+                       .flags = flags_of(rule)});
   }
   return entries;
 }
@@ -136,8 +136,16 @@ CompileTarget target_of(const DataplaneSettings& settings) {
   return target;
 }
 
-BootTime wall_as_boot(std::string_view, DeadlineKind, WallTime time) {
+BootTime wall_as_boot(Turn, WallTime time) {
   return BootTime{time.ns};
+}
+
+Validity validity_of(const Rule& rule, const DeadlineClock& deadlines) {
+  bool allows = rule.action == Action::kAllow;
+  Validity validity;
+  if (rule.after) validity.after = deadlines(allows ? Turn::kOpens : Turn::kCloses, *rule.after);
+  if (rule.until) validity.until = deadlines(allows ? Turn::kCloses : Turn::kOpens, *rule.until);
+  return validity;
 }
 
 Expected<CompiledPolicy> compile(const Policy& policy, const CompileTarget& target,

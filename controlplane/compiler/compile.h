@@ -27,12 +27,23 @@ struct CompileTarget {
 };
 CompileTarget target_of(const DataplaneSettings& settings);
 
-/// Turns a rule's deadline into BootTime. The control plane's keeps first conversions across reloads and
-/// restarts; replay's is the identity.
-enum class DeadlineKind : uint8_t { kAfter, kUntil };
-using DeadlineClock = std::function<BootTime(std::string_view rule, DeadlineKind kind, WallTime time)>;
+/// What a rule's instant does to what may pass. A clock that is in doubt must not open early or close late,
+/// so it has to know.
+enum class Turn : uint8_t { kOpens, kCloses };
+/// Turns an instant of a rule into BootTime. The control plane's errs to the safe side of each turn; replay's
+/// is the identity.
+using DeadlineClock = std::function<BootTime(Turn turn, WallTime time)>;
 /// UTC taken as boot time as it is: for replay, explain and tests, whose `now` is UTC too.
-BootTime wall_as_boot(std::string_view rule, DeadlineKind kind, WallTime time);
+BootTime wall_as_boot(Turn turn, WallTime time);
+
+/// When a rule holds, on the clock that it is compiled for.
+struct Validity {
+  BootTime after{INT64_MIN};
+  BootTime until = kNever;
+};
+/// An allow opens at its `after` and closes at its `until`; what denies does the opposite, an ask (which
+/// nobody answers in this version) and a rule in audit mode among them, each as its action.
+Validity validity_of(const Rule& rule, const DeadlineClock& deadlines);
 
 /// Image bytes, 64-byte aligned wherever it is copied or moved; position-independent, as image.h says.
 struct ImageBuffer {

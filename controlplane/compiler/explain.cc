@@ -84,11 +84,7 @@ std::string_view reason_name(Verdict verdict, DropReason of_deny) {
 /// Each rule's instants on the image's clock, rules included of which the image needs no entry.
 static std::vector<Validity> validity_of_rules(const Policy& policy, const DeadlineClock& deadlines) {
   std::vector<Validity> validity(policy.rules.size());
-  for (size_t i = 0; i < validity.size(); ++i) {
-    const Rule& rule = policy.rules[i];
-    if (rule.after) validity[i].after = deadlines(rule.name, DeadlineKind::kAfter, *rule.after);
-    if (rule.until) validity[i].until = deadlines(rule.name, DeadlineKind::kUntil, *rule.until);
-  }
+  for (size_t i = 0; i < validity.size(); ++i) validity[i] = validity_of(policy.rules[i], deadlines);
   return validity;
 }
 

@@ -42,12 +42,6 @@ struct Explanation {
   std::vector<LostRule> lost;     ///< every other rule that names this pair and service, in order
 };
 
-/// When a rule holds, on the clock that it was compiled for.
-struct Validity {
-  BootTime after{INT64_MIN};
-  BootTime until = kNever;
-};
-
 /// A compiled policy with what explain needs beside it. Immutable; any thread.
 struct ExplainablePolicy {
   Policy policy;

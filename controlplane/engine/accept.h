@@ -16,9 +16,14 @@ struct AcceptedPolicy {
   Diagnostics diagnostics;
 };
 
-/// Compiles it, runs its `tests:`, and keeps its deadlines: all of it, or nothing.
-/// Input:  `now`: UTC, for tests without `at:`.
+/// Whether some rule has `after` or `until`.
+bool depends_on_time(const Policy& policy);
+
+/// Compiles it, runs its `tests:`, and keeps what its deadlines count from: all of it, or nothing. Where that
+/// can't be kept, only allows with deadlines that `in_place` lacks are a reason to refuse it: to take
+/// permissions away needs no disk.
+/// Input:  `now`: UTC, for tests without `at:`. `in_place`: the policy that was accepted last; nullptr: none.
 AcceptedPolicy accept_policy(LoadedPolicy loaded, const CompileTarget& target, Deadlines& deadlines,
-                             WallTime now);
+                             WallTime now, const Policy* in_place);
 
 }  // namespace bulkhead

@@ -15,17 +15,13 @@ namespace bulkhead {
 namespace {
 
 constexpr int kFormat = 1;
+constexpr Nanoseconds kTold{1'000'000'000};  ///< less of a doubt isn't worth a word: a leap second is as much
 
-/// a + b, held between the values that mean "always" and "never".
-int64_t saturating_sum(int64_t a, int64_t b) {
-  int64_t sum;
-  if (__builtin_add_overflow(a, b, &sum)) return a > 0 ? INT64_MAX - 1 : INT64_MIN + 1;
-  return std::clamp(sum, INT64_MIN + 1, INT64_MAX - 1);
-}
-int64_t saturating_difference(int64_t a, int64_t b) {
-  int64_t difference;
-  if (__builtin_sub_overflow(a, b, &difference)) return a > b ? INT64_MAX - 1 : INT64_MIN + 1;
-  return difference;
+/// a - b, held between the values that mean "always" and "never".
+int64_t difference(int64_t a, int64_t b) {
+  int64_t result;
+  if (__builtin_sub_overflow(a, b, &result)) return a > b ? INT64_MAX - 1 : INT64_MIN + 1;
+  return std::clamp(result, INT64_MIN + 1, INT64_MAX - 1);
 }
 
 /// Both clocks at one instant: of several readings the one that was interrupted least.
@@ -78,7 +74,7 @@ Expected<Clocks> system_clocks() {
 }
 
 Expected<Deadlines> Deadlines::open(const std::string& directory, Clocks clocks) {
-  Deadlines deadlines((std::filesystem::path(directory) / "deadlines.json").string(), std::move(clocks));
+  Deadlines deadlines((std::filesystem::path(directory) / "clock.json").string(), std::move(clocks));
   deadlines.lock_ = Fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!deadlines.lock_) return fail_errno(errno, "controlplane.state: " + directory + ": open");
   if (::flock(deadlines.lock_.get(), LOCK_EX | LOCK_NB) != 0)
@@ -87,12 +83,11 @@ Expected<Deadlines> Deadlines::open(const std::string& directory, Clocks clocks)
         "controlplane.state: " + directory +
             " is in use by another gateway's control plane; give each gateway a directory of its own");
   if (auto done = deadlines.read(); !done) return std::unexpected(done.error());
-  if (auto done = deadlines.store_mark(); !done) return std::unexpected(done.error());
+  deadlines.look();
   return deadlines;
 }
 
 Expected<void> Deadlines::read() {
-  mark_boot_ = clocks_.boot();
   std::error_code missing;
   if (!std::filesystem::exists(file_, missing) && !missing) return {};
   std::ifstream in(file_);
@@ -102,13 +97,15 @@ Expected<void> Deadlines::read() {
     auto json = nlohmann::json::parse(text.str());
     if (json.at("format") != kFormat)
       return fail(ErrorCode::kInvalid, file_ + ": written by another version");
-    mark_wall_ = WallTime{json.at("mark_wall_ns")};
-    if (json.at("boot_id") != clocks_.boot_id) return {};  // another boot: its conversions mean nothing now
-    mark_boot_ = BootTime{json.at("mark_boot_ns")};
-    for (const auto& entry : json.at("deadlines")) {
-      DeadlineKind kind = entry.at("kind") == "after" ? DeadlineKind::kAfter : DeadlineKind::kUntil;
-      kept_[{entry.at("rule"), kind, entry.at("time_ns")}] = BootTime{entry.at("boot_ns")};
+    int64_t latest = json.at("latest_utc_ns"), at = json.at("boot_ns");
+    if (json.at("boot_id") !=
+        clocks_.boot_id) {  // it is now later than it was then; nobody knows by how much
+      evidence_.latest = difference(latest, clocks_.boot().ns);
+      return {};
     }
+    evidence_.latest = difference(latest, at);
+    if (json.contains("earliest_utc_ns")) evidence_.earliest = difference(json.at("earliest_utc_ns"), at);
+    stored_ = evidence_;
   } catch (const nlohmann::json::exception& broken) {
     return fail(ErrorCode::kInvalid, file_ + ": damaged (" + broken.what() +
                                          "); once the system's clock is right, remove it and start again");
@@ -116,60 +113,52 @@ Expected<void> Deadlines::read() {
   return {};
 }
 
-Expected<void> Deadlines::write(const Conversions& conversions) {
-  WallTime now = trusted_now();
-  nlohmann::json json{{"format", kFormat},
-                      {"boot_id", clocks_.boot_id},
-                      {"mark_wall_ns", now.ns},
-                      {"mark_boot_ns", mark_boot_.ns},
-                      {"deadlines", nlohmann::json::array()}};
-  for (const auto& [key, boot] : conversions) {
-    const auto& [rule, kind, time] = key;
-    json["deadlines"].push_back({{"rule", rule},
-                                 {"kind", kind == DeadlineKind::kUntil ? "until" : "after"},
-                                 {"time_ns", time},
-                                 {"boot_ns", boot.ns}});
-  }
-  return replace_file(file_, json.dump(1));
+bool Deadlines::look() {
+  auto [boot, wall] = read_together(clocks_);
+  int64_t answer = difference(wall.ns, boot.ns);
+  Evidence before = evidence_;
+  if (answer > evidence_.latest && difference(answer, evidence_.latest) > kSame.count())
+    evidence_.latest = answer;
+  if (wall < kEarliest) return evidence_ != before;
+  if (!evidence_.earliest || difference(*evidence_.earliest, answer) > kSame.count())
+    evidence_.earliest = answer;
+  return evidence_ != before;
 }
 
-void Deadlines::begin() {
-  pending_.clear();
-}
-
-BootTime Deadlines::convert(std::string_view rule, DeadlineKind kind, WallTime time) {
-  Key key{std::string(rule), kind, time.ns};
-  if (auto known = kept_.find(key); known != kept_.end()) return pending_[key] = known->second;
-  if (auto known = pending_.find(key); known != pending_.end()) return known->second;
-  int64_t ahead = saturating_difference(time.ns, trusted_now().ns);
-  return pending_[key] = BootTime{saturating_sum(mark_boot_.ns, ahead)};
+BootTime Deadlines::convert(Turn turn, WallTime time) const {
+  bool opens = turn == Turn::kOpens;
+  if (!evidence_.earliest) return BootTime{opens ? INT64_MAX - 1 : INT64_MIN + 1};
+  return BootTime{difference(time.ns, opens ? *evidence_.earliest : evidence_.latest)};
 }
 
 Expected<void> Deadlines::keep() {
-  if (pending_ != kept_)
-    if (auto written = write(pending_); !written) return written;
-  kept_ = pending_;
+  return stored_ == evidence_ ? Expected<void>{} : store();
+}
+
+Expected<void> Deadlines::store() {
+  int64_t now = clocks_.boot().ns;
+  nlohmann::json json{{"format", kFormat},
+                      {"boot_id", clocks_.boot_id},
+                      {"boot_ns", now},
+                      {"latest_utc_ns", difference(evidence_.latest, -now)}};
+  if (evidence_.earliest) json["earliest_utc_ns"] = difference(*evidence_.earliest, -now);
+  if (auto written = replace_file(file_, json.dump(1)); !written) return written;
+  stored_ = evidence_;
   return {};
 }
 
-Expected<void> Deadlines::store_mark() {
-  return write(kept_);
-}
-
-WallTime Deadlines::mark_at(BootTime boot) const {
-  return WallTime{saturating_sum(mark_wall_.ns, boot.ns - mark_boot_.ns)};
-}
-
-WallTime Deadlines::trusted_now() {
-  auto [boot, wall] = read_together(clocks_);
-  mark_wall_ = std::max(mark_at(boot), wall);
-  mark_boot_ = boot;
-  return mark_wall_;
-}
-
-Nanoseconds Deadlines::behind() const {
-  return Nanoseconds{
-      std::max<int64_t>(0, saturating_difference(mark_at(clocks_.boot()).ns, clocks_.wall().ns))};
+std::string Deadlines::doubt() const {
+  if (!evidence_.earliest)
+    return "the clock says a time before 2025: until it is set, no rule with `after` or `until` allows "
+           "anything, "
+           "and denies hold";
+  int64_t apart = difference(evidence_.latest, *evidence_.earliest);
+  if (apart <= kTold.count()) return {};
+  return "the clock was stepped: what it has said differs by " + std::to_string(apart / 1'000'000'000) +
+         " s, so what opens by time opens as if by the earlier and what closes closes as if by the later. If "
+         "the "
+         "clock is right now, stop the control plane, remove " +
+         file_ + " and start it again";
 }
 
 }  // namespace bulkhead

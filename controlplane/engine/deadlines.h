@@ -1,17 +1,29 @@
 // When a rule's `after` and `until` are, on a clock that nobody can step.
 //
-// An absolute time is converted to CLOCK_BOOTTIME once and kept, with the boot's id, in a file. An unchanged
-// (rule, kind, time) keeps its first conversion across reloads and restarts. What is converted anew counts
-// from the later of the wall clock and the high-water mark: the latest time ever seen, moved on by
-// CLOCK_BOOTTIME and stored across boots. So no step of the wall clock makes a grant live longer, or one that
-// was converted before open earlier; an `after` that is new once the clock ran ahead does open early. A clock
-// that is behind the mark ends grants early, and is warned of.
+// The dataplane judges by CLOCK_BOOTTIME. What UTC it was at boot time 0 is all that a conversion takes, and
+// each look at the two clocks says it: their difference, which only a step of the wall clock changes (NTP's
+// slewing moves both). Nothing tells which of several differing answers is right, so both ends are kept:
+//
+//   latest    the highest answer of this boot, and never less than the latest UTC seen in earlier boots.
+//             What closes (an allow's `until`, a deny's `after`) counts from it: early rather than late.
+//   earliest  the lowest answer of this boot. What opens (an allow's `after`, a deny's `until`) counts from
+//             it: late rather than early. Earlier boots say nothing here: their time may have been ahead.
+//
+// The highest only rises and the lowest only falls, so each instant that was ever converted can move, as the
+// clock shows that it was wrong, but only to the safe side; no conversion has to be kept for itself. Both
+// ends are kept on disk with the boot's id, so a restart knows what the clock once said. An answer from
+// before this program was written is no evidence: as long as a boot has no other, nothing opens and all that
+// closes is closed.
+//
+// What is left: a clock that is ahead from the first look on opens early until it is put right, and one that
+// is behind closes late; the engine looks every second and converts all anew. After a step the two ends stay
+// apart, for openings until the next boot, for closings until time has caught up; the operator is told how to
+// forget that.
 #pragma once
 
 #include <functional>
-#include <map>
+#include <optional>
 #include <string>
-#include <tuple>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -29,46 +41,50 @@ struct Clocks {
 /// The system's own. Errors: /proc/sys/kernel/random/boot_id can't be read.
 Expected<Clocks> system_clocks();
 
-/// The conversions in force, and those of the policy that is being compiled. Thread: one.
+/// What the clocks have said, and what follows for deadlines. Thread: one.
 class Deadlines {
  public:
-  /// Reads `directory`/deadlines.json, and writes it to see that it can be. A file that isn't there is a
-  /// first start. Errors: kExists while another control plane has the directory; kInvalid for a file that is
-  /// damaged or of another format; else why it can't be read or written.
+  /// Two answers that differ by less are the same.
+  static constexpr Nanoseconds kSame{1'000'000};
+  /// 2025-01-01: no clock that says less is right.
+  static constexpr WallTime kEarliest{1'735'689'600'000'000'000};
+
+  /// Reads `directory`/clock.json, and looks at the clocks. A file that isn't there is a first start. The
+  /// directory needn't be writable: keep() and store() tell. Errors: kExists while another control plane has
+  /// the directory; kInvalid for a file that is damaged or of another format; else why it can't be read.
   static Expected<Deadlines> open(const std::string& directory, Clocks clocks);
 
-  /// Starts on another policy: forgets conversions that were made and not kept.
-  void begin();
-  /// The instant at which (rule, kind, time) is: as it was first converted, where it is known.
-  BootTime convert(std::string_view rule, DeadlineKind kind, WallTime time);
-  /// Keeps what was converted since begin(), on disk, and forgets everything else: the policy is accepted.
-  /// Errors: the file can't be written; what was kept before stays.
+  /// Looks at the clocks. Output: whether conversions differ from now on.
+  bool look();
+  /// The boot time of an instant, by the latest look. "Never" and "long ago" where no clock can be believed.
+  BootTime convert(Turn turn, WallTime time) const;
+  /// What convert() counts from is on disk afterwards; writes only what isn't there already.
+  /// Errors: the file can't be written; what it held stays.
   Expected<void> keep();
-  /// Moves the stored high-water mark on: called every now and then, and at the end.
-  Expected<void> store_mark();
+  /// Writes it anyway, with the time that it is now, for the boots to come: every now and then, and at the
+  /// end.
+  Expected<void> store();
 
-  /// UTC as deadlines see it now: never before what was seen earlier.
-  WallTime trusted_now();
-  /// How far the wall clock is behind trusted_now(); 0 where it isn't.
-  Nanoseconds behind() const;
+  /// What is wrong with the clock, what follows and what to do; empty: nothing.
+  std::string doubt() const;
   const std::string& file() const { return file_; }
 
  private:
-  using Key = std::tuple<std::string, DeadlineKind, int64_t>;
-  using Conversions = std::map<Key, BootTime>;
+  /// UTC at boot time 0, in ns, as clocks have said.
+  struct Evidence {
+    int64_t latest = INT64_MIN;
+    std::optional<int64_t> earliest;
+    bool operator==(const Evidence&) const = default;
+  };
 
   Deadlines(std::string file, Clocks clocks) : file_(std::move(file)), clocks_(std::move(clocks)) {}
   Expected<void> read();
-  Expected<void> write(const Conversions& conversions);
-  WallTime mark_at(BootTime boot) const;
 
   std::string file_;
   Clocks clocks_;
   Fd lock_;  ///< the directory, held by flock(2)
-  Conversions kept_;
-  Conversions pending_;
-  WallTime mark_wall_{INT64_MIN};  ///< the latest UTC that was seen ...
-  BootTime mark_boot_{};           ///< ... and when that was
+  Evidence evidence_;
+  std::optional<Evidence> stored_;  ///< on disk, for this boot
 };
 
 }  // namespace bulkhead

@@ -19,7 +19,8 @@ using namespace std::chrono_literals;
 
 constexpr Nanoseconds kFirstAttachPause = 1ms;
 constexpr Nanoseconds kLongestAttachPause = 200ms;
-constexpr Nanoseconds kMarkEvery = 30s;
+constexpr Nanoseconds kClockLookEvery = 1s;
+constexpr Nanoseconds kClockStoreEvery = 30s;
 constexpr Nanoseconds kAnswerIsLate = 5s;
 constexpr Nanoseconds kFileIsLate = 1s;
 
@@ -73,7 +74,7 @@ void Engine::run() {
     keep_watch();
     if (!stopping_) wait();
   }
-  if (auto stored = parts_.deadlines.store_mark(); !stored) spdlog::warn("{}", stored.error().message);
+  if (auto stored = parts_.deadlines.store(); !stored) spdlog::warn("{}", stored.error().message);
 }
 
 void Engine::ask(Request request) {
@@ -93,7 +94,7 @@ void Engine::take_requests() {
 
 /// Sleeps until something happens or is due.
 void Engine::wait() {
-  BootTime due = std::min(parts_.feed.next_wake(), next_mark_);
+  BootTime due = std::min(parts_.feed.next_wake(), next_clock_look_);
   if (!dataplane_) due = std::min(due, next_attach_);
   if (in_flight_ && !in_flight_->told_late) due = std::min(due, after(in_flight_->sent, kAnswerIsLate));
   if (BootTime now = boot_now(); !parts_.feed.waiting_for(now).empty())
@@ -193,7 +194,8 @@ void Engine::read_policy_if_due() {
   if (!reading) return;
   BootTime loaded = boot_now();
   check_on_gateway(reading->loaded, parts_.settings);
-  auto accepted = accept_policy(std::move(reading->loaded), target_, parts_.deadlines, wall);
+  auto accepted = accept_policy(std::move(reading->loaded), target_, parts_.deadlines, wall,
+                                wanted_ ? &wanted_->policy->policy : nullptr);
   log_diagnostics(accepted.diagnostics);
   if (!accepted.policy) {
     spdlog::error("policy refused: {} errors; {}", errors_in(accepted.diagnostics).size(),
@@ -205,12 +207,6 @@ void Engine::read_policy_if_due() {
     });
     return;
   }
-  if (parts_.deadlines.behind() > 1s)
-    spdlog::warn(
-        "the wall clock is {:.1f} s behind the latest time seen: deadlines count from that. If it was wrong "
-        "then, "
-        "stop the control plane and remove {}",
-        milliseconds(parts_.deadlines.behind().count()) / 1e3, parts_.deadlines.file());
   if (!dataplane_)
     spdlog::info("policy read: {} segments, {} rules; it is enforced as soon as a dataplane is there",
                  accepted.policy->policy.segments.size(), accepted.policy->policy.rules.size());
@@ -343,10 +339,39 @@ void Engine::keep_watch() {
         "the policy has changed, but {} is still being written: it is read when it is closed, or on SIGHUP",
         late_file);
   told_late_file_ = std::move(late_file);
-  if (now < next_mark_) return;
-  next_mark_ = after(now, kMarkEvery);
-  if (auto stored = parts_.deadlines.store_mark(); !stored)
-    spdlog::warn("the high-water mark of time is not stored: {}", stored.error().message);
+  if (now >= next_clock_look_) watch_clock(now);
+  if (now >= next_clock_store_) store_clock(now);
+}
+
+/// A step moves every deadline, and those in force stay where they were until the policy is read again.
+void Engine::watch_clock(BootTime now) {
+  next_clock_look_ = after(now, kClockLookEvery);
+  if (parts_.deadlines.look()) {
+    next_clock_store_ = now;
+    parts_.feed.read_again(now);
+  }
+  bool matters = wanted_ && depends_on_time(wanted_->policy->policy);
+  trouble(Trouble::kClock, matters ? parts_.deadlines.doubt() : std::string());
+}
+
+void Engine::store_clock(BootTime now) {
+  next_clock_store_ = after(now, kClockStoreEvery);
+  auto stored = parts_.deadlines.store();
+  trouble(Trouble::kState, stored ? std::string()
+                                  : "what the clock said can't be stored: " + stored.error().message +
+                                        "; new allows with `until` or `after` may be refused until it can");
+}
+
+/// Tells a trouble that begins, changes or ends, once.
+void Engine::trouble(Trouble kind, std::string message) {
+  std::string& known = troubles_[static_cast<size_t>(kind)];
+  if (message == known) return;
+  if (message.empty())
+    spdlog::info("no longer so: {}", known);
+  else
+    spdlog::warn("{}", message);
+  known = std::move(message);
+  parts_.board.change([&](ControlState& state) { state.troubles = troubles_; });
 }
 
 }  // namespace bulkhead

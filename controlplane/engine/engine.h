@@ -39,6 +39,7 @@ struct EngineParts {
 
 class Engine {
  public:
+  /// A clock that is stepped is noticed within a second; what is enforced is then converted anew.
   /// Errors: no eventfd to be had.
   static Expected<std::unique_ptr<Engine>> create(EngineParts parts);
 
@@ -88,6 +89,9 @@ class Engine {
   void refused(const PublishResult& result);
   void in_force(const Candidate& candidate);
   void keep_watch();
+  void watch_clock(BootTime now);
+  void store_clock(BootTime now);
+  void trouble(Trouble kind, std::string message);
 
   EngineParts parts_;
   CompileTarget target_;
@@ -109,7 +113,8 @@ class Engine {
   std::optional<InFlight> in_flight_;
   bool whole_next_ = false;  ///< an incremental publish was refused
   uint64_t last_generation_ = 0;
-  BootTime next_mark_{};
+  BootTime next_clock_look_{}, next_clock_store_{};
+  Troubles troubles_;
   std::string told_late_file_;  ///< that a changed policy waits for
 };
 

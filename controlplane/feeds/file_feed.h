@@ -49,6 +49,8 @@ class FileFeed {
   int fd() const { return watch_.fd(); }
   /// When read_if_due() wants to be called, whatever fd() says.
   BootTime next_wake() const;
+  /// Asks for a reading, changed or not, as soon as what is there is whole.
+  void read_again(BootTime now) { note_change(now); }
   /// Asks for a reading now, changed or not, and whoever writes.
   void read_anyway(BootTime now);
   /// Takes in what inotify says and, when it is time, reads the directory.

@@ -26,6 +26,10 @@ void add_control(MetricsText& out, const MetricsInput& in) {
                "seconds");
     out.sample(static_cast<double>(in.now.ns - state.feed.changed_boot.ns) / 1e9, {{"feed", "file"}});
   }
+  out.family("bulkhead_controlplane_trouble", kGauge,
+             "1 while the control plane can't work as it should; `bulkhead status` says what to do.");
+  for (size_t i = 0; i < kTroubleNames.size(); ++i)
+    out.sample(uint64_t{!state.troubles[i].empty()}, {{"kind", kTroubleNames[i]}});
   out.family("bulkhead_flow_log_lost", kCounter, "Flow log lines that could not be written.");
   out.sample(in.flow_log_lost);
 }

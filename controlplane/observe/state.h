@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -79,6 +80,15 @@ struct Enforced {
   uint64_t image_generation = 0;
 };
 
+/// What keeps the control plane from working as it should, the policy's own errors apart.
+enum class Trouble : uint8_t {
+  kClock,  ///< it was stepped, or can't be right
+  kState,  ///< controlplane.state can't be written
+};
+inline constexpr std::array<std::string_view, 2> kTroubleNames{"clock", "state"};
+/// What each is, for a person; empty: it isn't.
+using Troubles = std::array<std::string, kTroubleNames.size()>;
+
 struct ControlState {
   std::shared_ptr<Attachment> dataplane;  ///< nullptr: not attached
   Welcome welcome{};                      ///< of that attachment
@@ -86,6 +96,7 @@ struct ControlState {
   std::shared_ptr<const ExplainablePolicy>
       policy;  ///< the last that every worker enforced; nullptr: none yet
   FeedState feed;
+  Troubles troubles;
   EnforcementTimes enforcement;
 };
 

@@ -189,19 +189,37 @@ TEST(Compile, CopiedImage_StaysAligned) {
   EXPECT_TRUE(read_image(copy.image.span()));
 }
 
-TEST(Compile, Deadlines_GoThroughTheClock) {
+/// The boot times that a rule with both deadlines gets, on a clock that opens 1000 and closes 2000 later.
+std::pair<int64_t, int64_t> compiled_deadlines(const char* action) {
+  Policy policy = four_segments();
+  policy.rules = {rule("r", action, "a", "b", {{tcp(80), tcp(80)}})};
+  policy.rules[0].after = WallTime{100};
+  policy.rules[0].until = WallTime{200};
+  auto shifted = [](Turn turn, WallTime time) {
+    return BootTime{time.ns + (turn == Turn::kOpens ? 1000 : 2000)};
+  };
+  auto compiled = compile(policy, kTarget, shifted).value();
+  auto view = read_image(compiled.image.span()).value();
+  return {view.entries[0].after_ns, view.entries[0].until_ns};
+}
+
+TEST(Compile, AllowsDeadlines_OpenAndClose) {
+  EXPECT_EQ(compiled_deadlines("allow"), std::pair(int64_t{1100}, int64_t{2200}));
+}
+TEST(Compile, DenysDeadlines_CloseAndOpen) {
+  EXPECT_EQ(compiled_deadlines("deny"), std::pair(int64_t{2100}, int64_t{1200}));
+}
+TEST(Compile, AsksDeadlines_AreADenys) {
+  EXPECT_EQ(compiled_deadlines("ask"), std::pair(int64_t{2100}, int64_t{1200}));
+}
+
+TEST(Compile, Deadlines_StandInTheRulesAsWritten) {
   Policy policy = four_segments();
   policy.rules = {rule("r", "allow", "a", "b", {{tcp(80), tcp(80)}})};
   policy.rules[0].after = WallTime{100};
   policy.rules[0].until = WallTime{200};
-  auto shifted = [](std::string_view name, DeadlineKind kind, WallTime time) {
-    EXPECT_EQ(name, "r");
-    return BootTime{time.ns + (kind == DeadlineKind::kAfter ? 1000 : 2000)};
-  };
-  auto compiled = compile(policy, kTarget, shifted).value();
+  auto compiled = compile(policy, kTarget, wall_as_boot).value();
   auto view = read_image(compiled.image.span()).value();
-  EXPECT_EQ(view.entries[0].after_ns, 1100);
-  EXPECT_EQ(view.entries[0].until_ns, 2200);
   EXPECT_EQ(view.rules[0].after_wall_ns, 100);
   EXPECT_EQ(view.rules[0].until_wall_ns, 200);
 }

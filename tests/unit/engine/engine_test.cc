@@ -98,12 +98,25 @@ std::string policy_text(const std::string& allow, const std::string& web = "10.1
          allow + "]}\n";
 }
 
+/// The policy of policy_text(), whose rule has `time` beside the rest.
+std::string timed_policy(const std::string& allow, const std::string& time) {
+  std::string text = policy_text(allow);
+  return text.insert(text.rfind('}'), ", " + time);
+}
+/// `after`/`until` so far from now.
+std::string from_now(const std::string& kind, std::chrono::seconds by) {
+  return kind + ": " + to_string(WallTime{wall_now().ns + Nanoseconds(by).count()});
+}
+
 /// A control plane that runs, with its directory of policy.
 struct ControlPlane {
   ControlPlane(const TemporaryDirectory& directory, const DataplaneSettings& settings,
-               const std::string& socket) {
+               const std::string& socket, Nanoseconds wall_error)
+      : wall_error_ns(wall_error.count()) {
     std::filesystem::create_directories(directory.path("state"));
-    auto deadlines = Deadlines::open(directory.path("state"), *system_clocks());
+    Clocks clocks = *system_clocks();
+    clocks.wall = [this] { return WallTime{wall_now().ns + wall_error_ns}; };
+    auto deadlines = Deadlines::open(directory.path("state"), std::move(clocks));
     EXPECT_TRUE(deadlines) << deadlines.error().message;
     auto created = Engine::create({settings, socket, *FileFeed::open(directory.path("policy")),
                                    std::move(*deadlines), board, names, retired});
@@ -115,6 +128,7 @@ struct ControlPlane {
     engine->stop();
     thread.join();
   }
+  std::atomic<int64_t> wall_error_ns;  ///< of the clock that deadlines stand on
   StateBoard board;
   NameHistory names;
   RetiredHits retired;
@@ -137,7 +151,9 @@ struct EngineTest : testing::Test {
     directory.write("policy/a.yaml", policy_text("tcp/80"));
   }
   void start_dataplane() { dataplane.emplace(socket, "edge"); }
-  void start_control() { control.emplace(directory, settings, socket); }
+  void start_control(Nanoseconds wall_error = 0s) {
+    control.emplace(directory, settings, socket, wall_error);
+  }
   /// Waits until `holds(ControlState)`.
   template <class Condition>
   testing::AssertionResult eventually(Condition holds) {
@@ -256,7 +272,79 @@ TEST_F(Engine_, TestAtAnInstant_IsJudgedThen) {
       "  - {from: web, to: db, service: tcp/80, at: 2100-01-02T00:00:00Z, expect: deny}\n");
   start_control();
   ASSERT_TRUE(eventually(enforces(1)));
-  EXPECT_NE(directory.read("state/deadlines.json").find("\"until\""), std::string::npos);
+  EXPECT_NE(directory.read("state/clock.json").find("\"latest_utc_ns\""), std::string::npos);
+}
+
+/// The state's file can't be replaced, as on a full disk.
+void fill_disk(const TemporaryDirectory& directory) {
+  std::filesystem::create_directories(directory.path("state/clock.json.tmp/in-the-way"));
+}
+
+TEST_F(Engine_, ClockThatJumpsAhead_EndsGrantsAndIsTold) {
+  start_dataplane();
+  directory.write("policy/a.yaml", timed_policy("tcp/80", from_now("until", 3600s)));
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kAllow);
+  control->wall_error_ns = Nanoseconds(2h).count();
+  ASSERT_TRUE(eventually(enforces(2)));
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kDeny);
+  EXPECT_TRUE(eventually([](const ControlState& state) {
+    return state.troubles[size_t(Trouble::kClock)].find("7200 s") != std::string::npos;
+  }));
+}
+
+TEST_F(Engine_, GrantThatAClockAheadOpened_ShutsWhenTheClockIsPutRight) {
+  start_dataplane();
+  directory.write("policy/a.yaml", timed_policy("tcp/80", from_now("after", 3600s)));
+  start_control(2h);
+  ASSERT_TRUE(eventually(enforces(1)));
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kAllow) << "nothing tells yet";
+  control->wall_error_ns = 0;
+  ASSERT_TRUE(eventually(enforces(2)));
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kDeny);
+}
+
+TEST_F(Engine_, FullDisk_RefusesOnlyNewTimedGrants) {
+  start_dataplane();
+  std::string timed = timed_policy("tcp/80, tcp/81", from_now("until", 3600s));
+  directory.write("policy/a.yaml", timed);
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  fill_disk(directory);
+  control->wall_error_ns = Nanoseconds(60s).count();  // so that there is something to be kept
+  ASSERT_TRUE(eventually(enforces(2))) << "the same times, moved to the safe side";
+  EXPECT_TRUE(
+      eventually([](const ControlState& state) { return !state.troubles[size_t(Trouble::kState)].empty(); }));
+
+  std::string narrower = timed;
+  narrower.erase(narrower.find(", tcp/81"), 8);
+  directory.write("policy/a.yaml", narrower);
+  ASSERT_TRUE(eventually(enforces(3))) << "permissions are taken away";
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kAllow);
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 81), Verdict::kDeny);
+
+  directory.write("policy/a.yaml", timed_policy("tcp/80", from_now("until", 7200s)));
+  ASSERT_TRUE(eventually(is_refused)) << "a grant that a restart could make live longer";
+  std::string error = control->board.read().feed.errors.at(0);
+  EXPECT_NE(error.find("a.yaml:5:5: error: this allow is new and bounded by time"), std::string::npos)
+      << error;
+  directory.write("policy/a.yaml", policy_text("tcp/82"));
+  ASSERT_TRUE(eventually(enforces(4))) << "nothing of it depends on time";
+
+  std::filesystem::remove_all(directory.path("state/clock.json.tmp"));
+  directory.write("policy/a.yaml", timed_policy("tcp/80", from_now("until", 7200s)));
+  ASSERT_TRUE(eventually(enforces(5)));
+}
+
+TEST_F(Engine_, FullDiskAtTheStart_StillEnforcesWhatDoesNotDependOnTime) {
+  std::filesystem::create_directories(directory.path("state"));
+  fill_disk(directory);
+  start_dataplane();
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  directory.write("policy/a.yaml", timed_policy("tcp/80", from_now("until", 3600s)));
+  ASSERT_TRUE(eventually(is_refused));
 }
 
 TEST_F(Engine_, ListOfFlowsThatTakesLong_KeepsNoPolicyWaiting) {
