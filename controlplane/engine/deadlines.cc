@@ -154,7 +154,8 @@ std::string Deadlines::doubt() const {
            "and denies hold";
   int64_t apart = difference(evidence_.latest, *evidence_.earliest);
   if (apart <= kTold.count()) return {};
-  return "the clock was stepped: what it has said differs by " + std::to_string(apart / 1'000'000'000) +
+  return "the clock was stepped: what it has said differs by " +
+         std::to_string((apart + 500'000'000) / 1'000'000'000) +
          " s, so what opens by time opens as if by the earlier and what closes closes as if by the later. If "
          "the "
          "clock is right now, stop the control plane, remove " +

@@ -333,14 +333,21 @@ void Engine::keep_watch() {
                  in_flight_->generation,
                  std::chrono::duration_cast<std::chrono::seconds>(kAnswerIsLate).count());
   }
-  std::string late_file = parts_.feed.waiting_for(after(now, -kFileIsLate));
-  if (!late_file.empty() && late_file != told_late_file_)
-    spdlog::warn(
-        "the policy has changed, but {} is still being written: it is read when it is closed, or on SIGHUP",
-        late_file);
-  told_late_file_ = std::move(late_file);
+  watch_files(now);
   if (now >= next_clock_look_) watch_clock(now);
   if (now >= next_clock_store_) store_clock(now);
+}
+
+void Engine::watch_files(BootTime now) {
+  bool first = parts_.feed.is_first();
+  std::string file = parts_.feed.waiting_for(first ? now : after(now, -kFileIsLate));
+  if (!file.empty())
+    file = (first ? "no policy is read yet: " : "the policy has changed, but ") + file +
+           " is still being written, or was a moment ago. It is read when it is closed, or not written for "
+           "30 s; "
+           "after SIGHUP, for 1 s";
+  trouble(Trouble::kFile, std::move(file));
+  trouble(Trouble::kWatch, parts_.feed.blind());
 }
 
 /// A step moves every deadline, and those in force stay where they were until the policy is read again.
@@ -367,7 +374,7 @@ void Engine::trouble(Trouble kind, std::string message) {
   std::string& known = troubles_[static_cast<size_t>(kind)];
   if (message == known) return;
   if (message.empty())
-    spdlog::info("no longer so: {}", known);
+    spdlog::info("over: {}", known);
   else
     spdlog::warn("{}", message);
   known = std::move(message);

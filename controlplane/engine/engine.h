@@ -89,6 +89,7 @@ class Engine {
   void refused(const PublishResult& result);
   void in_force(const Candidate& candidate);
   void keep_watch();
+  void watch_files(BootTime now);
   void watch_clock(BootTime now);
   void store_clock(BootTime now);
   void trouble(Trouble kind, std::string message);
@@ -115,7 +116,6 @@ class Engine {
   uint64_t last_generation_ = 0;
   BootTime next_clock_look_{}, next_clock_store_{};
   Troubles troubles_;
-  std::string told_late_file_;  ///< that a changed policy waits for
 };
 
 }  // namespace bulkhead

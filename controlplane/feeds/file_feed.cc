@@ -11,9 +11,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// File systems stamp files with a clock that ticks this coarsely.
-constexpr int64_t kFileClockTickNs = 20'000'000;
-
 BootTime later(BootTime time, Nanoseconds by) {
   return BootTime{time.ns + by.count()};
 }
@@ -24,7 +21,8 @@ Expected<FileFeed> FileFeed::open(std::string path) {
   auto watch = PathWatch::open();
   if (!watch) return with_context(watch.error(), "watching " + path);
   FileFeed feed(std::move(path), std::move(*watch));
-  feed.read_anyway(boot_now());
+  feed.watch_.follow(feed.path_, {});
+  feed.read_again(boot_now());
   return feed;
 }
 
@@ -36,14 +34,25 @@ BootTime FileFeed::next_wake() const {
 /// When what has changed is to be read; something has.
 BootTime FileFeed::due() const {
   BootTime due = std::min(later(*last_change_, kTogether), later(whole_since_, kLatest));
-  for (const auto& [path, until] : unwhole_) due = std::max(due, until);
+  for (const auto& [path, wait] : unwhole_)
+    due = std::max(due, later(wait.since, hurried_ ? std::min(wait.patience, kSettled) : wait.patience));
   return due;
 }
 
 void FileFeed::read_anyway(BootTime now) {
+  read_again(now);
+  hurried_ = true;
+}
+
+void FileFeed::read_again(BootTime now) {
   note_change(now);
   last_change_ = BootTime{now.ns - kTogether.count()};
-  unwhole_.clear();
+}
+
+std::string FileFeed::blind() const {
+  if (watch_.trouble().empty()) return {};
+  return watch_.trouble() + ". Until then its changes are looked for every " +
+         std::to_string(kLook / std::chrono::seconds(1)) + " s";
 }
 
 std::optional<PolicyReading> FileFeed::read_if_due(BootTime now, WallTime wall) {
@@ -55,18 +64,43 @@ std::optional<PolicyReading> FileFeed::read_if_due(BootTime now, WallTime wall) 
 
   watch_.follow(path_, files_);  // before it is read, so that no change falls between
   Traces before = traces();
+  bool told = unseen_.empty() && watch_.trouble().empty();  // of whoever may be writing
+  if (!told && !settled(before, now, wall)) return std::nullopt;
   PolicyReading reading{*first_change_, load_policy(path_, wall)};
-  traces_ = std::move(before);
   looked_.reset();
   if (reading.loaded.files != files_) {
     files_ = reading.loaded.files;
     watch_.follow(path_, files_);
-    remember_new_files(wall);
+    Traces named = traces();
+    std::erase_if(named, [&](const auto& file) { return before.contains(file.first); });
+    if (!settled(named, now, wall)) {
+      unseen_.insert(path_);
+      return std::nullopt;
+    }
+    before.merge(named);
   }
   while_reading_ = watch_.take();
   if (spoilt(patient)) return std::nullopt;  // it is due again when what happened has been taken in
+  if (!watch_.trouble().empty() && traces() != before) return std::nullopt;
+  traces_ = std::move(before);
   first_change_.reset(), last_change_.reset();
+  unseen_.clear(), still_.clear();
+  hurried_ = false;
   return reading;
+}
+
+/// Whether each of `files`, of whose writers no event told, has been as it is for kSettled; else a reading
+/// waits for that. The file's own time of change tells it at once, unless the clock was stepped.
+bool FileFeed::settled(const Traces& files, BootTime now, WallTime wall) {
+  for (const auto& [path, trace] : files) {
+    Nanoseconds age{std::max<int64_t>(0, wall.ns - trace.changed_ns)};
+    if (age >= kSettled) continue;
+    auto [known, is_new] = still_.try_emplace(path, Still{trace, later(now, kSettled - age)});
+    if (!is_new && known->second.trace != trace) known->second = {trace, later(now, kSettled)};
+    BootTime until = known->second.until;
+    if (now < until) unwhole_[path] = {now, Nanoseconds{until.ns - now.ns}};
+  }
+  return unwhole_.empty();
 }
 
 /// Whether what was just read may be half of each, because it changed meanwhile. One file from before and one
@@ -93,20 +127,25 @@ void FileFeed::take_event(const PathEvent& event, BootTime now) {
   note_change(now);
   switch (event.kind) {
     case PathEvent::Kind::kWritten:
-      unwhole_[event.path] = later(now, kAbandoned);
+      unwhole_[event.path] = {now, kAbandoned};
       break;
     case PathEvent::Kind::kComesOrGoes:
-      unwhole_[event.path] = later(now, kReplaced);
+      unwhole_[event.path] = {now, kReplaced};
+      if (!is_policy_file_name(fs::path(event.path).filename().string())) unseen_.insert(event.path);
       break;
     case PathEvent::Kind::kWhole:
+      unseen_.erase(event.path);
       if (unwhole_.erase(event.path) != 0 && unwhole_.empty()) whole_since_ = now;
       break;
     case PathEvent::Kind::kLost:
       std::erase_if(unwhole_, [&](const auto& entry) { return entry.first.starts_with(event.path + "/"); });
-      unwhole_[event.path] = later(now, kReplaced);
+      unwhole_[event.path] = {now, kReplaced};
+      unseen_.insert(event.path);
+      break;
+    case PathEvent::Kind::kOverflow:  // what was known to be half stays so, and more may be
+      unseen_.insert(path_);
       break;
     case PathEvent::Kind::kTouched:
-    case PathEvent::Kind::kOverflow:  // what was known to be half stays so
       break;
   }
 }
@@ -120,6 +159,7 @@ void FileFeed::note_change(BootTime now) {
 void FileFeed::look(BootTime now) {
   next_look_ = later(now, kLook);
   if (first_change_) return;
+  if (!watch_.trouble().empty()) watch_.follow(path_, files_);  // there may be room by now
   Traces found = traces();
   if (found == traces_) {
     looked_.reset();
@@ -128,13 +168,6 @@ void FileFeed::look(BootTime now) {
   } else {
     looked_ = std::move(found);
   }
-}
-
-/// What nobody knew of before it was read counts as it is now, unless it changed since the reading began:
-/// then the next looks find it.
-void FileFeed::remember_new_files(WallTime begun) {
-  for (const auto& [path, trace] : traces())
-    if (trace.changed_ns < begun.ns - kFileClockTickNs) traces_.try_emplace(path, trace);
 }
 
 FileFeed::Traces FileFeed::traces() const {

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,18 +31,24 @@ struct PolicyReading {
 /// write it anew, and reading in between would cut every flow that it allows. While renames into place follow
 /// each other without end they are read after kLatest all the same.
 ///
-/// What inotify can't see (network file systems, a parent's parent replaced) a look every kLook finds, and it
-/// is read when the next look finds the same. Thread: one. Use: poll fd() for reading and wake up at
-/// next_wake(); call read_if_due() after either.
+/// What inotify can't see (network file systems, a parent's parent replaced, what there were no watches left
+/// for) a look every kLook finds, and it is read when the next look finds the same.
+///
+/// Of a file that somebody may have been writing since before it was watched (at the start, in a directory
+/// that was made anew, a `members_file` that is named for the first time) no event tells whether it is whole.
+/// It is taken for whole when it has not changed for kSettled; a writer who pauses for longer can't be told
+/// from one who is done, nor one who died from one who closed. Thread: one. Use: poll fd() for reading and
+/// wake up at next_wake(); call read_if_due() after either.
 class FileFeed {
  public:
   static constexpr Nanoseconds kTogether{2'000'000};
   static constexpr Nanoseconds kReplaced{20'000'000};
   static constexpr Nanoseconds kLatest{200'000'000};
+  static constexpr Nanoseconds kSettled{1'000'000'000};
   static constexpr Nanoseconds kAbandoned{30'000'000'000};  ///< a writer that neither writes nor closes
   static constexpr Nanoseconds kLook{2'000'000'000};
 
-  /// Starts watching; the first reading is due at once. `path` needn't exist yet.
+  /// Starts watching; the first reading is due when what is there is whole. `path` needn't exist yet.
   /// Errors: no inotify instance to be had.
   static Expected<FileFeed> open(std::string path);
 
@@ -50,13 +57,18 @@ class FileFeed {
   /// When read_if_due() wants to be called, whatever fd() says.
   BootTime next_wake() const;
   /// Asks for a reading, changed or not, as soon as what is there is whole.
-  void read_again(BootTime now) { note_change(now); }
-  /// Asks for a reading now, changed or not, and whoever writes.
+  void read_again(BootTime now);
+  /// The same, and waits no longer than kSettled for a writer that neither writes nor closes: someone who
+  /// knows asks. A file that is being written isn't read all the same.
   void read_anyway(BootTime now);
   /// Takes in what inotify says and, when it is time, reads the directory.
   std::optional<PolicyReading> read_if_due(BootTime now, WallTime wall);
   /// A file that isn't whole, for which a reading has been waiting since before `time`; empty: none.
   std::string waiting_for(BootTime time) const;
+  /// Whether nothing has been read yet.
+  bool is_first() const { return traces_.empty(); }
+  /// What inotify couldn't be made to watch, so that changes of it are found by looks; empty: nothing.
+  std::string blind() const;
 
  private:
   /// What a file was when looked at: enough to see that it isn't the same any more.
@@ -66,15 +78,26 @@ class FileFeed {
     bool operator==(const Trace&) const = default;
   };
   using Traces = std::map<std::string, Trace>;  ///< by path
+  /// Why a path isn't whole, by when its reading may go on without a word that it is.
+  struct Wait {
+    BootTime since;  ///< the last that was heard of it
+    Nanoseconds patience;
+  };
+  /// A file that no event tells of, since when it is known to be as it is.
+  struct Still {
+    Trace trace;
+    BootTime until;  ///< when it has been so for kSettled
+  };
 
-  FileFeed(std::string path, PathWatch watch) : path_(std::move(path)), watch_(std::move(watch)) {}
+  FileFeed(std::string path, PathWatch watch)
+      : path_(std::move(path)), watch_(std::move(watch)), unseen_{path_} {}
   BootTime due() const;
   void take_events(BootTime now);
   void take_event(const PathEvent& event, BootTime now);
   void note_change(BootTime now);
   void look(BootTime now);
   bool spoilt(bool patient) const;
-  void remember_new_files(WallTime begun);
+  bool settled(const Traces& files, BootTime now, WallTime wall);
   Traces traces() const;
 
   std::string path_;
@@ -83,7 +106,10 @@ class FileFeed {
   Traces traces_;                                       ///< as they were when they were last read
   std::optional<Traces> looked_;                        ///< of the last look, where it found something else
   std::vector<PathEvent> while_reading_;                ///< not taken in yet
-  std::map<std::string, BootTime> unwhole_;             ///< paths, and until when a reading waits for them
+  std::map<std::string, Wait> unwhole_;                 ///< by path
+  std::set<std::string> unseen_;                        ///< paths to what was there before it was watched
+  std::map<std::string, Still> still_;                  ///< by path
+  bool hurried_ = false;                                ///< by read_anyway()
   std::optional<BootTime> first_change_, last_change_;  ///< since the last reading
   BootTime whole_since_{};                              ///< what has changed since; where nothing is unwhole
   BootTime next_look_{};

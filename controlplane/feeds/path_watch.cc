@@ -34,6 +34,15 @@ bool is_new_file(const std::string& path) {
   return ::lstat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink == 1;
 }
 
+/// Empty where the directory isn't there: its parent tells when it comes.
+std::string why_unwatched(const std::string& directory, int error) {
+  if (error == ENOENT || error == ENOTDIR) return {};
+  const char* advice = error == ENOSPC   ? "; raise fs.inotify.max_user_watches"
+                       : error == EACCES ? "; let the control plane's user read it"
+                                         : "";
+  return fail_errno(error, directory + " can't be watched").error().message + advice;
+}
+
 std::string joined(const std::string& directory, const std::string& name) {
   return directory == "/" ? directory + name : directory + "/" + name;
 }
@@ -103,10 +112,14 @@ void PathWatch::follow(const std::string& directory, const std::vector<std::stri
   for (const std::string& path : paths) walk(path);
 
   std::map<int, std::string> watched;
+  trouble_.clear();
   for (const auto& [path, names] : wanted) {
     int watch =
         ::inotify_add_watch(inotify_.get(), path.c_str(), kEvents);  // the same where there is one already
-    if (watch >= 0) watched[watch] = path;
+    if (watch >= 0)
+      watched[watch] = path;
+    else if (trouble_.empty())
+      trouble_ = why_unwatched(path, errno);
   }
   for (const auto& [watch, path] : directory_of_watch_)
     if (!watched.contains(watch))

@@ -33,8 +33,10 @@ class PathWatch {
 
   int fd() const { return inotify_.get(); }
   /// From now on watches every name on the way to each path, where it is a symbolic link or the end, and,
-  /// where `directory` is one, all policy files in it. What can't be watched (it isn't there) isn't.
+  /// where `directory` is one, all policy files in it. What isn't there isn't watched.
   void follow(const std::string& directory, const std::vector<std::string>& paths);
+  /// A directory that is there and can't be watched, why, and what to do; empty: none.
+  const std::string& trouble() const { return trouble_; }
   /// What happened to those names since the last call, in order.
   std::vector<PathEvent> take();
 
@@ -52,6 +54,7 @@ class PathWatch {
   Fd inotify_;
   Directories directories_;
   std::map<int, std::string> directory_of_watch_;
+  std::string trouble_;
 };
 
 }  // namespace bulkhead

@@ -84,8 +84,10 @@ struct Enforced {
 enum class Trouble : uint8_t {
   kClock,  ///< it was stepped, or can't be right
   kState,  ///< controlplane.state can't be written
+  kFile,   ///< a policy file isn't whole, and its reading waits
+  kWatch,  ///< changes of some policy file are seen late
 };
-inline constexpr std::array<std::string_view, 2> kTroubleNames{"clock", "state"};
+inline constexpr std::array<std::string_view, 4> kTroubleNames{"clock", "state", "file", "watch"};
 /// What each is, for a person; empty: it isn't.
 using Troubles = std::array<std::string, kTroubleNames.size()>;
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <fstream>
 #include <thread>
 
 #include "controlplane/api/operator_service.h"
@@ -273,6 +274,26 @@ TEST_F(Engine_, TestAtAnInstant_IsJudgedThen) {
   start_control();
   ASSERT_TRUE(eventually(enforces(1)));
   EXPECT_NE(directory.read("state/clock.json").find("\"latest_utc_ns\""), std::string::npos);
+}
+
+TEST_F(Engine_, FileThatIsWrittenAtTheStart_IsToldAndNothingIsEnforcedBeforeItIsWhole) {
+  std::string whole = policy_text("tcp/80, tcp/81"),
+              denies = "  - {name: d, from: web, to: db, deny: [tcp/81]}\n";
+  std::ofstream file(directory.path("policy/a.yaml"));
+  file << whole << std::flush;  // valid, and wider than it will be
+  start_dataplane();
+  start_control();
+  EXPECT_TRUE(eventually([](const ControlState& state) {
+    return state.troubles[size_t(Trouble::kFile)].find("no policy is read yet: ") == 0;
+  }));
+  file << "\n" << std::flush;
+  std::this_thread::sleep_for(1500ms);
+  EXPECT_EQ(dataplane->generation(), 0u);
+  file << denies;
+  file.close();
+  ASSERT_TRUE(eventually(enforces(1)));
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 81), Verdict::kDeny);
+  EXPECT_EQ(control->board.read().troubles[size_t(Trouble::kFile)], "");
 }
 
 /// The state's file can't be replaced, as on a full disk.

@@ -3,9 +3,13 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 
 #include "tests/unit/engine/temporary_directory.h"
 
@@ -36,11 +40,13 @@ struct FileFeedTest : testing::Test {
     ASSERT_TRUE(opened) << opened.error().message;
     feed.emplace(std::move(*opened));
   }
+  /// The wall clock, by which nothing is young any more that has just been written.
+  static WallTime later_wall() { return WallTime{wall_now().ns + FileFeed::kSettled.count()}; }
   /// Runs the feed as the control loop does, until it gives a reading or `within` has passed.
   std::optional<PolicyReading> next(std::chrono::milliseconds within = 1500ms) {
     BootTime end{boot_now().ns + within.count() * kMillisecond};
     do {
-      if (auto reading = feed->read_if_due(boot_now(), wall_now())) return reading;
+      if (auto reading = feed->read_if_due(boot_now(), later_wall())) return reading;
       int64_t wait = std::min(feed->next_wake().ns, end.ns) - boot_now().ns;
       pollfd fd{feed->fd(), POLLIN, 0};
       ::poll(&fd, 1, static_cast<int>(std::max<int64_t>(0, wait / kMillisecond + 1)));
@@ -169,7 +175,7 @@ TEST_F(FileFeed_, BrokenFile_IsReadAsErrors) {
 TEST_F(FileFeed_, ChangeIsTimedFromWhenItWasFirstSeen) {
   BootTime before = boot_now();
   directory.write("policy/b.yaml", segment("db", 200));
-  feed->read_if_due(boot_now(), wall_now());  // sees it, and waits for more
+  feed->read_if_due(boot_now(), later_wall());  // sees it, and waits for more
   BootTime seen_by = boot_now();
   auto reading = next();
   ASSERT_TRUE(reading);
@@ -193,7 +199,9 @@ struct FileFeedTiming : FileFeedTest {
     EXPECT_EQ(read(), "nothing");
   }
   void pass(Nanoseconds time) { now = BootTime{now.ns + time.count()}; }
-  std::string read() { return names(feed->read_if_due(now, wall_now())); }
+  std::string read() { return names(feed->read_if_due(now, later_wall())); }
+  /// The same, by a clock for which what has just been written is young.
+  std::string read_young() { return names(feed->read_if_due(now, wall_now())); }
   /// Puts a file into the directory as a deployment does, by a rename.
   void put(const std::string& name, const std::string& text) const {
     directory.write("fresh", text);
@@ -263,12 +271,145 @@ TEST_F(Feed_, WriterThatNeitherWritesNorCloses_IsWaitedForNoLongerThanThat) {
   EXPECT_EQ(read(), "stuck ");
 }
 
-TEST_F(Feed_, ReadAnyway_WaitsForNobody) {
+TEST_F(Feed_, ReadAnyway_WaitsAMomentForAWriterAndNotForOneWhoIsStuck) {
   std::ofstream half(directory.path("policy/a.yaml"));
   half << segment("first", 101) << std::flush;
   EXPECT_EQ(read(), "nothing");
   feed->read_anyway(now);
-  EXPECT_EQ(read(), "first ");
+  EXPECT_EQ(read(), "nothing");
+  pass(FileFeed::kSettled - 1ns);
+  half << "  second: {tag: 102, members: [10.102.0.0/16]}\n" << std::flush;
+  EXPECT_EQ(read(), "nothing");
+  pass(FileFeed::kSettled - 1ns);
+  EXPECT_EQ(read(), "nothing");
+  pass(1ns);
+  EXPECT_EQ(read(), "first second ") << "open, and not written any more";
+}
+
+TEST_F(Feed_, ReadAnyway_ReadsAtOnceWhatIsWhole) {
+  directory.write("policy/a.yaml", segment("edited", 101));
+  feed->read_anyway(now);
+  EXPECT_EQ(read(), "nothing");
+  pass(FileFeed::kTogether);
+  EXPECT_EQ(read(), "edited ");
+}
+
+TEST_F(Feed_, ReadAnyway_HurriesOnlyOneReading) {
+  feed->read_anyway(now);
+  EXPECT_EQ(read(), "web ");
+  std::ofstream half(directory.path("policy/a.yaml"));
+  half << segment("first", 101) << std::flush;
+  EXPECT_EQ(read(), "nothing");
+  pass(FileFeed::kAbandoned - 1ns);
+  EXPECT_EQ(read(), "nothing");
+}
+
+/// Whoever had it open before it was watched; nothing has told of that.
+TEST_F(Feed_, YoungFileAtTheStart_IsReadOnceItHasSettled) {
+  directory.write("policy/a.yaml", segment("young", 106));
+  open("policy");
+  now = boot_now();
+  EXPECT_EQ(read_young(), "nothing");
+  EXPECT_EQ(feed->waiting_for(BootTime{now.ns + 1}), directory.path("policy/a.yaml"));
+  EXPECT_TRUE(feed->is_first());
+  pass(FileFeed::kSettled);
+  EXPECT_EQ(read_young(), "young ");
+  EXPECT_FALSE(feed->is_first());
+}
+
+TEST_F(Feed_, FileThatIsWrittenAtTheStart_IsNotReadBeforeItIsClosed) {
+  std::ofstream half(directory.path("policy/a.yaml"));
+  half << segment("first", 101) << std::flush;
+  open("policy");
+  now = boot_now();
+  EXPECT_EQ(read_young(), "nothing");
+  pass(FileFeed::kSettled - 1ns);
+  half << "  second: {tag: 102, members: [10.102.0.0/16]}\n" << std::flush;
+  EXPECT_EQ(read_young(), "nothing");
+  for (int i = 0; i < 3; ++i) {
+    pass(2 * FileFeed::kSettled);
+    EXPECT_EQ(read_young(), "nothing") << "it is known to be written by now";
+  }
+  half.close();
+  EXPECT_EQ(read_young(), "nothing");
+  pass(FileFeed::kTogether);
+  EXPECT_EQ(read_young(), "nothing");
+  pass(FileFeed::kSettled);
+  EXPECT_EQ(read_young(), "first second ");
+}
+
+/// By a name that isn't watched, as over NFS: no event tells of what it is written.
+TEST_F(Feed_, FileThatChangesUnseenAtTheStart_IsWaitedForAnew) {
+  fs::create_hard_link(directory.path("policy/a.yaml"), directory.path("other-name"));
+  open("policy");
+  now = boot_now();
+  EXPECT_EQ(read_young(), "nothing");
+  pass(FileFeed::kSettled - 1ns);
+  directory.write("other-name", segment("whole-now", 105));
+  pass(1ns);
+  EXPECT_EQ(read_young(), "nothing");
+  pass(FileFeed::kSettled - 1ns);
+  EXPECT_EQ(read_young(), "nothing");
+  pass(1ns);
+  EXPECT_EQ(read_young(), "whole-now ");
+}
+
+TEST_F(Feed_, OldFilesAtTheStart_AreReadAtOnce) {
+  open("policy");
+  now = boot_now();
+  EXPECT_EQ(read(), "web ");
+}
+
+TEST_F(Feed_, ClockBehindTheFiles_IsNoReasonToWaitForEver) {
+  open("policy");
+  now = boot_now();
+  auto read_in_1990 = [&] { return names(feed->read_if_due(now, WallTime{631'152'000'000'000'000})); };
+  EXPECT_EQ(read_in_1990(), "nothing");
+  pass(FileFeed::kSettled);
+  EXPECT_EQ(read_in_1990(), "web ");
+}
+
+TEST_F(Feed_, MembersFileThatIsNamedFirst_IsReadOnceItHasSettled) {
+  std::ofstream half;
+  fs::create_directory(directory.path("lists"));
+  half.open(directory.path("lists/web.csv"));
+  half << "prefix\n10.9.0.1\n" << std::flush;
+  put("a.yaml", "segments:\n  web: {tag: 100, members_file: ../lists/web.csv}\n");
+  EXPECT_EQ(read_young(), "nothing");
+  pass(FileFeed::kTogether);
+  EXPECT_EQ(read_young(), "nothing");
+  half << "10.9.0.2\n" << std::flush;
+  EXPECT_EQ(read_young(), "nothing");
+  pass(FileFeed::kSettled);
+  EXPECT_EQ(read_young(), "nothing") << "it is known to be written by now";
+  half.close();
+  read_young(), pass(FileFeed::kTogether);
+  EXPECT_EQ(read_young(), "nothing");
+  pass(FileFeed::kSettled);
+  auto reading = feed->read_if_due(now, wall_now());
+  ASSERT_TRUE(reading && reading->loaded.policy);
+  EXPECT_EQ(reading->loaded.policy->segments[0].members.size(), 2u);
+}
+
+TEST_F(Feed_, DirectoryThatIsMadeAnew_IsReadOnceItHasSettled) {
+  fs::remove_all(directory.path("policy"));
+  read_young(), pass(FileFeed::kReplaced);
+  EXPECT_EQ(read_young(), "refused");
+  directory.write("policy/a.yaml", segment("anew", 107));  // before the directory can be watched
+  EXPECT_EQ(read_young(), "nothing");
+  pass(FileFeed::kReplaced);
+  EXPECT_EQ(read_young(), "nothing");
+  pass(FileFeed::kSettled);
+  EXPECT_EQ(read_young(), "anew ");
+}
+
+TEST_F(Feed_, DirectoryThatIsRenamedIntoPlace_IsWhole) {
+  directory.write("new/a.yaml", segment("second", 103));
+  fs::rename(directory.path("policy"), directory.path("old"));
+  fs::rename(directory.path("new"), directory.path("policy"));
+  EXPECT_EQ(read_young(), "nothing");
+  pass(FileFeed::kReplaced);
+  EXPECT_EQ(read_young(), "second ");
 }
 
 /// git and some editors remove a file, or rename it away, before they write it anew.
@@ -378,6 +519,48 @@ TEST_F(Feed_, HalfWrittenFile_StaysHalfWhenEventsAreLost) {
   EXPECT_EQ(read(), "nothing");
   pass(FileFeed::kReplaced);
   EXPECT_EQ(read(), "nothing");
+}
+
+/// Runs `body` in a process in whose user namespace the kernel has no inotify watch left; false: it can't be.
+bool without_watches(const std::function<void()>& body) {
+  pid_t child = ::fork();
+  if (child == 0) {
+    if (::unshare(CLONE_NEWUSER) != 0) _exit(77);
+    std::ofstream limit("/proc/sys/user/max_inotify_watches");
+    if (!(limit << "0" << std::flush)) _exit(77);
+    body();
+    _exit(testing::Test::HasFailure() ? 1 : 0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 77) return false;
+  EXPECT_EQ(status, 0);
+  return true;
+}
+
+TEST_F(Feed_, NoWatchLeft_IsToldAndChangesAreFoundAllTheSame) {
+  EXPECT_EQ(feed->blind(), "");
+  bool could = without_watches([&] {
+    open("policy");
+    now = boot_now();
+    EXPECT_EQ(read(), "web ");
+    EXPECT_NE(
+        feed->blind().find(" can't be watched: No space left on device; raise fs.inotify.max_user_watches"),
+        std::string::npos)
+        << feed->blind();
+    directory.write("policy/a.yaml", segment("edited", 101));
+    pass(FileFeed::kLook);
+    EXPECT_EQ(read(), "nothing");
+    pass(FileFeed::kLook);
+    EXPECT_EQ(read(), "nothing");
+    pass(FileFeed::kTogether);
+    EXPECT_EQ(read(), "edited ");
+    std::ofstream("/proc/sys/user/max_inotify_watches") << "1000";
+    pass(FileFeed::kLook);
+    EXPECT_EQ(read(), "nothing");
+    EXPECT_EQ(feed->blind(), "") << "there is room again";
+  });
+  if (!could) GTEST_SKIP() << "no user namespace to be had, in which to run out of watches";
 }
 
 }  // namespace
