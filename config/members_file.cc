@@ -165,7 +165,7 @@ void read_members_file(Source& source, uint32_t file, size_t room, std::vector<M
     if (std::exchange(first, false) && !error) members.reserve(members.size() + expected_lines(chunk, bytes));
     return reader.take(chunk);
   });
-  if (!read) return source.error({}, read.error().message);
+  if (!read) return source.report().unreadable(source.at({}), read.error());
   reader.finish();
 }
 

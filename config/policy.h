@@ -117,7 +117,8 @@ struct LoadedPolicy {
   std::optional<Policy> policy;
   Diagnostics diagnostics;
   std::vector<std::string>
-      files;  ///< that were read, or named and couldn't be: Policy::files without a policy
+      files;                   ///< that were read, or named and couldn't be: Policy::files without a policy
+  bool machine_short = false;  ///< some file couldn't be read for a reason that may pass (EMFILE, EIO, ...)
 };
 LoadedPolicy load_policy(const std::string& path, WallTime now);
 /// Whether a file of this name in a policy directory is read (NAME.yaml, not hidden).

@@ -19,8 +19,8 @@ class PolicyLoader {
   explicit PolicyLoader(WallTime now) : now_(now) {}
   Report& report() { return report_; }
 
-  void add_unreadable(const std::string& name, std::string why) {
-    report_.error({name, 0, 0}, std::move(why));
+  void add_unreadable(const std::string& name, Error why) {
+    report_.unreadable({name, 0, 0}, std::move(why));
     complete_ = false;
   }
   void add(const std::string& name, std::string_view text) {
@@ -61,6 +61,7 @@ class PolicyLoader {
     LoadedPolicy loaded;
     loaded.diagnostics = report_.finish();
     loaded.files = policy_.files;
+    loaded.machine_short = report_.machine_short();
     if (!report_.has_errors()) loaded.policy = std::move(policy_);
     return loaded;
   }
@@ -102,7 +103,7 @@ std::vector<std::string> policy_files(const std::string& path, Report& report) {
       report.warning({(fs::path(path) / name).string(), 0, 0}, "this isn't read; rename it to end in .yaml");
     return files.size() <= kMaxPolicyFiles;
   });
-  if (!read) report.error({path, 0, 0}, read.error().message);
+  if (!read) report.unreadable({path, 0, 0}, read.error());
   if (files.size() > kMaxPolicyFiles) {
     report.error({path, 0, 0},
                  "there are more than 65,536 *.yaml here, and none is read; put several into one");
@@ -123,6 +124,7 @@ LoadedPolicy load_with(WallTime now, const std::string& path, AddFiles add_files
   } catch (const std::bad_alloc&) {
     LoadedPolicy failed;
     failed.files = loader->take_files();
+    failed.machine_short = true;
     loader.reset();  // what was read makes room for saying so
     failed.diagnostics.push_back(
         {Severity::kError,
@@ -146,7 +148,7 @@ LoadedPolicy load_policy(const std::string& path, WallTime now) {
       if (text) {
         loader.add(file, *text);
       } else {
-        loader.add_unreadable(file, std::move(text.error().message));
+        loader.add_unreadable(file, std::move(text.error()));
       }
     }
   });

@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/error.h"
 #include "config/diagnostic.h"
 
 namespace bulkhead {
@@ -28,6 +29,13 @@ class Report {
   void warning(Location where, std::string message) {
     add(Severity::kWarning, std::move(where), std::move(message));
   }
+  /// A file that can't be read, and why.
+  void unreadable(Location where, Error why) {
+    machine_short_ = machine_short_ || is_shortage(why.code);
+    error(std::move(where), std::move(why.message));
+  }
+  /// Whether a file couldn't be read for a reason that may pass.
+  bool machine_short() const { return machine_short_; }
   /// " (did you mean 'x'?)" for the candidate nearest to `name`, or nothing where none is near. The search is
   /// over all candidates, so only as many are made as would be told.
   template <class Names>
@@ -65,6 +73,7 @@ class Report {
   Diagnostics diagnostics_;
   std::unordered_map<std::string, PerFile> files_;
   size_t errors_ = 0;
+  bool machine_short_ = false;
   size_t suggestions_left_ = 2 * kMaxToldPerFile;
 };
 

@@ -27,6 +27,8 @@ std::string_view standing_name(FeedState::Standing standing) {
       return "in force";
     case FeedState::Standing::kRefused:
       return "refused";
+    case FeedState::Standing::kRetried:
+      return "tried again";
   }
   return "unknown";
 }

@@ -159,7 +159,7 @@ Expected<CompiledPolicy> compile(const Policy& policy, const CompileTarget& targ
                           .endpoints = std::move(bindings->endpoints),
                           .workloads = std::make_shared<WorkloadNames>(std::move(bindings->workloads))};
   } catch (const std::bad_alloc&) {
-    return fail(ErrorCode::kExhausted, "memory ran out while the policy was compiled");
+    return fail(ErrorCode::kSystem, "memory ran out while the policy was compiled");
   }
 }
 

@@ -63,8 +63,9 @@ struct CompiledPolicy {
 /// Compiles. The same policy and target give the same bytes.
 /// Errors: kInvalid where allows of one (pair, service, tier) ask for both end_to_end and relay, naming both,
 /// for a member's port that the gateway doesn't have, a prefix that stands twice, a member that is the
-/// gateway's own address; kExhausted over the format's limits, saying which. Cost: O(n log n) in rules and
-/// members; no product of segments is ever formed, but of lists up to 64 pairs a rule.
+/// gateway's own address; kExhausted over the format's limits, saying which; kSystem where memory ran out.
+/// Cost: O(n log n) in rules and members; no product of segments is ever formed, but of lists up to 64 pairs
+/// a rule.
 Expected<CompiledPolicy> compile(const Policy& policy, const CompileTarget& target,
                                  const DeadlineClock& deadlines);
 

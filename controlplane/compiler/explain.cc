@@ -100,7 +100,7 @@ static Expected<std::unique_ptr<ExplainablePolicy>> explainable(Policy policy, c
   result->view = std::move(*view);
   result->endpoints = EndpointTable(result->compiled.endpoints.size());
   for (const Endpoint& endpoint : result->compiled.endpoints)
-    if (!result->endpoints.put(endpoint)) return fail(ErrorCode::kExhausted, "no memory for the endpoints");
+    if (!result->endpoints.put(endpoint)) return fail(ErrorCode::kSystem, "no memory for the endpoints");
   result->validity = validity_of_rules(result->policy, deadlines);
   for (const Segment& segment : result->policy.segments)
     result->member_count.push_back(segment.members.size());

@@ -68,7 +68,7 @@ Diagnostics keep_deadlines(const Policy& policy, const Policy* in_place, Deadlin
 
 AcceptedPolicy accept(LoadedPolicy loaded, const CompileTarget& target, Deadlines& deadlines, WallTime now,
                       const Policy* in_place) {
-  AcceptedPolicy result{nullptr, std::move(loaded.diagnostics)};
+  AcceptedPolicy result{nullptr, std::move(loaded.diagnostics), loaded.machine_short};
   if (!loaded.policy) return result;
 
   deadlines.look();
@@ -77,6 +77,7 @@ AcceptedPolicy accept(LoadedPolicy loaded, const CompileTarget& target, Deadline
   auto compiled = make_explainable(std::move(*loaded.policy), target,
                                    [&](Turn turn, WallTime time) { return deadlines.convert(turn, time); });
   if (!compiled) {
+    result.machine_short = compiled.error().code == ErrorCode::kSystem;
     add_error(result.diagnostics, for_messages, compiled.error());
     return result;
   }
@@ -104,7 +105,8 @@ AcceptedPolicy accept_policy(LoadedPolicy loaded, const CompileTarget& target, D
   } catch (const std::bad_alloc&) {
     AcceptedPolicy refused;
     add_error(refused.diagnostics, {},
-              {ErrorCode::kExhausted, "memory ran out while the policy was checked"});
+              {ErrorCode::kSystem, "memory ran out while the policy was checked"});
+    refused.machine_short = true;
     return refused;
   }
 }

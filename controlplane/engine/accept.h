@@ -14,6 +14,7 @@ namespace bulkhead {
 struct AcceptedPolicy {
   std::shared_ptr<const ExplainablePolicy> policy;
   Diagnostics diagnostics;
+  bool machine_short = false;  ///< refused for what may pass, so read again
 };
 
 /// Whether some rule has `after` or `until`.

@@ -19,6 +19,7 @@ using namespace std::chrono_literals;
 
 constexpr Nanoseconds kFirstAttachPause = 1ms;
 constexpr Nanoseconds kLongestAttachPause = 200ms;
+constexpr Nanoseconds kLongestRetryPause = 5s;
 constexpr Nanoseconds kClockLookEvery = 1s;
 constexpr Nanoseconds kClockStoreEvery = 30s;
 constexpr Nanoseconds kAnswerIsLate = 5s;
@@ -95,6 +96,7 @@ void Engine::take_requests() {
 /// Sleeps until something happens or is due.
 void Engine::wait() {
   BootTime due = std::min(parts_.feed.next_wake(), next_clock_look_);
+  due = std::min({due, read_again_.at, publish_again_.at});
   if (!dataplane_) due = std::min(due, next_attach_);
   if (in_flight_ && !in_flight_->told_late) due = std::min(due, after(in_flight_->sent, kAnswerIsLate));
   if (BootTime now = boot_now(); !parts_.feed.waiting_for(now).empty())
@@ -146,6 +148,7 @@ void Engine::attached(std::unique_ptr<DataplaneClient> client) {
   attach_trouble_.clear();
   enforced_.reset(), in_flight_.reset(), refused_here_.reset();
   whole_next_ = false;
+  publish_again_ = {};
   dataplane_ = std::make_shared<Attachment>(std::move(client), [this] { ask(kWake); });
   enforced_as_ = {welcome.generation, welcome.image_generation};
   parts_.board.change([&](ControlState& state) {
@@ -182,6 +185,7 @@ void Engine::lost(const Error& error) {
   });
   dataplane_.reset();
   enforced_.reset(), in_flight_.reset();
+  publish_again_ = {};
   next_attach_ = boot_now();
 }
 
@@ -190,12 +194,19 @@ void Engine::lost(const Error& error) {
 void Engine::read_policy_if_due() {
   BootTime begun = boot_now();
   WallTime wall = wall_now();
+  if (begun >= read_again_.at) {
+    read_again_.at = kNever;
+    parts_.feed.read_again(begun);
+  }
   auto reading = parts_.feed.read_if_due(begun, wall);
   if (!reading) return;
   BootTime loaded = boot_now();
   check_on_gateway(reading->loaded, parts_.settings);
   auto accepted = accept_policy(std::move(reading->loaded), target_, parts_.deadlines, wall,
                                 wanted_ ? &wanted_->policy->policy : nullptr);
+  if (!accepted.policy && accepted.machine_short) return put_off_reading(accepted);
+  read_again_ = {}, publish_again_ = {};
+  trouble(Trouble::kShort, {});
   log_diagnostics(accepted.diagnostics);
   if (!accepted.policy) {
     spdlog::error("policy refused: {} errors; {}", errors_in(accepted.diagnostics).size(),
@@ -221,13 +232,41 @@ void Engine::read_policy_if_due() {
   });
 }
 
+void Engine::Retry::put_off() {
+  at = after(boot_now(), pause);
+  pause = std::min(2 * pause, kLongestRetryPause);
+}
+
+void Engine::put_off_reading(const AcceptedPolicy& accepted) {
+  read_again_.put_off();
+  auto errors = errors_in(accepted.diagnostics);
+  trouble(Trouble::kShort,
+          "the policy can't be read for now, and is tried again until it can: " + errors.at(0));
+  parts_.board.change([&](ControlState& state) {
+    state.feed.standing = FeedState::Standing::kRetried;
+    state.feed.errors = std::move(errors);
+  });
+}
+
+/// Nobody enforces `generation`, so the next attempt has it.
+void Engine::put_off_publish(uint64_t generation, bool whole, const Error& why) {
+  publish_again_.put_off();
+  if (generation == last_generation_) --last_generation_;
+  whole_next_ = whole_next_ || whole;
+  trouble(
+      Trouble::kShort,
+      "the policy can't be handed to the dataplane for now, and is tried again until it can: " + why.message);
+  parts_.board.change([](ControlState& state) { state.feed.standing = FeedState::Standing::kRetried; });
+}
+
 void Engine::publish_if_due() {
-  if (!dataplane_ || in_flight_ || !wanted_) return;
+  if (!dataplane_ || in_flight_ || !wanted_ || publish_again_.holds_back()) return;
   if (wanted_->policy == refused_here_ || (enforced_ && enforced_->policy == wanted_->policy)) return;
   publish(!enforced_ || std::exchange(whole_next_, false));
 }
 
 void Engine::publish(bool whole) {
+  publish_again_.at = kNever;
   const ExplainablePolicy& policy = *wanted_->policy;
   bool with_image = whole || !same_image(policy, *enforced_->policy);
   auto changes = whole ? endpoint_puts(policy.compiled.endpoints)
@@ -249,6 +288,8 @@ void Engine::publish(bool whole) {
     in_flight_ = InFlight{*wanted_, request.generation, with_image, whole, boot_now()};
   } else if (sent.error().code == ErrorCode::kUnavailable) {
     lost(sent.error());
+  } else if (is_shortage(sent.error().code)) {
+    put_off_publish(request.generation, whole, sent.error());
   } else {
     refused({request.generation, sent.error()});
   }
@@ -256,7 +297,9 @@ void Engine::publish(bool whole) {
 
 void Engine::take_result(const PublishResult& result, const RuleHitCounts& hits_before) {
   if (!in_flight_ || in_flight_->generation != result.generation) return;
-  if (result.refused)
+  if (result.refused && is_shortage(result.refused->code))
+    put_off_publish(result.generation, in_flight_->whole, *result.refused);
+  else if (result.refused)
     refused(result);
   else
     accepted(result, hits_before);
@@ -312,6 +355,7 @@ void Engine::refused(const PublishResult& result) {
 /// `candidate` is what the dataplane enforces now.
 void Engine::in_force(const Candidate& candidate) {
   enforced_ = last_good_ = candidate;
+  publish_again_ = {};
   if (wanted_ && wanted_->policy == candidate.policy) wanted_ = candidate;
   parts_.board.change([&](ControlState& state) {
     state.policy = candidate.policy;
@@ -319,9 +363,11 @@ void Engine::in_force(const Candidate& candidate) {
     state.feed.changed = candidate.read;
     state.feed.changed_boot = candidate.seen;
     if (wanted_ && wanted_->policy == candidate.policy &&
-        state.feed.standing == FeedState::Standing::kWaiting)
+        (state.feed.standing == FeedState::Standing::kWaiting ||
+         (state.feed.standing == FeedState::Standing::kRetried && read_again_.at == kNever)))
       state.feed.standing = FeedState::Standing::kInForce;
   });
+  if (read_again_.at == kNever) trouble(Trouble::kShort, {});
 }
 
 /// What is due now and then.

@@ -5,7 +5,8 @@
 //   -> acknowledged by every worker, or refused -> told to everyone who shows it
 //
 // One publish is in flight at a time; what changes meanwhile is published together afterwards. A dataplane
-// that restarts is attached to again and given the whole state.
+// that restarts is attached to again and given the whole state. What fails because the machine is short of
+// memory, descriptors or a disk says nothing of the policy, and is tried again.
 #pragma once
 
 #include <atomic>
@@ -68,6 +69,13 @@ class Engine {
     BootTime sent;
     bool told_late = false;
   };
+  /// Of what the machine was too short for: bounded pauses between attempts.
+  struct Retry {
+    BootTime at = kNever;  ///< when it is to be tried again; kNever: it isn't
+    Nanoseconds pause{10'000'000};
+    void put_off();
+    bool holds_back() const { return at != kNever && boot_now() < at; }
+  };
   enum Request : uint32_t { kWake = 1, kStop = 2, kReread = 4 };
 
   Engine(EngineParts parts, Fd wake);
@@ -84,6 +92,8 @@ class Engine {
   void read_policy_if_due();
   void publish_if_due();
   void publish(bool whole);
+  void put_off_publish(uint64_t generation, bool whole, const Error& why);
+  void put_off_reading(const AcceptedPolicy& accepted);
   void take_result(const PublishResult& result, const RuleHitCounts& hits_before);
   void accepted(const PublishResult& result, const RuleHitCounts& hits_before);
   void refused(const PublishResult& result);
@@ -113,6 +123,7 @@ class Engine {
   Enforced enforced_as_;
   std::optional<InFlight> in_flight_;
   bool whole_next_ = false;  ///< an incremental publish was refused
+  Retry read_again_, publish_again_;
   uint64_t last_generation_ = 0;
   BootTime next_clock_look_{}, next_clock_store_{};
   Troubles troubles_;

@@ -65,7 +65,7 @@ struct EnforcementTimes {
 };
 
 struct FeedState {
-  enum class Standing : uint8_t { kWaiting, kInForce, kRefused };
+  enum class Standing : uint8_t { kWaiting, kInForce, kRefused, kRetried };
   std::string source;                      ///< the policy directory
   Standing standing = Standing::kWaiting;  ///< of what it held when it was last read
   std::vector<std::string> errors;         ///< of the last attempt, as `check` prints them
@@ -86,8 +86,9 @@ enum class Trouble : uint8_t {
   kState,  ///< controlplane.state can't be written
   kFile,   ///< a policy file isn't whole, and its reading waits
   kWatch,  ///< changes of some policy file are seen late
+  kShort,  ///< memory, descriptors or a disk were short, and what needs them is tried again
 };
-inline constexpr std::array<std::string_view, 4> kTroubleNames{"clock", "state", "file", "watch"};
+inline constexpr std::array<std::string_view, 5> kTroubleNames{"clock", "state", "file", "watch", "short"};
 /// What each is, for a person; empty: it isn't.
 using Troubles = std::array<std::string, kTroubleNames.size()>;
 

@@ -18,6 +18,11 @@ enum class ErrorCode {
   kSystem,       ///< the operating system said no
 };
 
+/// Whether the machine may be what failed, short of something for now: the same may succeed later.
+constexpr bool is_shortage(ErrorCode code) {
+  return code == ErrorCode::kExhausted || code == ErrorCode::kSystem;
+}
+
 /// A failure: what is wrong, where, and what to do about it, in one message for a person.
 struct Error {
   ErrorCode code;

@@ -2,7 +2,9 @@
 // enforced.
 #include "controlplane/engine/engine.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <fstream>
@@ -466,6 +468,78 @@ TEST_F(Engine_, RefusalOfOnePolicy_DoesNotBuryTheOneThatCameMeanwhile) {
   ASSERT_TRUE(
       eventually([](const ControlState& s) { return s.feed.standing == FeedState::Standing::kInForce; }));
   EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 81), Verdict::kAllow);
+}
+
+/// While this lives, so many more descriptors can be opened here, and no more.
+class FewDescriptors {
+ public:
+  explicit FewDescriptors(size_t free) {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    do {  // the loop under test opens and closes some meanwhile
+      rlimit few = before_;
+      ::setrlimit(RLIMIT_NOFILE, &before_);
+      std::vector<Fd> taken = open_at_most(free + 1);
+      few.rlim_cur = static_cast<rlim_t>(taken.back().get());
+      taken.clear();
+      ::setrlimit(RLIMIT_NOFILE, &few);
+    } while (open_at_most(free + 1).size() != free);
+  }
+  ~FewDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  static std::vector<Fd> open_at_most(size_t count) {
+    std::vector<Fd> opened;
+    while (opened.size() < count) {
+      Fd fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+      if (!fd) break;
+      opened.push_back(std::move(fd));
+    }
+    return opened;
+  }
+  rlimit before_{};
+};
+
+bool is_short(const ControlState& state) {
+  return state.feed.standing == FeedState::Standing::kRetried &&
+         !state.troubles[size_t(Trouble::kShort)].empty() && state.feed.readings_refused == 0;
+}
+
+TEST_F(Engine_, NoDescriptorToReadWith_IsTriedAgain) {
+  start_dataplane();
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  directory.write("next", policy_text("tcp/81"));
+  {
+    FewDescriptors none(0);
+    std::filesystem::rename(directory.path("next"), directory.path("policy/a.yaml"));
+    ASSERT_TRUE(eventually(is_short));
+    EXPECT_NE(control->board.read().troubles[size_t(Trouble::kShort)].find("Too many open files"),
+              std::string::npos);
+    EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kAllow);
+  }
+  ASSERT_TRUE(eventually(enforces(2)));
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 81), Verdict::kAllow);
+  EXPECT_EQ(control->board.read().troubles[size_t(Trouble::kShort)], "");
+}
+
+TEST_F(Engine_, NoDescriptorToPublishWith_IsTriedAgain) {
+  start_dataplane();
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  directory.write("next", policy_text("tcp/81", "10.1.0.0/25"));  // an image and endpoints, a descriptor each
+  {
+    FewDescriptors one(1);
+    std::filesystem::rename(directory.path("next"), directory.path("policy/a.yaml"));
+    ASSERT_TRUE(eventually(is_short));
+    EXPECT_NE(control->board.read().troubles[size_t(Trouble::kShort)].find(
+                  "can't be handed to the dataplane for now, and is tried again until it can: memfd"),
+              std::string::npos)
+        << control->board.read().troubles[size_t(Trouble::kShort)];
+    EXPECT_EQ(dataplane->generation(), 1u);
+  }
+  ASSERT_TRUE(eventually(enforces(2)));
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 81), Verdict::kAllow);
+  EXPECT_EQ(control->board.read().troubles[size_t(Trouble::kShort)], "");
 }
 
 }  // namespace
