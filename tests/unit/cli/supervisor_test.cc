@@ -103,6 +103,20 @@ TEST(Supervisor, ProgramThatEndsAtOnce_EndsEverythingWithItsExitCode) {
   EXPECT_NE(run.said().find("failed: the one didn't start: exit code 3"), std::string::npos) << run.said();
 }
 
+TEST(Supervisor, ProgramThatEndsAtOnceAndSaysThatAllIsWell_EndsEverythingToo) {
+  Supervised run({shell("one", "exit 0"), shell("two", "exec sleep 60")});
+  EXPECT_EQ(run.wait(), 1);
+  EXPECT_NE(run.said().find("failed: the one didn't start: exit code 0"), std::string::npos) << run.said();
+}
+
+TEST(Supervisor, ProgramThatEndsLaterWithoutBeingAsked_IsStartedAgain) {
+  std::string flag = testing::TempDir() + "bulkhead-supervisor-again-" + std::to_string(getpid());
+  Supervised run({shell("one", "[ -e " + flag + " ] && exit 0; : > " + flag + "; kill -9 $$")});
+  EXPECT_TRUE(run.says("the one died (killed by signal 9 (KILL)); starting it again in 100 ms"));
+  EXPECT_TRUE(run.says("the one died (exit code 0); starting it again in 200 ms"));
+  unlink(flag.c_str());
+}
+
 TEST(Supervisor, MissingProgram_EndsEverything) {
   Supervised run({{"one", {"/nonexistent/program"}, -1, false, {}}});
   EXPECT_EQ(run.wait(), 1);
