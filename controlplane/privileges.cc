@@ -100,6 +100,8 @@ Expected<void> become_unprivileged(const GatewayConfig& config, const std::strin
     if (auto dropped = drop_root(*user, config.controlplane.socket_group); !dropped) return dropped;
   }
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return fail_errno(errno, "no_new_privs");
+  if (::prctl(PR_SET_DUMPABLE, 0) != 0)
+    return fail_errno(errno, "keeping others out of this process's memory");
   return {};
 }
 

@@ -116,6 +116,7 @@ Expected<> give_up_root(const Gateway& gateway, std::optional<uid_t> control_pla
   uid_t user = control_plane.value_or(kNobody);
   if (!gateway.may_reopen() && geteuid() == 0 && user != 0)
     if (auto became = become(user); !became) return became;
+  if (auto forbidden = forbid_inspection(); !forbidden) return forbidden;
   return drop_privileges(gateway.may_reopen());
 }
 

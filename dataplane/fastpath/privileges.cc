@@ -78,6 +78,11 @@ Expected<> become(uid_t user) {
   return {};
 }
 
+Expected<> forbid_inspection() {
+  if (prctl(PR_SET_DUMPABLE, 0) != 0) return fail_errno(errno, "keeping others out of this process's memory");
+  return {};
+}
+
 Expected<> drop_privileges(bool keep_reserve) {
   if (auto limited = limit_eal(); !limited) return limited;
   if (int failed = limit_this_thread(keep_reserve ? kReserve : 0, 0); failed != 0)

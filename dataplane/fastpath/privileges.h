@@ -34,6 +34,11 @@ Expected<> become(uid_t user);
 /// have more, and the gateway must not start.
 Expected<> drop_privileges(bool keep_reserve);
 
+/// No process of the same user can read or change this one's memory from now on: where the dataplane isn't
+/// root, the control plane runs as the same user. Once it is the user that it stays, since the kernel decides
+/// anew where that changes (fs.suid_dumpable). It leaves no core file either. Errors: kSystem.
+Expected<> forbid_inspection();
+
 /// Leaves the calling thread without any capability, for good.
 Expected<> drop_all_privileges();
 
