@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <stdexcept>
+#include <utility>
 
 #include "packet_words.h"
 
@@ -386,12 +387,57 @@ MacAddress mac_for(const IpAddress& address) {
   return {{0x02, static_cast<uint8_t>(address.is_v4() ? 0 : 6), b[12], b[13], b[14], b[15]}};
 }
 
+static size_t network_at(const Bytes& frame) {
+  return get16(frame, 12) == 0x8100 ? 18 : 14;
+}
+/// Behind the IP header and IPv4's options.
+static size_t transport_at(const Bytes& frame) {
+  size_t l3 = network_at(frame);
+  return l3 + (frame[l3] >> 4 == 4 ? (frame[l3] & 15u) * size_t{4} : 40);
+}
+
+Bytes fragment_of(const Bytes& whole, size_t offset, size_t bytes, bool more, uint32_t id) {
+  size_t l3 = network_at(whole), headers = transport_at(whole), payload = whole.size() - headers;
+  bool v4 = whole[l3] >> 4 == 4;
+  if (offset + bytes > payload) throw std::invalid_argument("a fragment beyond the packet's end");
+  Bytes frame(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(headers));
+  if (v4) {
+    set16(frame, l3 + 2, static_cast<uint16_t>(headers - l3 + bytes));
+    set16(frame, l3 + 6, static_cast<uint16_t>((more ? 0x2000 : 0) | offset / 8));
+    set16(frame, l3 + 10, 0);
+    set16(frame, l3 + 10, internet_checksum(std::span(frame).subspan(l3)));
+  } else {
+    set16(frame, l3 + 4, static_cast<uint16_t>(8 + bytes));
+    uint8_t proto = std::exchange(frame[l3 + 6], uint8_t{44});
+    put16(frame, uint64_t{proto} << 8);
+    put16(frame, offset | (more ? 1 : 0));
+    put32(frame, id);
+  }
+  auto at = whole.begin() + static_cast<ptrdiff_t>(headers + offset);
+  frame.insert(frame.end(), at, at + static_cast<ptrdiff_t>(bytes));
+  return frame;
+}
+
+/// The words of `fragment OFFSET BYTES`.
+static Bytes fragment_of(const Bytes& whole, Layer& words) {
+  size_t offset = number_of(words.next("its offset")), bytes = number_of(words.next("its bytes"));
+  size_t to_the_end = offset + bytes + transport_at(whole);
+  bool more = (to_the_end < whole.size() || words.flag("more")) && !words.flag("last");
+  return fragment_of(whole, offset, bytes, more, static_cast<uint32_t>(words.number("id", 1)));
+}
+
 BuiltFrame build_frame(std::string_view text, const LinkDefaults& defaults) {
   auto parts = split_layers(text, " | ");
   BuiltFrame frame{FrameBuilder(parts[0], defaults).build(), 0};
   frame.unpadded = frame.bytes.size();
   for (size_t i = 1; i < parts.size(); ++i) {
     Layer change(parts[i]);
+    if (change.kind() == "fragment") {
+      frame.bytes = fragment_of(frame.bytes, change);
+      frame.unpadded = frame.bytes.size();
+      change.done();
+      continue;
+    }
     size_t count = number_of(change.next("its number"));
     if (change.kind() == "pad") {
       frame.bytes.resize(frame.bytes.size() + count, 0xee);
@@ -399,7 +445,7 @@ BuiltFrame build_frame(std::string_view text, const LinkDefaults& defaults) {
       frame.bytes.resize(frame.bytes.size() - count);
       frame.unpadded = frame.bytes.size();
     } else {
-      throw std::invalid_argument("after ' | ' come 'cut N' and 'pad N', not '" + parts[i] + "'");
+      throw std::invalid_argument("after ' | ' come 'fragment', 'cut N' and 'pad N', not '" + parts[i] + "'");
     }
     change.done();
   }

@@ -30,6 +30,11 @@ struct BuiltFrame {
 /// Errors: throws std::invalid_argument that says what in the text isn't understood.
 BuiltFrame build_frame(std::string_view text, const LinkDefaults& defaults = {});
 
+/// A fragment of a frame's IP packet, with its link header and options. `id`: of IPv6, whose fragment header
+/// stands right behind the IP header; IPv4's is the frame's.
+/// Errors: throws std::invalid_argument where the packet is shorter.
+Bytes fragment_of(const Bytes& whole, size_t offset, size_t bytes, bool more, uint32_t id);
+
 /// The MAC that an address gets where none is written: 02:00 and the four bytes of IPv4, 02:06 and the last
 /// four of IPv6; the group's own for multicast (RFC 1112 §6.4, RFC 2464 §7) and broadcast.
 MacAddress mac_for(const IpAddress& address);

@@ -141,6 +141,7 @@ TEST(PacketText, UnknownWords_AreErrors) {
 }
 TEST(Statements, NumbersAreCountedUp) {
   EXPECT_EQ(numbered("udp {1000+i} > {5+i}", 7), "udp 1007 > 12");
+  EXPECT_EQ(numbered("fragment {16+8i} 8", 3), "fragment 40 8");
 }
 
 }  // namespace

@@ -50,11 +50,13 @@ std::string numbered(const std::string& text, uint64_t i) {
   std::string result;
   size_t at = 0;
   for (size_t open; (open = text.find('{', at)) != std::string::npos;) {
-    size_t close = text.find("+i}", open);
-    if (close == std::string::npos) throw std::invalid_argument("'{' without '+i}'");
-    result +=
-        text.substr(at, open - at) + std::to_string(std::stoull(text.substr(open + 1, close - open - 1)) + i);
-    at = close + 3;
+    size_t plus = text.find('+', open), close = text.find("i}", open);
+    if (plus == std::string::npos || close == std::string::npos || plus > close)
+      throw std::invalid_argument("'{' without '+i}'");
+    uint64_t first = std::stoull(text.substr(open + 1, plus - open - 1));
+    uint64_t step = close == plus + 1 ? 1 : std::stoull(text.substr(plus + 1, close - plus - 1));
+    result += text.substr(at, open - at) + std::to_string(first + step * i);
+    at = close + 2;
   }
   return result + text.substr(at);
 }
