@@ -22,6 +22,14 @@ std::optional<milliseconds> read_timeout(const yaml::Node& node, Source& source)
   return std::nullopt;
 }
 
+/// How long fragments wait for each other.
+std::optional<milliseconds> read_fragment_timeout(const yaml::Node& node, Source& source) {
+  auto time = read_timeout(node, source);
+  if (!time || *time <= kLongestFragmentTimeout) return time;
+  source.error(node.mark, in_quotes(node.text) + " is longer than fragments may wait; write at most 60s");
+  return std::nullopt;
+}
+
 std::optional<std::string> read_trust_domain(const yaml::Node& node, Source& source) {
   auto text = read_text(node, source);
   if (!text || is_trust_domain(*text)) return text;
@@ -175,7 +183,12 @@ class GatewayReader {
     fields.optional("on_implicit_deny", settings.reject_implicit_deny,
                     Choice<bool>{{"drop", false}, {"reject", true}});
     fields.optional("on_revoke", settings.reset_on_revoke, Choice<bool>{{"drop", false}, {"reset", true}});
-    for (std::string_view later : {"fragments", "hold"}) fields.unavailable(later);
+    section(fields, "fragments", false, [&](Fields& limits) {
+      limits.optional("datagrams", settings.fragments.datagrams, integer(1u, kMostFragmentDatagrams));
+      limits.optional("per_source", settings.fragments.per_source, integer(1u, kMostFragmentDatagrams));
+      limits.optional("timeout", settings.fragments.timeout, read_fragment_timeout);
+    });
+    fields.unavailable("hold");
   }
 
   void read_controlplane(Fields& fields) {

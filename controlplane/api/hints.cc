@@ -35,6 +35,10 @@ constexpr Hint kHints[] = {
      "tcp_out_of_window: if only one direction of connections passes here, set `tcp: liberal`"},
     {DropReason::k_flow_table_full,
      "flow_table_full: set a larger max_flows or max_flows_per_identity, or shorter timeouts"},
+    {DropReason::k_fragment_limit,
+     "fragment_limit: more fragmented datagrams wait at once than `fragments` has room for: a flood, or "
+     "senders "
+     "that lose fragments; if they are legitimate, set a larger fragments.datagrams or per_source"},
     {DropReason::k_mtls_required, "mtls_required: rules ask for mTLS that these flows don't speak"},
     {DropReason::k_neighbour_unresolved,
      "neighbour_unresolved: the next hop doesn't answer ARP or neighbour discovery"},

@@ -54,6 +54,9 @@ void add_conservation(MetricsText& out, const Readings& r) {
   out.sample(r.consumed);
   out.family("bulkhead_packets_held", kGauge, "Packets held now.");
   out.sample(r.held);
+  out.family("bulkhead_fragmented_datagrams_held", kGauge,
+             "Datagrams whose fragments wait for each other, or are refused.");
+  out.sample(r.datagrams_held);
   out.family("bulkhead_drops", kCounter, "Packets dropped, by reason.");
   for (size_t i = 0; i < kDropReasonCount; ++i)
     out.sample(r.drops[i], {{"reason", name_of(static_cast<DropReason>(i))}});

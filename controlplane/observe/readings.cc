@@ -11,6 +11,7 @@ void add_worker(Readings& sum, const WorkerCounters& worker) {
   sum.transmitted += read(worker.transmitted);
   sum.consumed += read(worker.consumed);
   sum.held += read(worker.held);
+  sum.datagrams_held += read(worker.datagrams_held);
   for (size_t i = 0; i < kDropReasonCount; ++i) sum.drops[i] += read(worker.drops[i]);
   sum.new_flows += read(worker.new_flows);
   sum.revoked += read(worker.flows_revoked);

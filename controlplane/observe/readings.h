@@ -24,6 +24,7 @@ struct WorkerCycles {
 
 struct Readings {
   uint64_t received = 0, originated = 0, transmitted = 0, consumed = 0, held = 0;
+  uint64_t datagrams_held = 0;  ///< fragmented ones
   std::array<uint64_t, kDropReasonCount> drops{};
   uint64_t dropped = 0;  ///< their sum
   uint64_t new_flows = 0, revoked = 0, half_open_evicted = 0, handed_off = 0, judged = 0;

@@ -126,8 +126,7 @@ rte_mbuf* make_refusal(PipelineState& s, const PacketRef& p) noexcept {
   Ends ends = ends_of(p);
   if (is_to_group(p, ends)) return nullptr;
   uint32_t length =
-      static_cast<uint32_t>(p.meta->l3 + p.meta->ip_bytes - p.meta->l4 - (tcp.data_offset >> 4) * 4) +
-      ((tcp.flags & kTcpSyn) != 0) + ((tcp.flags & kTcpFin) != 0);
+      l4_bytes(p) - (tcp.data_offset >> 4) * 4u + ((tcp.flags & kTcpSyn) != 0) + ((tcp.flags & kTcpFin) != 0);
   Reset r{ends.destination, ends.source, p.meta->destination_port, p.meta->source_port, 0, 0, kTcpRst};
   if ((tcp.flags & kTcpAck) != 0) {
     r.sequence = tcp.acknowledgement.host();
@@ -149,7 +148,8 @@ rte_mbuf* make_icmp_error(PipelineState& s, const PacketRef& p, const IpAddress&
   bool v4 = p.meta->family == 4;
   size_t headers = ip_header_bytes(v4) + sizeof(IcmpHeader);
   size_t inner_header = static_cast<size_t>(p.meta->l4 - p.meta->l3);
-  size_t most = std::min<size_t>(p.meta->ip_bytes, v4 ? 576 : 1280);
+  size_t ip_bytes = static_cast<size_t>(p.mbuf->data_len - p.meta->l3);  // of a datagram's first fragment
+  size_t most = std::min<size_t>(ip_bytes, v4 ? 576 : 1280);
   if (headers + inner_header + 8 > most) return nullptr;  // even the shortest would be larger than its cause
   size_t quote = most - headers;
   rte_mbuf* mbuf = make_frame(s, p, Toward::kSender, headers + quote);
@@ -171,7 +171,48 @@ rte_mbuf* make_icmp_error(PipelineState& s, const PacketRef& p, const IpAddress&
   return mbuf;
 }
 
+/// A fragment on its way back to its sender: its ends exchanged, a fresh TTL, all else as it came.
+static rte_mbuf* turn_round(PipelineState& s, const PacketRef& fragment, bool v4) noexcept {
+  size_t l3 = fragment.meta->l3, ip_bytes = fragment.mbuf->data_len - l3;
+  rte_mbuf* mbuf = make_frame(s, fragment, Toward::kSender, ip_bytes);
+  if (mbuf == nullptr) return nullptr;
+  uint8_t* ip = frame_of(mbuf) + l3;
+  std::memcpy(ip, frame_of(fragment.mbuf) + l3, ip_bytes);
+  size_t address = v4 ? 4 : 16, source = v4 ? offsetof(Ipv4Header, source) : offsetof(Ipv6Header, source);
+  std::swap_ranges(ip + source, ip + source + address, ip + source + address);
+  ip[v4 ? offsetof(Ipv4Header, ttl) : offsetof(Ipv6Header, hop_limit)] = 64;
+  if (v4) {
+    store(ip + offsetof(Ipv4Header, checksum), uint16_t{0});
+    store(ip + offsetof(Ipv4Header, checksum), checksum_finish(checksum_sum(ip, (ip[0] & 0xfu) * size_t{4})));
+  }
+  mbuf->hash.usr = payload_at(fragment.mbuf);
+  return mbuf;
+}
+
+/// The reply to an echo request that came in fragments: the same fragments.
+static rte_mbuf* make_fragmented_reply(PipelineState& s, const PacketRef& p) noexcept {
+  bool v4 = p.meta->family == 4;
+  rte_mbuf* reply = nullptr;
+  rte_mbuf** end = &reply;
+  for (rte_mbuf* fragment = p.mbuf; fragment != nullptr; fragment = fragment->next) {
+    *end = turn_round(s, {fragment, p.meta, nullptr, nullptr}, v4);
+    if (*end == nullptr) {
+      mark_datagram(reply);
+      free_packets(reply);
+      return nullptr;
+    }
+    end = &(*end)->next;
+  }
+  uint8_t* icmp = frame_of(reply) + p.meta->l4;
+  auto before = load<uint16_t>(icmp);  // type and code
+  icmp[0] = v4 ? kIcmpEchoReply : kIcmpv6EchoReply;
+  store(icmp + 2, checksum_update(load<uint16_t>(icmp + 2), before, load<uint16_t>(icmp)));
+  mark_datagram(reply);
+  return reply;
+}
+
 rte_mbuf* make_echo_reply(PipelineState& s, const PacketRef& p) noexcept {
+  if (p.meta->fragment) return make_fragmented_reply(s, p);
   Ends ends = ends_of(p);
   bool v4 = p.meta->family == 4;
   const uint8_t* request = frame_of(p.mbuf) + p.meta->l4;

@@ -48,8 +48,9 @@ FlowRecord packet_record(PipelineState& s, const PacketRef& p, const IpAddress& 
   r.until_boot_ns = INT64_MAX;
   r.generation = m.snapshot->generation;
   r.image_generation = static_cast<uint32_t>(m.snapshot->image_generation);
-  r.packets[0] = 1;
-  r.bytes[0] = p.meta->ip_bytes;
+  Counted sum = counted(p);
+  r.packets[0] = sum.packets;
+  r.bytes[0] = sum.bytes;
   r.source = source;
   r.destination = destination;
   r.source_port = p.meta->source_port;
@@ -209,15 +210,16 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
   if constexpr (std::is_same_v<Key, FlowKey6>)
     if (link_local) table.entry(slot).initiator_mac = source_mac(p);
   keep_decision(s, hot, cold, e, link_local, m);
+  Counted sum = counted(p);
   if (p.meta->proto == IpProto::kTcp) {
     const uint8_t* at = frame_of(p.mbuf) + p.meta->l4;
     size_t header = (load<TcpHeader>(at).data_offset >> 4) * size_t{4};
-    begin_tcp(hot, {at, header}, static_cast<uint32_t>(p.meta->l3 + p.meta->ip_bytes - p.meta->l4 - header));
-    cold.packets[0] = 1;
-    cold.bytes[0] = p.meta->ip_bytes;
+    begin_tcp(hot, {at, header}, static_cast<uint32_t>(l4_bytes(p) - header));
+    cold.packets[0] = sum.packets;
+    cold.bytes[0] = sum.bytes;
   } else {
-    hot.counts.packets[0] = 1;
-    hot.counts.bytes[0] = p.meta->ip_bytes;
+    hot.counts.packets[0] = sum.packets;
+    hot.counts.bytes[0] = sum.bytes;
   }
   count_state<Key>(s, slot, FlowState{}, hot.state);
   add(s.counters().new_flows, 1);

@@ -17,7 +17,7 @@ inline std::span<const uint8_t> tcp_header(const PacketRef& p) noexcept {
 }
 
 inline uint32_t tcp_payload(const PacketRef& p, std::span<const uint8_t> header) noexcept {
-  return static_cast<uint32_t>(p.meta->l3 + p.meta->ip_bytes - p.meta->l4 - header.size());
+  return l4_bytes(p) - static_cast<uint32_t>(header.size());
 }
 
 /// Sends a packet of an allowed flow out of the port that its direction leads to.

@@ -4,6 +4,7 @@
 #include "dataplane/fastpath/answer.h"
 #include "dataplane/fastpath/flow_open.h"
 #include "dataplane/fastpath/flow_pass.h"
+#include "dataplane/fastpath/parse_l4.h"
 #include "dataplane/fastpath/router.h"
 #include "dataplane/fastpath/tcp_track.h"
 #include "wire/icmp.h"
@@ -100,9 +101,9 @@ DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned
 
 /// The sequence number of the TCP segment that an ICMP error quotes; parse has seen that it is there.
 uint32_t quoted_sequence(const PacketRef& p) noexcept {
-  const uint8_t* quoted = frame_of(p.mbuf) + p.meta->l4 + sizeof(IcmpHeader);
-  size_t header = p.meta->family == 4 ? (quoted[0] & 0xfu) * size_t{4} : sizeof(Ipv6Header);
-  return load<Be32>(quoted + header + offsetof(TcpHeader, sequence)).host();
+  const uint8_t* icmp = frame_of(p.mbuf) + p.meta->l4;
+  return load<Be32>(icmp + quoted_l4_offset(icmp, p.meta->family == 4) + offsetof(TcpHeader, sequence))
+      .host();
 }
 
 /// Whether a quoted segment of that direction may still be on its way: sent, and not acknowledged yet (RFC

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/check.h"
+#include "dataplane/fastpath/fragments.h"
 #include "dataplane/fastpath/log.h"
 #include "dataplane/fastpath/privileges.h"
 
@@ -48,6 +49,7 @@ Expected<BufferPlan> plan_buffers(const DataplaneSettings& settings, uint32_t qu
   uint64_t least = 0;
   for (uint16_t descriptors : {2048, 1024, 512}) {
     uint64_t buffers = uint64_t{queues} * (kBesideRings + 2u * descriptors) + kElsewhere +
+                       fragment_buffers(settings, static_cast<unsigned>(settings.cores.size())) +
                        settings.cores.size() * 2 * kPoolCache;
     buffers = std::max<uint64_t>(buffers, settings.buffers);
     least = buffers * buffer_bytes * 2;
@@ -139,7 +141,8 @@ Expected<> Gateway::make_workers() {
                         .hash_seed = {seed[0], seed[1]},
                         .epoch = epoch,
                         .parse_flags = 0,
-                        .keep_verdicts = false};
+                        .keep_verdicts = false,
+                        .datagrams_in_rings = &datagrams_in_rings_};
     auto pipeline = Pipeline::create(parts);
     if (!pipeline)
       return fail(ErrorCode::kExhausted, "no memory for " + std::to_string(parts.max_flows) +

@@ -91,6 +91,7 @@ class Gateway {
   std::optional<Telemetry> telemetry_;
   std::unique_ptr<Quiescence> quiescence_;
   std::unique_ptr<Exchange> exchange_;
+  std::atomic<uint32_t> datagrams_in_rings_{0};
   std::unique_ptr<NeighbourTable> neighbours_;  ///< route mode only
   std::vector<std::unique_ptr<Pipeline>> pipelines_;
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -51,6 +51,7 @@ enum class PacketKind : uint8_t {
   kIcmpError,  ///< belongs to the flow of the packet that it quotes; the key is that one's
   kArp,
   kNeighbour,  ///< ICMPv6 133-136
+  kFragment,   ///< of a datagram that isn't whole yet; l4 is where its payload begins
 };
 
 /// How a packet may begin a flow.
@@ -66,7 +67,8 @@ struct PacketMeta {
   uint32_t service;    ///< ServiceKey, as the packet's own sender asks; 0: none
   uint16_t l3, l4;     ///< offsets of the headers in the frame
   uint16_t vlan;       ///< 0: untagged
-  uint16_t ip_bytes;   ///< of the IP packet, headers included; frame bytes after it are padding
+  uint16_t ip_bytes;   ///< of the IP packet, headers included; frame bytes after it are padding. Of a
+                       ///< fragmented datagram the most that one of its fragments has
   uint16_t destination_port, source_port;  ///< host order; ICMP: 0 and id
   uint8_t in_port;                         ///< PortId
   Opening opening;
@@ -80,7 +82,7 @@ struct PacketMeta {
   uint8_t family;  ///< 4, 6; 0: not IP
   PacketKind kind;
   DropReason reason;  ///< kNone: goes on
-  uint8_t fragment;   ///< 1: a fragment (IPv6 atomic ones excepted)
+  uint8_t fragment;   ///< 1: a fragment (IPv6 atomic ones excepted), or a datagram of them
 };
 static_assert(sizeof(PacketMeta) == 40);
 

@@ -7,6 +7,7 @@
 #include "wire/checksum.h"
 #include "wire/ethernet.h"
 #include "wire/ipv4.h"
+#include "wire/ipv6.h"
 
 namespace bulkhead {
 namespace {
@@ -39,15 +40,15 @@ DropReason check_options(std::span<const uint8_t> options) noexcept {
   return DropReason::kNone;
 }
 
-DropReason check_fragment(const Ipv4Header& ip, size_t payload) noexcept {
+DropReason check_fragment(const Ipv4Header& ip, std::span<const uint8_t> payload) noexcept {
   uint16_t field = ip.fragment.host();
   size_t offset = (field & kIpv4OffsetMask) * 8u;
   bool more = (field & kIpv4MoreFragments) != 0;
-  if (payload == 0 || (more && payload % 8 != 0) || offset + payload > 65535 - 20)
+  if (payload.empty() || (more && payload.size() % 8 != 0) || offset + payload.size() > 65535 - 20)
     return DropReason::k_fragment_invalid;
-  if (offset == 0 && payload < min_l4_bytes(ip.proto)) return DropReason::k_fragment_tiny;  // RFC 1858 §3
-  if (offset == 8 && ip.proto == IpProto::kTcp) return DropReason::k_fragment_tiny;         // RFC 3128
-  return DropReason::k_fragment_limit;  // fragments aren't tracked in this version
+  if (offset == 0 && !holds_l4_header(ip.proto, payload)) return DropReason::k_fragment_tiny;  // RFC 1858 §3
+  if (offset == 8 && ip.proto == IpProto::kTcp) return DropReason::k_fragment_tiny;            // RFC 3128
+  return DropReason::kNone;
 }
 
 DropReason parse_full_ipv4(std::span<const uint8_t> frame, uint8_t parse_flags, PacketMeta& meta,
@@ -73,11 +74,12 @@ DropReason parse_full_ipv4(std::span<const uint8_t> frame, uint8_t parse_flags, 
   meta.l4 = static_cast<uint16_t>(meta.l3 + header);
   meta.proto = ip.proto;
   bool bad = (parse_detail::kPlain.bad_source[at[12]] | parse_detail::kPlain.bad_destination[at[16]]) != 0;
+  meta.fragment = (ip.fragment.host() & (kIpv4MoreFragments | kIpv4OffsetMask)) != 0;
   if (bad || ip.source == ip.destination) [[unlikely]]
-    if (!is_dhcp_request(ip, l4)) return DropReason::k_ip_address_invalid;
-  if ((ip.fragment.host() & (kIpv4MoreFragments | kIpv4OffsetMask)) != 0) [[unlikely]] {
-    meta.fragment = 1;
-    return check_fragment(ip, l4.size());
+    if (meta.fragment || !is_dhcp_request(ip, l4)) return DropReason::k_ip_address_invalid;
+  if (meta.fragment) [[unlikely]] {
+    meta.kind = PacketKind::kFragment;
+    return check_fragment(ip, l4);
   }
 
   // Addresses add up the same in any order of words: source and destination as one stretch of 8 bytes.
@@ -128,6 +130,10 @@ DropReason parse_link(std::span<const uint8_t> frame, const PortView& port, bool
   return DropReason::kNone;
 }
 
+uint16_t zone_of(const PortView& port, bool route_mode, const PacketMeta& meta) noexcept {
+  return route_mode ? 0 : static_cast<uint16_t>(port.wire << 12 | meta.vlan);
+}
+
 }  // namespace
 
 DropReason parse_frame(std::span<const uint8_t> frame, const PortView& port, bool route_mode,
@@ -144,7 +150,7 @@ DropReason parse_frame(std::span<const uint8_t> frame, const PortView& port, boo
   meta.reason = parse_link(frame, port, route_mode, meta, ether_type);
   if (meta.reason != DropReason::kNone) [[unlikely]]
     return meta.reason;
-  uint16_t zone = route_mode ? 0 : static_cast<uint16_t>(port.wire << 12 | meta.vlan);
+  uint16_t zone = zone_of(port, route_mode, meta);
   switch (static_cast<EtherType>(ether_type)) {
     case EtherType::kIpv4:
       if (shortcut && meta.vlan != 0 &&
@@ -165,6 +171,26 @@ DropReason parse_frame(std::span<const uint8_t> frame, const PortView& port, boo
       break;
     default:
       meta.reason = DropReason::k_ethertype_unsupported;
+  }
+  return meta.reason;
+}
+
+DropReason parse_datagram(std::span<const uint8_t> frame, const PortView& port, bool route_mode,
+                          uint8_t parse_flags, PacketMeta& meta, PacketKey& key) noexcept {
+  meta = PacketMeta{};
+  meta.in_port = port.id.value;
+  uint16_t ether_type = 0;
+  meta.reason = parse_link(frame, port, route_mode, meta, ether_type);
+  if (meta.reason != DropReason::kNone) return meta.reason;
+  uint16_t zone = zone_of(port, route_mode, meta);
+  if (static_cast<EtherType>(ether_type) == EtherType::kIpv4) {
+    key.v4.zone = zone;
+    // Each fragment's header had the right checksum; this one is nobody's.
+    meta.reason = parse_full_ipv4(frame, parse_flags | kSkipIpChecksum, meta, key.v4);
+  } else {
+    meta.reason =
+        parse_ipv6_payload(frame, frame.subspan(meta.l3 + sizeof(Ipv6Header)), parse_flags, meta, key.v6);
+    key.v6.zone = zone;
   }
   return meta.reason;
 }

@@ -24,6 +24,7 @@ bool is_unspecified(const uint8_t* address) noexcept {
   return load<uint64_t>(address) == 0 && load<uint64_t>(address + 8) == 0;
 }
 
+/// `l4`: empty where it isn't there to be read.
 DropReason check_addresses(const Ipv6Header& ip, IpProto proto, std::span<const uint8_t> l4) noexcept {
   if (ip.source[0] == 0xff || is_special(ip.destination)) return DropReason::k_ip_address_invalid;
   if (is_special(ip.source)) {
@@ -41,27 +42,35 @@ DropReason check_addresses(const Ipv6Header& ip, IpProto proto, std::span<const 
 /// Where the chain of extension headers ends.
 struct Chain {
   IpProto proto;
-  size_t offset;  ///< of the upper-layer header in the IP payload
-  DropReason reason;
-  bool fragment;
+  size_t offset;  ///< of the upper-layer header in the IP payload; of a later fragment, of what it carries
+  DropReason reason = DropReason::kNone;
+  bool fragment_header = false;
+  bool fragment = false;  ///< and it isn't an atomic one
+  bool later = false;     ///< a fragment, and not the first
+  size_t carried_at = 0;  ///< of a fragment: behind its header
 };
 
-/// One fragment header: an atomic fragment goes on alone (RFC 6946), any other is refused in this version.
-DropReason check_fragment(std::span<const uint8_t> payload, size_t at, bool seen) noexcept {
-  if (seen) return DropReason::k_ipv6_header_chain;
-  if (payload.size() - at < sizeof(Ipv6Fragment)) return DropReason::k_fragment_tiny;
-  auto header = load<Ipv6Fragment>(payload.data() + at);
+/// One fragment header, at chain.offset: an atomic fragment goes on alone (RFC 6946).
+DropReason check_fragment(std::span<const uint8_t> payload, Chain& chain) noexcept {
+  if (chain.fragment_header) return DropReason::k_ipv6_header_chain;
+  chain.fragment_header = true;
+  auto header = load<Ipv6Fragment>(payload.data() + chain.offset);
+  if (header.next_header == IpProto::kFragment) return DropReason::k_ipv6_header_chain;  // CVE-2023-4809
   uint16_t field = header.offset_more.host();
-  size_t offset = field & kIpv6FragmentOffsetMask, rest = payload.size() - at - sizeof(Ipv6Fragment);
+  size_t offset = field & kIpv6FragmentOffsetMask,
+         rest = payload.size() - chain.offset - sizeof(Ipv6Fragment);
   bool more = (field & kIpv6FragmentMore) != 0;
   if (offset == 0 && !more) return DropReason::kNone;
+  chain.fragment = true;
+  chain.later = offset != 0;
+  chain.carried_at = chain.offset + sizeof(Ipv6Fragment);
   if (rest == 0 || (more && rest % 8 != 0) || offset + rest > 65535) return DropReason::k_fragment_invalid;
-  if (offset == 0 && rest < min_l4_bytes(header.next_header)) return DropReason::k_fragment_tiny;  // RFC 7112
-  return DropReason::k_fragment_limit;
+  if (offset == 8 && header.next_header == IpProto::kTcp) return DropReason::k_fragment_tiny;  // RFC 3128
+  return DropReason::kNone;
 }
 
 Chain walk_chain(IpProto first, std::span<const uint8_t> payload) noexcept {
-  Chain chain{first, 0, DropReason::kNone, false};
+  Chain chain{first, 0};
   for (int headers = 0;; ++headers) {
     bool fragment = chain.proto == IpProto::kFragment;
     bool options = chain.proto == IpProto::kHopByHop || chain.proto == IpProto::kDestOptions;
@@ -75,19 +84,20 @@ Chain walk_chain(IpProto first, std::span<const uint8_t> payload) noexcept {
       chain.reason = DropReason::k_ipv6_header_chain;
       return chain;
     }
+    // A first fragment has the whole chain (RFC 7112).
+    const DropReason cut_off = chain.fragment ? DropReason::k_fragment_tiny : DropReason::k_ip_malformed;
     if (payload.size() - chain.offset < sizeof(Ipv6Fragment)) {
-      chain.reason = DropReason::k_ip_malformed;
+      chain.reason = cut_off;
       return chain;
     }
     auto extension = load<Ipv6Extension>(payload.data() + chain.offset);
     size_t bytes = fragment ? sizeof(Ipv6Fragment) : (size_t{extension.length} + 1) * 8;
     if (fragment) {
-      chain.reason = check_fragment(payload, chain.offset, chain.fragment);
-      chain.fragment = true;
+      chain.reason = check_fragment(payload, chain);
       if (chain.reason != DropReason::kNone) return chain;
     }
     if (bytes > payload.size() - chain.offset) {
-      chain.reason = DropReason::k_ip_malformed;
+      chain.reason = cut_off;
       return chain;
     }
     chain.offset += bytes;
@@ -96,7 +106,19 @@ Chain walk_chain(IpProto first, std::span<const uint8_t> payload) noexcept {
       return chain;
     }
     chain.proto = extension.next_header;
+    if (chain.later) return chain;
   }
+}
+
+/// A fragment by itself, whose headers are read.
+DropReason finish_fragment(const Chain& chain, std::span<const uint8_t> l4, PacketMeta& meta) noexcept {
+  meta.kind = PacketKind::kFragment;
+  meta.l4 = static_cast<uint16_t>(meta.l3 + sizeof(Ipv6Header) + chain.carried_at);
+  if (chain.later) return DropReason::kNone;
+  if (!holds_l4_header(chain.proto, l4)) return DropReason::k_fragment_tiny;
+  bool neighbour = chain.proto == IpProto::kIcmpv6 && l4[0] >= kIcmpv6RouterSolicitation &&
+                   l4[0] <= kIcmpv6NeighbourAdvertisement;
+  return neighbour ? DropReason::k_nd_invalid : DropReason::kNone;  // RFC 6980 §5
 }
 
 }  // namespace
@@ -113,22 +135,31 @@ DropReason parse_ipv6(std::span<const uint8_t> frame, uint8_t parse_flags, Packe
       payload_bytes > 65535 - sizeof(Ipv6Header))
     return DropReason::k_ip_malformed;
   std::span<const uint8_t> payload{at + sizeof(Ipv6Header), payload_bytes};
-  meta.family = 6;
   meta.ip_bytes = static_cast<uint16_t>(sizeof(Ipv6Header) + payload_bytes);
+  return parse_ipv6_payload(frame, payload, parse_flags, meta, key);
+}
+
+DropReason parse_ipv6_payload(std::span<const uint8_t> frame, std::span<const uint8_t> payload,
+                              uint8_t parse_flags, PacketMeta& meta, FlowKey6& key) noexcept {
+  const uint8_t* at = frame.data() + meta.l3;
+  auto ip = load<Ipv6Header>(at);
+  meta.family = 6;
   Chain chain = walk_chain(ip.next_header, payload);
   meta.proto = chain.proto;
-  meta.fragment = chain.fragment && chain.reason != DropReason::kNone;
+  meta.fragment = chain.fragment;
   meta.l4 = static_cast<uint16_t>(meta.l3 + sizeof(Ipv6Header) + chain.offset);
   auto l4 = payload.subspan(chain.offset);
-  if (auto bad = check_addresses(ip, chain.proto, l4); bad != DropReason::kNone) return bad;
+  auto readable = chain.fragment ? std::span<const uint8_t>{} : l4;
+  if (auto bad = check_addresses(ip, chain.proto, readable); bad != DropReason::kNone) return bad;
   if (chain.reason != DropReason::kNone) return chain.reason;
+  if (chain.fragment) return finish_fragment(chain, l4, meta);
 
   uint64_t pseudo = checksum_sum(at + 8, 32);
   PortPair ports{};
   auto reason = parse_l4(l4, pseudo, parse_flags, meta, ports);
   if (reason != DropReason::kNone) return reason;
   // Neighbour discovery is never fragmented (RFC 6980 §5), not even into one piece.
-  if (meta.kind == PacketKind::kNeighbour && chain.fragment) return DropReason::k_nd_invalid;
+  if (meta.kind == PacketKind::kNeighbour && chain.fragment_header) return DropReason::k_nd_invalid;
   if (meta.kind == PacketKind::kIcmpError) return parse_quoted_ipv6(l4, meta, key);
   fill_key(key, meta, meta.proto, ip.source, ip.destination, ports);
   return DropReason::kNone;

@@ -12,4 +12,8 @@ namespace bulkhead {
 DropReason parse_ipv6(std::span<const uint8_t> frame, uint8_t parse_flags, PacketMeta& meta,
                       FlowKey6& key) noexcept;
 
+/// The same from the end of the IPv6 header on, whose lengths aren't read.
+DropReason parse_ipv6_payload(std::span<const uint8_t> frame, std::span<const uint8_t> payload,
+                              uint8_t parse_flags, PacketMeta& meta, FlowKey6& key) noexcept;
+
 }  // namespace bulkhead

@@ -1,6 +1,7 @@
 // Transport headers, for both families.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -53,6 +54,12 @@ constexpr size_t min_l4_bytes(IpProto proto) {
   }
 }
 
+/// Whether a first fragment's payload from there on has the whole transport header (RFC 1858 §3, RFC 7112).
+inline bool holds_l4_header(IpProto proto, std::span<const uint8_t> l4) noexcept {
+  if (l4.size() < min_l4_bytes(proto)) return false;
+  return proto != IpProto::kTcp || l4.size() >= (l4[offsetof(TcpHeader, data_offset)] >> 4) * size_t{4};
+}
+
 /// Whether the packet's source is the key's high end.
 inline bool is_high(uint32_t source, uint16_t source_port, uint32_t destination, uint16_t destination_port,
                     bool ordered) noexcept {
@@ -96,5 +103,8 @@ DropReason parse_l4(std::span<const uint8_t> l4, uint64_t pseudo_addresses, uint
 /// Errors: icmp_unrelated where it isn't the beginning of a packet that could belong to a flow.
 DropReason parse_quoted_ipv4(std::span<const uint8_t> icmp, PacketMeta& meta, FlowKey4& key) noexcept;
 DropReason parse_quoted_ipv6(std::span<const uint8_t> icmp, PacketMeta& meta, FlowKey6& key) noexcept;
+/// Where the quoted packet's transport header begins in an ICMP error that one of the two found good. Eight
+/// bytes of it are there.
+size_t quoted_l4_offset(const uint8_t* icmp, bool v4) noexcept;
 
 }  // namespace bulkhead

@@ -54,14 +54,29 @@ DropReason parse_quoted_ipv6(std::span<const uint8_t> icmp, PacketMeta& meta, Fl
   if (quoted.size() < sizeof(Ipv6Header)) return DropReason::k_icmp_unrelated;
   auto ip = load<Ipv6Header>(quoted.data());
   PortPair ports{};
-  // A quoted packet with extension headers isn't looked through: it is unrelated, and the sender times out.
-  if (ip.version_class_flow.host() >> 28 != 6 ||
-      !quoted_ports(ip.next_header, quoted.subspan(sizeof(Ipv6Header)), ports))
+  IpProto proto = ip.next_header;
+  auto l4 = quoted.subspan(sizeof(Ipv6Header));
+  if (proto == IpProto::kFragment) {  // the first one only: in others there is nothing to know a flow by
+    if (l4.size() < sizeof(Ipv6Fragment)) return DropReason::k_icmp_unrelated;
+    auto fragment = load<Ipv6Fragment>(l4.data());
+    if ((fragment.offset_more.host() & kIpv6FragmentOffsetMask) != 0) return DropReason::k_icmp_unrelated;
+    proto = fragment.next_header;
+    l4 = l4.subspan(sizeof(Ipv6Fragment));
+  }
+  // Any other extension header isn't looked through: the packet is unrelated, and its sender times out.
+  if (ip.version_class_flow.host() >> 28 != 6 || !quoted_ports(proto, l4, ports))
     return DropReason::k_icmp_unrelated;
   if (std::memcmp(icmp.data() - meta.l4 + meta.l3 + 24, ip.source, 16) != 0)
     return DropReason::k_icmp_unrelated;
-  fill_key(key, meta, ip.next_header, ip.source, ip.destination, ports);
+  fill_key(key, meta, proto, ip.source, ip.destination, ports);
   return DropReason::kNone;
+}
+
+size_t quoted_l4_offset(const uint8_t* icmp, bool v4) noexcept {
+  const uint8_t* quoted = icmp + sizeof(IcmpHeader);
+  if (v4) return sizeof(IcmpHeader) + (quoted[0] & 0xfu) * size_t{4};
+  bool fragment = load<Ipv6Header>(quoted).next_header == IpProto::kFragment;
+  return sizeof(IcmpHeader) + sizeof(Ipv6Header) + (fragment ? sizeof(Ipv6Fragment) : 0);
 }
 
 }  // namespace bulkhead

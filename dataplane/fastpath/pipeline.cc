@@ -5,6 +5,7 @@
 #include <rte_prefetch.h>
 
 #include "dataplane/fastpath/flow_pass.h"
+#include "dataplane/fastpath/fragments.h"
 #include "dataplane/fastpath/inspect.h"
 #include "dataplane/fastpath/parse.h"
 #include "dataplane/fastpath/pipeline_state.h"
@@ -16,13 +17,13 @@
 namespace bulkhead {
 
 void drop(PipelineState& s, const PacketRef& p, DropReason reason) noexcept {
-  add(s.counters().drops[static_cast<size_t>(reason)], 1);
+  add(s.counters().drops[static_cast<size_t>(reason)], packets_in(p.mbuf));
   if (p.verdict != nullptr) {
     if (p.verdict->fate != Fate::kReject) p.verdict->fate = Fate::kDrop;
     p.verdict->reason = reason;
     p.verdict->out = kPortNone;
   }
-  rte_pktmbuf_free(p.mbuf);
+  free_packets(p.mbuf);
 }
 
 void discard(PipelineState& s, rte_mbuf* mbuf, DropReason reason) noexcept {
@@ -31,14 +32,14 @@ void discard(PipelineState& s, rte_mbuf* mbuf, DropReason reason) noexcept {
 }
 
 void consume(PipelineState& s, const PacketRef& p) noexcept {
-  add(s.counters().consumed, 1);
+  add(s.counters().consumed, packets_in(p.mbuf));
   if (p.verdict != nullptr) p.verdict->fate = Fate::kConsume;
-  rte_pktmbuf_free(p.mbuf);
+  free_packets(p.mbuf);
 }
 
 void originate(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept {
   if (mbuf == nullptr) return;
-  add(s.counters().originated, 1);
+  add(s.counters().originated, packets_in(mbuf));
   if (s.router != nullptr) {
     s.router->send_own(s, mbuf, sizeof(EthernetHeader), out, s.now);
     return;
@@ -48,6 +49,13 @@ void originate(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept {
   if (mbuf->pkt_len > queue.mtu + uint32_t{kMostLinkBytes})
     return discard(s, mbuf, DropReason::k_packet_too_big);
   if (!queue.put(mbuf)) discard(s, mbuf, DropReason::k_tx_full);
+}
+
+void hand_over(PipelineState& s, const PacketRef& p, unsigned owner, uint32_t packets) noexcept {
+  if (rte_ring_enqueue(s.parts.hand_off[owner], p.mbuf) != 0) return drop(s, p, DropReason::k_handoff_full);
+  add(s.counters().held, packets);  // until the owner takes it out of the ring
+  add(s.counters().handed_off, 1);
+  if (p.verdict != nullptr) p.verdict->fate = Fate::kHandOff;
 }
 
 namespace {
@@ -101,7 +109,7 @@ void trim(rte_mbuf* mbuf, size_t bytes) noexcept {
     rte_mbuf* mbuf = b.packets[i];
     PacketMeta& meta = b.meta[i];
     FlowKey4& key = b.keys[i].v4;
-    const LinkPart& link = s.links[mbuf->port];
+    const LinkPart& link = s.links[static_cast<uint8_t>(mbuf->port)];
     if (mbuf->nb_segs == 1 && parse_plain(frame_of(mbuf), mbuf->data_len, link, meta, key)) [[likely]] {
       trim(mbuf, sizeof(EthernetHeader) + meta.ip_bytes);
       meta.hash = s.flows4.hash(key);
@@ -131,17 +139,7 @@ void trim(rte_mbuf* mbuf, size_t bytes) noexcept {
 
 void begin_verdicts(PipelineState& s) noexcept {
   Burst& b = s.burst;
-  for (uint16_t i = 0; i < b.count; ++i)
-    b.verdicts[i] = {Fate::kDrop,
-                     DropReason::kNone,
-                     FlowRelation::kNone,
-                     kPortNone,
-                     kRuleNone,
-                     static_cast<uint8_t>(Tier::kDefault),
-                     static_cast<uint8_t>(IdentitySource::kNone),
-                     kIdentityUnknown,
-                     kIdentityUnknown,
-                     0};
+  for (uint16_t i = 0; i < b.count; ++i) b.verdicts[i] = kNotJudged;
 }
 
 /// A packet that cannot be read further, or must not.
@@ -156,14 +154,7 @@ bool hand_off(PipelineState& s, size_t i) noexcept {
   uint32_t rss = meta.family == 4 ? rss_hash(key.v4) : rss_hash(key.v6);
   unsigned owner = owner_of(rss, s.parts.worker_count);
   if (owner == s.parts.worker) return false;
-  PacketRef p = packet(s, i);
-  if (rte_ring_enqueue(s.parts.hand_off[owner], p.mbuf) != 0) {
-    drop(s, p, DropReason::k_handoff_full);
-    return true;
-  }
-  add(s.counters().held, 1);  // until the owner takes it out of the ring
-  add(s.counters().handed_off, 1);
-  if (p.verdict != nullptr) p.verdict->fate = Fate::kHandOff;
+  hand_over(s, packet(s, i), owner);
   return true;
 }
 
@@ -202,6 +193,7 @@ bool is_for_gateway(PipelineState& s, const PacketRef& p) noexcept {
   if (s.router != nullptr && Router::is_for_other_station(p, s.port(p.meta->in_port).mac)) [[unlikely]]
     return drop(s, p, DropReason::k_other_station);
   if (!has_key(*p.meta)) [[unlikely]] {
+    if (p.meta->kind == PacketKind::kFragment) return step_fragment(s, p, m);
     step_neighbour(s, p, m);
     return;
   }
@@ -265,8 +257,9 @@ bool Pipeline::maintain(BootTime now, const Snapshot* snapshot) noexcept {
   s.late.clear();
   s.denies.flush(m.ticks, s.parts.events);
   if (snapshot == nullptr) return false;
+  bool more = maintain_fragments(s, m);  // first: it needs the most room at once
   if (s.router != nullptr) s.router->maintain(s, m);
-  return sweep_flows(s, m);
+  return sweep_flows(s, m) || more;
 }
 
 TxQueue& Pipeline::out(PortId port) noexcept {
@@ -286,7 +279,8 @@ uint32_t Pipeline::flow_count() const noexcept {
 }
 
 BootTime Pipeline::next_timer() const noexcept {
-  return state_->router != nullptr ? state_->router->next_timer() : kNever;
+  BootTime next = next_fragment_timer(*state_);
+  return state_->router != nullptr ? std::min(next, state_->router->next_timer()) : next;
 }
 
 size_t Pipeline::list_flows(uint32_t& cursor, uint32_t budget, std::span<FlowRecord> records,
@@ -307,6 +301,9 @@ size_t Pipeline::list_flows(uint32_t& cursor, uint32_t budget, std::span<FlowRec
   return written;
 }
 
+PipelineState::PipelineState() = default;
+PipelineState::~PipelineState() = default;
+
 Pipeline::Pipeline(std::unique_ptr<PipelineState> state) : state_(std::move(state)) {}
 Pipeline::~Pipeline() = default;
 
@@ -323,7 +320,8 @@ std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
     state->links[port.id.value] = untagged_link(port, state->route_mode(), parts.parse_flags);
     state->tx[port.id.value].mtu = port.mtu;
   }
-  if (parts.keep_verdicts) state->late.reserve(2048);
+  if (parts.keep_verdicts) state->late.reserve(8192);
+  state->fragments = std::make_unique<Fragments>(parts);
   unsigned n = parts.worker_count;
   auto share = [n](uint32_t limit) { return limit == 0 ? 0 : std::max(1u, limit / n); };
   state->half_open.create(std::min(share(parts.settings->half_open_total), parts.max_flows),

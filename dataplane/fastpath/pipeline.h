@@ -6,6 +6,7 @@
 // virtual clock, a fixed seed and packets from files, is `bulkhead replay`.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -28,12 +29,11 @@ class NeighbourTable;
 
 inline constexpr uint16_t kBurst = 64;
 
-/// What became of a packet that had been held.
+/// What became of a packet that had been held; kHold: it is judged, and waits on.
 struct LateVerdict {
   const rte_mbuf* packet;  ///< only as a name: it may be gone
-  Fate fate;
-  DropReason reason;
-  PortId out;
+  PacketVerdict verdict;
+  bool judged;  ///< all of the verdict is news; else its fate, reason and port are
 };
 
 /// Packets that wait for one port's tx burst, in order. The caller transmits and then clears it.
@@ -52,6 +52,12 @@ struct TxQueue {
     bytes += packet->pkt_len;
     return true;
   }
+  /// Takes out the last one; only where there is one.
+  rte_mbuf* take_back() noexcept {
+    rte_mbuf* packet = packets[--count];
+    bytes -= packet->pkt_len;
+    return packet;
+  }
   void clear() noexcept { count = 0, bytes = 0; }
 };
 
@@ -64,13 +70,15 @@ struct PipelineParts {
   rte_mempool* pool;  ///< for packets that the gateway makes
   WorkerCounters* counters;
   EventWriter events;
-  NeighbourTable* neighbours;           ///< route mode: shared by the workers; else nullptr
-  std::span<rte_ring* const> hand_off;  ///< by worker: the ring to it (its own: nullptr)
-  uint32_t max_flows;                   ///< this worker's share
-  uint64_t hash_seed[2];                ///< secret; the same for all workers of a gateway
-  BootTime epoch;                       ///< from which the pipeline counts its milliseconds
-  uint8_t parse_flags;                  ///< ParseFlag: checks left to others on every port
-  bool keep_verdicts;                   ///< verdicts() is wanted
+  NeighbourTable* neighbours;                 ///< route mode: shared by the workers; else nullptr
+  std::span<rte_ring* const> hand_off;        ///< by worker: the ring to it (its own: nullptr)
+  uint32_t max_flows;                         ///< this worker's share
+  uint64_t hash_seed[2];                      ///< secret; the same for all workers of a gateway
+  BootTime epoch;                             ///< from which the pipeline counts its milliseconds
+  uint8_t parse_flags;                        ///< ParseFlag: checks left to others on every port
+  bool keep_verdicts;                         ///< verdicts() is wanted
+  std::atomic<uint32_t>* datagrams_in_rings;  ///< packets of fragmented datagrams that workers have handed
+                                              ///< over and nobody has taken yet; relaxed. One worker: unused
 };
 
 struct PipelineState;
@@ -98,7 +106,7 @@ class Pipeline {
   /// The verdicts of the last run(), one for each of its packets in order.
   std::span<const PacketVerdict> verdicts() const noexcept;
 
-  /// What became of held packets in the last run() and maintain(); kept only with keep_verdicts.
+  /// What became of held packets in the last run() or maintain(); kept only with keep_verdicts.
   std::span<const LateVerdict> late_verdicts() const noexcept;
 
   /// Copies live flows into `records`, from the table's position `cursor` on, looking at no more than

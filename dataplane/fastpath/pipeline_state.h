@@ -7,6 +7,7 @@
 #include <rte_mbuf.h>
 
 #include "base/bytes.h"
+#include "dataplane/fastpath/datagram.h"
 #include "dataplane/fastpath/deny_log.h"
 #include "dataplane/fastpath/flow_table.h"
 #include "dataplane/fastpath/half_open.h"
@@ -17,6 +18,7 @@
 namespace bulkhead {
 
 class Router;
+struct Fragments;
 
 inline constexpr uint16_t kMostLinkBytes = 18;  ///< in front of an IP packet: Ethernet and one 802.1Q tag
 
@@ -61,6 +63,10 @@ struct PipelineState {
   uint32_t sweep_generation = 0;    ///< under which the round in progress began
   uint32_t swept_generation = 0;    ///< under which the last whole round was made
   Ticks sweep_ticks = 0;            ///< when it last ran
+  std::unique_ptr<Fragments> fragments;
+
+  PipelineState();
+  ~PipelineState();
 
   template <class Key>
   FlowTable<Key>& table() {
@@ -97,6 +103,38 @@ inline PacketRef packet(PipelineState& s, size_t i) noexcept {
   return {b.packets[i], &b.meta[i], &b.keys[i], s.parts.keep_verdicts ? &b.verdicts[i] : nullptr};
 }
 
+inline IpAddress source_of(const uint8_t* ip, bool v4) noexcept {
+  return v4 ? IpAddress::v4(load<Be32>(ip + 12).host()) : IpAddress::v6(ip + 8);
+}
+inline IpAddress destination_of(const uint8_t* ip, bool v4) noexcept {
+  return v4 ? IpAddress::v4(load<Be32>(ip + 16).host()) : IpAddress::v6(ip + 24);
+}
+inline IpAddress source_of(const PacketRef& p) noexcept {
+  return source_of(frame_of(p.mbuf) + p.meta->l3, p.meta->family == 4);
+}
+inline IpAddress destination_of(const PacketRef& p) noexcept {
+  return destination_of(frame_of(p.mbuf) + p.meta->l3, p.meta->family == 4);
+}
+
+/// Bytes of the transport's header and data; of a datagram, those of all its fragments.
+inline uint32_t l4_bytes(const PacketRef& p) noexcept {
+  if (p.meta->fragment) [[unlikely]]
+    return payload_bytes(p.mbuf) - (p.meta->l4 - payload_at(p.mbuf));
+  return static_cast<uint32_t>(p.meta->l3 + p.meta->ip_bytes - p.meta->l4);
+}
+/// What flows and denies count: a datagram as its fragments.
+struct Counted {
+  uint32_t packets, bytes;
+};
+inline Counted counted(const PacketRef& p) noexcept {
+  if (!p.meta->fragment) [[likely]]
+    return {1, p.meta->ip_bytes};
+  Counted sum{0, 0};
+  for (const rte_mbuf* f = p.mbuf; f != nullptr; f = f->next)
+    ++sum.packets, sum.bytes += static_cast<uint32_t>(f->data_len - p.meta->l3);
+  return sum;
+}
+
 inline MacAddress destination_mac(const PacketRef& p) noexcept {
   return load<MacAddress>(frame_of(p.mbuf));
 }
@@ -109,11 +147,21 @@ void drop(PipelineState& s, const PacketRef& p, DropReason reason) noexcept;
 /// The end of a packet of the gateway's own.
 void discard(PipelineState& s, rte_mbuf* mbuf, DropReason reason) noexcept;
 /// Remembers what became of a held packet, where verdicts are kept.
+inline void note_judged(PipelineState& s, const rte_mbuf* packet, const PacketVerdict& verdict,
+                        bool judged = true) noexcept {
+  if (s.parts.keep_verdicts && s.late.size() < s.late.capacity()) s.late.push_back({packet, verdict, judged});
+}
+/// The same of one that was judged before, or never is.
 inline void note_late(PipelineState& s, const rte_mbuf* packet, Fate fate, DropReason reason,
                       PortId out) noexcept {
-  if (s.parts.keep_verdicts && s.late.size() < s.late.capacity())
-    s.late.push_back({packet, fate, reason, out});
+  PacketVerdict verdict = kNotJudged;
+  verdict.fate = fate;
+  verdict.reason = reason;
+  verdict.out = out;
+  note_judged(s, packet, verdict, false);
 }
+/// Passes a packet, or a datagram of several, on to another worker by its ring, or drops it.
+void hand_over(PipelineState& s, const PacketRef& p, unsigned owner, uint32_t packets = 1) noexcept;
 /// The end of a packet that was for the gateway itself.
 void consume(PipelineState& s, const PacketRef& p) noexcept;
 /// Puts a packet into its port's TxQueue. kNone, or why not: packet_too_big, tx_full.

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "dataplane/fastpath/eal.h"
+#include "dataplane/fastpath/fragments.h"
 #include "dataplane/fastpath/neighbour_table.h"
 #include "dataplane/fastpath/parse.h"
 #include "dataplane/fastpath/pipeline.h"
@@ -37,11 +38,11 @@ uint32_t flow_capacity(const DataplaneSettings& settings, const ReplayOptions& o
   return static_cast<uint32_t>(std::min<uint64_t>(settings.max_flows, wanted));
 }
 
-rte_mempool* make_pool(size_t longest_frame) {
+rte_mempool* make_pool(const DataplaneSettings& settings, size_t longest_frame) {
   // Drivers' usual room at least, since the gateway's own packets come from here too.
   size_t room = RTE_PKTMBUF_HEADROOM + std::max<size_t>(longest_frame + 64, 2048);
   if (room > UINT16_MAX) return nullptr;
-  size_t count = std::clamp<size_t>(kPoolBytes / room, 1024, 16'384);
+  size_t count = std::clamp<size_t>(kPoolBytes / room, 1024, 16'384) + fragment_buffers(settings, 1);
   static unsigned serial = 0;
   std::string name = "replay" + std::to_string(serial++);
   return rte_pktmbuf_pool_create(name.c_str(), static_cast<unsigned>(count), 0, 0,
@@ -102,7 +103,7 @@ bool Replay::allocate(const DataplaneSettings& settings, const Snapshot* policy,
   }
   if (settings.mode == Mode::kRoute)
     neighbours_ = std::make_unique<NeighbourTable>(views_.size(), HashSeed{{kFixedSeed[0], kFixedSeed[1]}});
-  pool_ = make_pool(options.longest_frame);
+  pool_ = make_pool(settings, options.longest_frame);
   if (pool_ == nullptr) return false;
 
   PipelineParts parts{};
@@ -186,9 +187,12 @@ void Replay::settle() {
   for (const LateVerdict& late : pipeline_->late_verdicts()) {
     auto waiting = std::ranges::find(waiting_, late.packet, &Waiting::held);
     BULKHEAD_CHECK(waiting != waiting_.end());
-    waiting->verdict.verdict.fate = late.fate;
-    waiting->verdict.verdict.reason = late.reason;
-    waiting->verdict.verdict.out = late.out;
+    PacketVerdict& verdict = waiting->verdict.verdict;
+    if (late.judged) verdict = late.verdict;
+    verdict.fate = late.verdict.fate;
+    verdict.reason = late.verdict.reason;
+    verdict.out = late.verdict.out;
+    if (verdict.fate == Fate::kHold) continue;
     waiting->held = nullptr;
     --held_;
   }

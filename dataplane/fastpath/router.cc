@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "dataplane/fastpath/answer.h"
+#include "dataplane/fastpath/fragments.h"
 #include "dataplane/fastpath/router_parts.h"
 #include "dataplane/fastpath/solicit.h"
 #include "wire/checksum.h"
@@ -97,6 +98,22 @@ bool Router::never_routes(const PacketRef& p) const noexcept {
   return is_own(source_of(p)) || parts_->is_special(destination_of(p), kBroadcastAddress);
 }
 
+bool Router::is_expired_behind_first(const PacketRef& p) noexcept {
+  for (rte_mbuf* f = p.mbuf->next; f != nullptr; f = f->next)
+    if (ttl_of(frame_of(f) + p.meta->l3, p.meta->family == 4) <= 1) return true;
+  return false;
+}
+
+void Router::follow_first(rte_mbuf* datagram) noexcept {
+  const uint8_t* first = frame_of(datagram);
+  for (rte_mbuf* f = datagram->next; f != nullptr; f = f->next) {
+    uint8_t* frame = frame_of(f);
+    std::memcpy(frame, first, offsetof(EthernetHeader, ether_type));
+    uint8_t* ip = frame + sizeof(EthernetHeader);  // a router's frames have no tag
+    if (!is_originated(datagram)) decrement_ttl(ip, ip[0] >> 4 == 4);
+  }
+}
+
 /// Writes the link header of a packet whose next hop is known.
 static void address_frame(uint8_t* frame, const PortView& port, const MacAddress& to) noexcept {
   std::memcpy(frame, to.bytes.data(), 6);
@@ -177,10 +194,11 @@ void Router::pass(PipelineState& s, const PacketRef& p, bool own, const NextHop&
     address_frame(frame_of(p.mbuf), s.port(next.port.value), neighbour->mac);
     return send(s, p, next.port);
   }
+  uint32_t packets = packets_in(p.mbuf);
   HeldPacket packet{p.mbuf, *p.meta, own ? PacketKey{} : *p.key, own};
   if (!parts_->held.hold(packet, source_of(p), next, now)) return drop(s, p, DropReason::k_hold_limit);
   ask(s, *parts_->neighbours, next, now);
-  add(s.counters().held, 1);
+  add(s.counters().held, packets);
   if (p.verdict != nullptr) p.verdict->fate = Fate::kHold;
 }
 
@@ -188,33 +206,38 @@ void Router::send_own(PipelineState& s, rte_mbuf* mbuf, uint16_t l3, PortId towa
   PacketMeta meta{};
   meta.l3 = l3;
   meta.family = frame_of(mbuf)[l3] >> 4;
-  meta.ip_bytes = static_cast<uint16_t>(mbuf->pkt_len - l3);
-  PacketRef p{mbuf, &meta, nullptr, nullptr};
+  for (const rte_mbuf* f = mbuf; f != nullptr; f = f->next)
+    meta.ip_bytes = std::max(meta.ip_bytes, static_cast<uint16_t>(f->data_len - l3));
+  PacketVerdict verdict = kNotJudged;
+  PacketRef p{mbuf, &meta, nullptr, &verdict};
   IpAddress destination = destination_of(p);
   auto next = is_link_local(destination) ? NextHop{toward, destination} : next_hop(destination);
   if (!next) return drop(s, p, DropReason::k_no_route);
   pass(s, p, true, *next, parts_->millis(now));
+  if (verdict.fate == Fate::kForward && is_datagram(mbuf)) part_datagram(s, verdict);
 }
 
 /// Lets a held packet go. `to`: its neighbour's MAC; nullptr: there was no answer.
 static void release(PipelineState& s, HeldPacket& held, const NextHop& next, const MacAddress* to,
                     const Moment& m) noexcept {
-  add(s.counters().held, static_cast<uint64_t>(-1));
-  PacketVerdict verdict{};
-  PacketRef p{held.mbuf, &held.meta, &held.key, s.parts.keep_verdicts ? &verdict : nullptr};
+  add(s.counters().held, -uint64_t{packets_in(held.mbuf)});
+  PacketVerdict verdict = kNotJudged;
+  PacketRef p{held.mbuf, &held.meta, &held.key, &verdict};
   DropReason reason = DropReason::kNone;
   if (to == nullptr)
     reason = DropReason::k_neighbour_unresolved;
   else if (!held.own)
     reason = judge_held(s, p, m);
-  const rte_mbuf* name = p.mbuf;
+  FragmentNames names(s, p.mbuf);
   if (reason == DropReason::kNone) {
     address_frame(frame_of(p.mbuf), s.port(next.port.value), *to);
     send(s, p, next.port);
   } else {
     drop(s, p, reason);
   }
-  note_late(s, name, verdict.fate, verdict.reason, verdict.out);
+  if (verdict.fate == Fate::kForward && is_datagram(p.mbuf)) verdict = part_datagram(s, verdict);
+  if (verdict.fate == Fate::kHold) return;  // it waits for room, and is told of when it has left
+  for (const rte_mbuf* name : names) note_late(s, name, verdict.fate, verdict.reason, verdict.out);
 }
 
 /// A hop that packets wait for: they leave as far as the port's TxQueue has room, or it is asked for again,

@@ -30,6 +30,11 @@ class Router {
   /// 2644), or from one of our own addresses.
   bool never_routes(const PacketRef& p) const noexcept;
 
+  /// Whether a datagram's TTL runs out in a fragment behind the first one, which admit() looks at.
+  static bool is_expired_behind_first(const PacketRef& p) noexcept;
+  /// Rewrites a datagram's other fragments as its first one was: link addresses, and one taken from the TTL.
+  static void follow_first(rte_mbuf* datagram) noexcept;
+
   /// Where an allowed packet goes next; or nothing, and it was dropped and its sender told why: scope, TTL
   /// (RFC 1812 §5.3.1), route, MTU (packet-too-big, RFC 1191 and 8201).
   std::optional<NextHop> admit(PipelineState& s, const PacketRef& p, const Moment& m) noexcept;

@@ -1,8 +1,8 @@
 #include "dataplane/fastpath/router_hold.h"
 
-#include <rte_mbuf.h>
-
 #include <algorithm>
+
+#include "dataplane/fastpath/datagram.h"
 
 namespace bulkhead {
 
@@ -18,7 +18,7 @@ HoldTable::HoldTable(const HashSeed& seed)
 }
 
 HoldTable::~HoldTable() {
-  for (Slot& slot : slots_) rte_pktmbuf_free(slot.packet.mbuf);
+  for (Slot& slot : slots_) free_packets(slot.packet.mbuf);
 }
 
 uint16_t HoldTable::source_account(const IpAddress& source) const noexcept {
@@ -69,7 +69,9 @@ bool HoldTable::hold(const HeldPacket& packet, const IpAddress& source, const Ne
                      Millis now) noexcept {
   uint8_t port = port_account(packet);
   uint16_t account = source_account(source);
-  if (free_slot_ == kNone || of_port_[port] >= kMostOfPort || of_source_[account] >= kMostOfSource)
+  auto packets = static_cast<uint16_t>(packets_in(packet.mbuf));
+  if (packets_ + packets > kMost || of_port_[port] + packets > kMostOfPort ||
+      of_source_[account] + packets > kMostOfSource)
     return false;
   uint16_t index = find(next.port, next.hop);
   if (index == kNone) index = begin_hop(next, now);
@@ -78,12 +80,13 @@ bool HoldTable::hold(const HeldPacket& packet, const IpAddress& source, const Ne
   uint16_t at = free_slot_;
   Slot& slot = slots_[at];
   free_slot_ = slot.next;
-  slot = {packet, kNone, account, port};
+  slot = {packet, kNone, account, packets, port};
   (hop.count == 0 ? hop.first : slots_[hop.last].next) = at;
   hop.last = at;
   ++hop.count;
-  ++of_port_[port];
-  ++of_source_[account];
+  packets_ = static_cast<uint16_t>(packets_ + packets);
+  of_port_[port] = static_cast<uint16_t>(of_port_[port] + packets);
+  of_source_[account] = static_cast<uint16_t>(of_source_[account] + packets);
   return true;
 }
 
@@ -110,8 +113,9 @@ HeldPacket HoldTable::take(Hop& hop) noexcept {
   uint16_t at = hop.first;
   Slot& slot = slots_[at];
   HeldPacket packet = slot.packet;
-  --of_port_[slot.port];
-  --of_source_[slot.source];
+  packets_ = static_cast<uint16_t>(packets_ - slot.packets);
+  of_port_[slot.port] = static_cast<uint16_t>(of_port_[slot.port] - slot.packets);
+  of_source_[slot.source] = static_cast<uint16_t>(of_source_[slot.source] - slot.packets);
   hop.first = slot.next;
   slot.packet.mbuf = nullptr;
   slot.next = free_slot_;

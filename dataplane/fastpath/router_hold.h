@@ -24,11 +24,12 @@ struct HeldPacket {
   bool own = false;  ///< the gateway made it: no key
 };
 
-/// One worker's. Nothing allocates after it is made; everything but the destructor costs a constant.
+/// One worker's. A fragmented datagram waits as one, and takes as much of the room as its fragments. Nothing
+/// allocates after it is made; everything but the destructor costs a constant.
 class HoldTable {
  public:
   static constexpr uint16_t kMost = 1024;         ///< packets, and so hops
-  static constexpr uint16_t kMostOfHop = 8;       ///< packets that wait for one hop
+  static constexpr uint16_t kMostOfHop = 8;       ///< packets or datagrams that wait for one hop
   static constexpr uint16_t kMostOfPort = 512;    ///< that came in on one port
   static constexpr uint16_t kMostOfSource = 128;  ///< from one IPv4 address or IPv6 /64
   static constexpr Millis kGiveUp = 3'000;        ///< three questions (RFC 4861 §10 MAX_MULTICAST_SOLICIT)
@@ -71,6 +72,7 @@ class HoldTable {
     HeldPacket packet;
     uint16_t next = kNone;  ///< of its hop, or free
     uint16_t source = 0;
+    uint16_t packets = 0;  ///< a datagram is several
     uint8_t port = 0;
   };
   static uint8_t port_account(const HeldPacket& packet) noexcept {
@@ -91,7 +93,8 @@ class HoldTable {
   uint16_t oldest_ = kNone, newest_ = kNone;
   uint16_t turn_ = kNone;  ///< the hop that visit() gives next; kNone: the oldest
   uint16_t visits_left_ = 0, hop_count_ = 0;
-  Millis visited_ = 0;  ///< the millisecond that visits_left_ is for
+  uint16_t packets_ = 0;  ///< that wait
+  Millis visited_ = 0;    ///< the millisecond that visits_left_ is for
 };
 
 }  // namespace bulkhead

@@ -33,19 +33,6 @@ struct Router::Parts {
   Millis millis(BootTime t) const { return static_cast<Millis>((t.ns - epoch.ns) / 1'000'000); }
 };
 
-inline IpAddress destination_of(const uint8_t* ip, bool v4) noexcept {
-  return v4 ? IpAddress::v4(load<Be32>(ip + 16).host()) : IpAddress::v6(ip + 24);
-}
-inline IpAddress source_of(const uint8_t* ip, bool v4) noexcept {
-  return v4 ? IpAddress::v4(load<Be32>(ip + 12).host()) : IpAddress::v6(ip + 8);
-}
-inline IpAddress source_of(const PacketRef& p) noexcept {
-  return source_of(frame_of(p.mbuf) + p.meta->l3, p.meta->family == 4);
-}
-inline IpAddress destination_of(const PacketRef& p) noexcept {
-  return destination_of(frame_of(p.mbuf) + p.meta->l3, p.meta->family == 4);
-}
-
 /// Link-local of either family (RFC 3927, RFC 4291 §2.5.6).
 inline bool is_link_local(const IpAddress& a) noexcept {
   return a.is_v4() ? a.bytes[12] == 169 && a.bytes[13] == 254 : a.is_ipv6_link_local();

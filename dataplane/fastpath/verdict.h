@@ -5,6 +5,7 @@
 
 #include "base/drop_reason.h"
 #include "base/types.h"
+#include "policy/evaluate.h"
 
 namespace bulkhead {
 
@@ -25,5 +26,17 @@ struct PacketVerdict {
   IdentityId source, destination;
   uint32_t service;  ///< ServiceKey; 0: none could be read
 };
+
+/// Of a packet that nothing is known of yet.
+inline constexpr PacketVerdict kNotJudged{Fate::kDrop,
+                                          DropReason::kNone,
+                                          FlowRelation::kNone,
+                                          kPortNone,
+                                          kRuleNone,
+                                          static_cast<uint8_t>(Tier::kDefault),
+                                          static_cast<uint8_t>(IdentitySource::kNone),
+                                          kIdentityUnknown,
+                                          kIdentityUnknown,
+                                          0};
 
 }  // namespace bulkhead

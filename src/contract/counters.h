@@ -15,7 +15,7 @@
 namespace bulkhead {
 
 inline constexpr uint64_t kCountersMagic = 0x31544e43444b4842;
-inline constexpr uint32_t kCountersFormat = 3;
+inline constexpr uint32_t kCountersFormat = 4;
 
 using Counter = std::atomic<uint64_t>;
 static_assert(Counter::is_always_lock_free && sizeof(Counter) == 8);
@@ -45,6 +45,7 @@ struct alignas(64) WorkerCounters {
   Counter new_flows;
   Counter flows_tcp_opening, flows_tcp_established, flows_tcp_closing, flows_udp, flows_icmp,
       flows_other;            ///< gauges
+  Counter datagrams_held;     ///< a gauge: fragmented ones that aren't complete, or are refused
   Counter flows_revoked;      ///< flows ended because policy, an endpoint or a deadline no longer allows them
   Counter half_open_evicted;  ///< TCP flows that gave way while they were opening
   Counter handed_off;         ///< packets passed to the worker that owns their flow

@@ -207,6 +207,9 @@ void for_each_field(Settings& s, Field field) {
   field("timeout.udp", s.timeouts.udp);
   field("timeout.icmp", s.timeouts.icmp);
   field("timeout.other", s.timeouts.other);
+  field("fragments.datagrams", s.fragments.datagrams);
+  field("fragments.per_source", s.fragments.per_source);
+  field("fragments.timeout", s.fragments.timeout);
   field("half_open_per_identity", s.half_open_per_identity);
   field("half_open_total", s.half_open_total);
   field("reject_implicit_deny", s.reject_implicit_deny);
@@ -312,6 +315,9 @@ std::string check(const DataplaneSettings& s) {
     return "1 to " + std::to_string(kMaxCores) + " cores are needed";
   if (s.max_flows == 0 || s.memory_mib == 0) return "max_flows and memory_mib must not be 0";
   if (s.half_open_total == 0 || s.half_open_per_identity == 0) return "half_open limits must not be 0";
+  if (s.fragments.datagrams == 0 || s.fragments.datagrams > kMostFragmentDatagrams ||
+      s.fragments.timeout > kLongestFragmentTimeout)
+    return "fragments: 1 to " + std::to_string(kMostFragmentDatagrams) + " datagrams, for at most 60 s";
   std::set<uint8_t> wired;
   for (const WireSetting& wire : s.wires)
     for (PortId port : {wire.first, wire.second}) {

@@ -62,6 +62,15 @@ struct TimeoutSettings {
   bool operator==(const TimeoutSettings&) const = default;
 };
 
+struct FragmentSettings {
+  uint32_t datagrams = 4096;                  ///< held at a time; whole gateway
+  uint32_t per_source = 256;                  ///< of them: of an IPv4 address or IPv6 /64
+  std::chrono::milliseconds timeout{30'000};  ///< for a datagram to be complete
+  bool operator==(const FragmentSettings&) const = default;
+};
+inline constexpr uint32_t kMostFragmentDatagrams = 1 << 20;
+inline constexpr std::chrono::milliseconds kLongestFragmentTimeout{60'000};  // RFC 8200 §4.5
+
 struct DataplaneSettings {
   std::string name;                ///< the gateway's
   std::string file_prefix;         ///< EAL's, so that several gateways share a host
@@ -76,6 +85,7 @@ struct DataplaneSettings {
   std::vector<RouteSetting> routes;
   TcpMode tcp = TcpMode::kStrict;
   TimeoutSettings timeouts;
+  FragmentSettings fragments;
   uint32_t half_open_per_identity = 4096, half_open_total = 65536;
   bool reject_implicit_deny = false;                        ///< on_implicit_deny: reject
   bool reset_on_revoke = true;                              ///< on_revoke: reset

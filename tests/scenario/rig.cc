@@ -9,6 +9,7 @@
 #include <rte_ring.h>
 
 #include "dataplane/fastpath/flow_hash.h"
+#include "dataplane/fastpath/fragments.h"
 #include "dataplane/fastpath/neighbour_table.h"
 #include "dataplane/fastpath/parse.h"
 
@@ -97,6 +98,7 @@ void Rig::create_pipelines(BootTime epoch) {
     parts.pool = pool_;
     parts.counters = counters_[worker].get();
     parts.neighbours = neighbours_.get();
+    parts.datagrams_in_rings = &datagrams_in_rings_;
     parts.hand_off = std::span(rings_).subspan(size_t{worker} * workers, workers);
     parts.max_flows = std::min(settings_.max_flows, kUsualFlows) / workers;
     std::ranges::copy(kSeed.words, parts.hash_seed);
@@ -142,10 +144,13 @@ std::optional<unsigned> Rig::wrong_worker_for(PortId port, std::span<const uint8
   PacketMeta meta;
   PacketKey key;
   parse_frame(frame, views_[port.value], settings_.mode == Mode::kRoute, parse_flags_, meta, key);
-  bool owned = meta.kind == PacketKind::kFlow || meta.kind == PacketKind::kIcmpError;
+  bool fragment = meta.kind == PacketKind::kFragment;
+  bool owned = meta.kind == PacketKind::kFlow || meta.kind == PacketKind::kIcmpError || fragment;
   if (!owned || meta.reason != DropReason::kNone) return std::nullopt;
-  uint32_t rss = meta.family == 4 ? rss_hash(key.v4) : rss_hash(key.v6);
-  return (owner_of(rss, workers()) + 1 + deliveries_++ % (workers() - 1)) % workers();
+  bool v4 = meta.family == 4;
+  unsigned owner = fragment ? fragment_owner(source_of(frame.data() + meta.l3, v4), kSeed, workers())
+                            : owner_of(v4 ? rss_hash(key.v4) : rss_hash(key.v6), workers());
+  return (owner + 1 + deliveries_++ % (workers() - 1)) % workers();
 }
 
 Outcome Rig::inject(PortId port, std::span<const uint8_t> frame) {
@@ -164,7 +169,7 @@ Outcome Rig::inject(PortId port, std::span<const uint8_t> frame) {
   add(counters_[worker]->received, 1);
   pipelines_[worker]->run(&packet, 1, now_, snapshot());
   PacketVerdict verdict = pipelines_[worker]->verdicts()[0];
-  collect(worker);
+  settle(worker);
   bool for_nobody = verdict.reason == DropReason::k_other_station;  // whichever worker sees that may drop it
   if (wrong && verdict.fate != Fate::kHandOff && !for_nobody)
     throw std::runtime_error("a worker kept a packet of a flow that it doesn't own");
@@ -175,23 +180,29 @@ Outcome Rig::inject(PortId port, std::span<const uint8_t> frame) {
   }
   injected_ = nullptr;
   if (verdict.fate == Fate::kHold)
-    held_.push_back({packet});
+    held_.push_back({packet, injections_, verdict});
   else
-    rte_pktmbuf_free(packet);
-  return {verdict, std::move(forwarded_)};
+    rte_pktmbuf_free_seg(packet);  // a datagram's other fragments have references of their own
+  return {injections_++, verdict, std::move(forwarded_)};
 }
 
+/// Until nothing is in any ring: a datagram's last fragment may go on to the worker of its flow. Output: the
+/// last packet's verdict.
 std::optional<PacketVerdict> Rig::run_hand_off() {
   std::optional<PacketVerdict> verdict;
-  for (unsigned to = 0; to < workers(); ++to) {
-    for (unsigned from = 0; from < workers(); ++from) {
-      rte_ring* ring = rings_[from * workers() + to];
-      rte_mbuf* packet = nullptr;
-      while (ring != nullptr && rte_ring_dequeue(ring, reinterpret_cast<void**>(&packet)) == 0) {
-        add(counters_[to]->held, static_cast<uint64_t>(-1));
-        pipelines_[to]->run(&packet, 1, now_, snapshot());
-        verdict = pipelines_[to]->verdicts()[0];
-        collect(to);
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (unsigned to = 0; to < workers(); ++to) {
+      for (unsigned from = 0; from < workers(); ++from) {
+        rte_ring* ring = rings_[from * workers() + to];
+        rte_mbuf* packet = nullptr;
+        while (ring != nullptr && rte_ring_dequeue(ring, reinterpret_cast<void**>(&packet)) == 0) {
+          add(counters_[to]->held, static_cast<uint64_t>(-1));
+          pipelines_[to]->run(&packet, 1, now_, snapshot());
+          verdict = pipelines_[to]->verdicts()[0];
+          settle(to);
+          moved = true;
+        }
       }
     }
   }
@@ -201,25 +212,28 @@ std::optional<PacketVerdict> Rig::run_hand_off() {
 void Rig::maintain() {
   for (unsigned worker = 0; worker < workers(); ++worker) {
     pipelines_[worker]->maintain(now_, snapshot());
-    auto late = pipelines_[worker]->late_verdicts();
-    std::vector<Outcome> outcomes;
-    for (const LateVerdict& l : late) {
-      PacketVerdict verdict{};
-      verdict.fate = l.fate;
-      verdict.reason = l.reason;
-      verdict.out = l.out;
-      auto held = std::ranges::find(held_, l.packet, &Held::packet);
-      if (held == held_.end()) continue;  // one of the gateway's own
-      if (l.fate == Fate::kForward) forwarded_ = Sent{l.out, bytes_of(held->packet)};
-      released_.push_back({verdict, std::exchange(forwarded_, std::nullopt)});
-    }
-    collect(worker);
-    for (const LateVerdict& l : late) {
-      auto held = std::ranges::find(held_, l.packet, &Held::packet);
-      if (held == held_.end()) continue;
-      rte_pktmbuf_free(held->packet);
-      held_.erase(held);
-    }
+    settle(worker);
+  }
+  run_hand_off();
+}
+
+/// Takes note of what the worker's last call has decided and sent.
+void Rig::settle(unsigned worker) {
+  collect(worker);
+  for (const LateVerdict& late : pipelines_[worker]->late_verdicts()) {
+    auto held = std::ranges::find(held_, late.packet, &Held::packet);
+    if (held == held_.end()) continue;  // one that arrives just now: its verdict is the run's
+    PacketVerdict& verdict = held->verdict;
+    if (late.judged) verdict = late.verdict;
+    verdict.fate = late.verdict.fate;
+    verdict.reason = late.verdict.reason;
+    verdict.out = late.verdict.out;
+    if (verdict.fate == Fate::kHold) continue;  // it waits on
+    std::optional<Sent> sent;
+    if (verdict.fate == Fate::kForward) sent = Sent{verdict.out, bytes_of(held->packet)};
+    released_.push_back({held->number, verdict, std::move(sent)});
+    rte_pktmbuf_free_seg(held->packet);
+    held_.erase(held);
   }
 }
 
@@ -230,10 +244,11 @@ void Rig::collect(unsigned worker) {
     for (uint16_t i = 0; i < queue.count; ++i) {
       rte_mbuf* packet = queue.packets[i];
       add(counters_[worker]->transmitted, 1);
+      transmitted_.push_back({view.id, bytes_of(packet)});
       if (packet == injected_)
-        forwarded_ = Sent{view.id, bytes_of(packet)};
+        forwarded_ = transmitted_.back();
       else if (std::ranges::find(held_, packet, &Held::packet) == held_.end())
-        own_frames_.push_back({view.id, bytes_of(packet)});
+        own_frames_.push_back(transmitted_.back());
       rte_pktmbuf_free(packet);
     }
     queue.clear();
@@ -281,7 +296,7 @@ std::string Rig::broken_conservation() const {
 
 size_t Rig::close() {
   pipelines_.clear();
-  for (const Held& held : held_) rte_pktmbuf_free(held.packet);
+  for (const Held& held : held_) rte_pktmbuf_free_seg(held.packet);
   held_.clear();
   return rte_mempool_in_use_count(pool_);
 }

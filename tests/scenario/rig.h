@@ -2,6 +2,7 @@
 // still until it is moved. One thread plays all workers in turn.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -28,6 +29,7 @@ struct Sent {
 
 /// What became of an injected frame.
 struct Outcome {
+  uint64_t packet;  ///< injected ones are numbered from 0
   PacketVerdict verdict;
   std::optional<Sent> forwarded;
 };
@@ -58,6 +60,8 @@ class Rig {
   std::deque<Sent>& own_frames() { return own_frames_; }
   /// What became of packets that had been held, in the order in which they were let go.
   std::deque<Outcome>& released() { return released_; }
+  /// Every frame that left, oldest first; whoever wants it clears it before.
+  std::deque<Sent>& transmitted() { return transmitted_; }
   size_t held() const { return held_.size(); }
 
   const Snapshot* snapshot() const { return published_.current.load(); }
@@ -84,12 +88,15 @@ class Rig {
  private:
   struct Held {
     rte_mbuf* packet;  ///< with a reference of ours
+    uint64_t number;
+    PacketVerdict verdict;  ///< so far
   };
   void create_rings();
   void create_pipelines(BootTime epoch);
   void publish(Update update);
   std::optional<unsigned> wrong_worker_for(PortId port, std::span<const uint8_t> frame);
   std::optional<PacketVerdict> run_hand_off();
+  void settle(unsigned worker);
   void collect(unsigned worker);
 
   DataplaneSettings settings_;
@@ -104,12 +111,15 @@ class Rig {
   std::vector<rte_ring*> rings_;  ///< [from][to]
   std::vector<std::unique_ptr<Pipeline>> pipelines_;
   BootTime now_;
+  std::atomic<uint32_t> datagrams_in_rings_{0};
   unsigned deliveries_ = 0;
+  uint64_t injections_ = 0;
   rte_mbuf* injected_ = nullptr;   ///< the packet that is under way
   std::optional<Sent> forwarded_;  ///< where it went
   std::deque<Held> held_;
   std::deque<Sent> own_frames_;
   std::deque<Outcome> released_;
+  std::deque<Sent> transmitted_;
 };
 
 }  // namespace bulkhead::test

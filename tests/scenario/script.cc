@@ -238,7 +238,7 @@ class Script {
     if (auto wrong = differences(expected, gateway, settings_, outcome.verdict); !wrong.empty())
       fail(text + "\n" + wrong);
     check_frame(expected, outcome, frame);
-    if (outcome.verdict.fate == Fate::kHold) waiting_.push_back(frame);
+    if (outcome.verdict.fate == Fate::kHold) waiting_.emplace(outcome.packet, frame);
     if (std::string broken = gateway.broken_conservation(); !broken.empty()) fail(broken);
   }
 
@@ -279,12 +279,13 @@ class Script {
   }
 
   void release(const Expectation& expectation) {
-    if (rig().released().empty() || waiting_.empty()) return fail("no packet that was held was let go");
+    if (rig().released().empty()) return fail("no packet that was held was let go");
     Outcome outcome = std::move(rig().released().front());
     rig().released().pop_front();
     if (auto wrong = differences(expectation, rig(), settings_, outcome.verdict); !wrong.empty()) fail(wrong);
-    check_frame(expectation, outcome, waiting_.front());
-    waiting_.erase(waiting_.begin());
+    auto waiting = waiting_.find(outcome.packet);
+    check_frame(expectation, outcome, waiting->second);
+    waiting_.erase(waiting);
   }
 
   /// The oldest frame of the gateway's own on that port, byte for byte.
@@ -340,6 +341,7 @@ class Script {
         {"transmitted", &WorkerCounters::transmitted},
         {"consumed", &WorkerCounters::consumed},
         {"held", &WorkerCounters::held},
+        {"datagrams_held", &WorkerCounters::datagrams_held},
         {"new_flows", &WorkerCounters::new_flows},
         {"revoked", &WorkerCounters::flows_revoked},
         {"evicted", &WorkerCounters::half_open_evicted},
@@ -397,7 +399,7 @@ class Script {
   Nanoseconds uptime_ = std::chrono::hours(1);
   DataplaneSettings settings_;
   std::unique_ptr<Rig> rig_;
-  std::vector<BuiltFrame> waiting_;  // held, oldest first
+  std::map<uint64_t, BuiltFrame> waiting_;  // held, by their number
 };
 
 }  // namespace

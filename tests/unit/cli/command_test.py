@@ -76,6 +76,16 @@ def udp(source, destination, source_port, destination_port, payload=b"ping"):
     return ethernet + ip + header[:6] + struct.pack("!H", total or 0xFFFF) + payload
 
 
+def fragments(frame, size):
+    """An IPv4 frame's fragments, with `size` bytes of payload each."""
+    pieces = []
+    for at in range(34, len(frame), size):
+        piece, more = frame[at:at + size], at + size < len(frame)
+        ip = frame[14:16] + struct.pack("!H", 20 + len(piece)) + frame[18:20] + struct.pack("!H", more << 13 | (at - 34) // 8) + frame[22:34]
+        pieces.append(frame[:14] + ip[:10] + struct.pack("!H", checksum(ip[:10] + bytes(2) + ip[12:])) + ip[12:] + piece)
+    return pieces
+
+
 def write_pcap(path, frames):
     """frames: (nanoseconds, frame)."""
     with open(path, "wb") as out:
@@ -433,6 +443,19 @@ class Replay(unittest.TestCase):
         self.assertEqual(self.replay("--in", f"left={self.left}")[0]["reason"], "l4_checksum")
         self.assertEqual(self.replay("--in", f"left={self.left}", "--ignore-checksums")[0]["reason"], "allowed")
 
+    def test_fragments_have_their_datagrams_verdict_and_leave_when_it_is_whole(self):
+        first, second, third = fragments(udp("10.1.0.5", "10.2.0.9", 40000, 53, b"x" * 40), 16)
+        lost = fragments(udp("10.1.0.5", "10.2.0.8", 40000, 53, b"x" * 40), 16)[0]
+        packets = [third, first, lost, second, self.denied]
+        write_pcap(self.left, [(self.START + i * 1000, packet) for i, packet in enumerate(packets)])
+        lines = self.replay("--in", f"left={self.left}")
+        whole = ("forward", "allowed", "web-calls-db", "udp/53", "new")
+        self.assertEqual([tuple(l[key] for key in ("verdict", "reason", "rule", "service", "flow")) for l in lines[:2] + lines[3:4]], [whole] * 3)
+        self.assertEqual([(l["packet"], l["verdict"]) for l in lines], [(1, "forward"), (2, "forward"), (3, "hold"), (4, "forward"), (5, "drop")])
+        self.assertEqual(read_pcap(self.place.path / "out/right.pcap"), [(self.START + 3000, f) for f in (first, second, third)])
+        write_pcap(self.left, [(self.START, lost), (self.START + 60 * 10**9, self.denied)])
+        self.assertEqual(self.replay("--in", f"left={self.left}")[0]["reason"], "fragment_incomplete")
+
     def test_spoofed_source_is_told(self):
         write_pcap(self.right, [(self.START, self.asked)])
         self.assertEqual(self.replay("--in", f"right={self.right}")[0]["reason"], "spoofed_source")
@@ -538,6 +561,14 @@ class ReplayOfHeldPackets(unittest.TestCase):
         self.assertEqual([(l["packet"], l["verdict"], l["out"]) for l in lines], [(1, "forward", "right"), (2, "consume", None)])
         time, frame = read_pcap(self.place.path / "out/right.pcap")[-1]
         self.assertEqual((time, frame[:12]), (self.START + 5_000_000, self.DB_MAC + self.RIGHT_MAC))
+
+    def test_answer_of_the_gateways_own_waits_for_its_neighbour_too(self):
+        """Nobody asks for its verdict."""
+        asked = bytearray(self.LEFT_MAC + udp("10.1.0.5", "10.2.0.9", 40000, 53, b"x" * 80)[6:])
+        asked[22] = 1  # TTL
+        asked[24:26] = struct.pack("!H", checksum(asked[14:24] + bytes(2) + asked[26:34]))
+        lines = self.replay([(self.START, bytes(asked)), (self.START + 30 * 10**9, self.asked)])
+        self.assertEqual((lines[0]["verdict"], lines[0]["reason"]), ("drop", "ip_ttl_expired"))
 
     def test_silence_drops_it(self):
         lines = self.replay([(self.START, self.asked), (self.START + 30 * 10**9, self.asked)])

@@ -90,7 +90,8 @@ TEST(GatewayLoad, EverythingElse_IsRead) {
   parts.more =
       "  cores: [2, 3]\n  memory_mib: 512\n  buffers: 50000\n  max_flows: 4096\n  file_prefix: other\n  tcp: "
       "liberal\n"
-      "  timeouts: {syn: 250ms, udp: 2h}\n  half_open: {per_identity: 1, total: 2}\n  on_implicit_deny: "
+      "  timeouts: {syn: 250ms, udp: 2h}\n  half_open: {per_identity: 1, total: 2}\n  "
+      "fragments: {datagrams: 3, per_source: 2, timeout: 1m}\n  on_implicit_deny: "
       "reject\n"
       "  on_revoke: drop\n  reject_rate: {per_identity: 3, total: 4}\n";
   parts.rest =
@@ -117,6 +118,7 @@ TEST(GatewayLoad, EverythingElse_IsRead) {
   EXPECT_EQ(dataplane.timeouts.udp.count(), 7'200'000);
   EXPECT_EQ(dataplane.timeouts.closing.count(), 240'000);
   EXPECT_EQ(dataplane.half_open_total, 2u);
+  EXPECT_EQ(dataplane.fragments, (FragmentSettings{3, 2, std::chrono::minutes(1)}));
   EXPECT_TRUE(dataplane.reject_implicit_deny);
   EXPECT_FALSE(dataplane.reset_on_revoke);
   EXPECT_EQ(dataplane.reject_total, 4u);
@@ -179,8 +181,6 @@ TEST(GatewayLoad, KeysOfLaterVersions_AreRefusedByName) {
   EXPECT_THAT(rest("svid: {}").errors(), ElementsAre(IsAt("g.yaml:8:1", "'svid' is not available")));
   EXPECT_THAT(more("hold: {packets: 1}").errors(),
               ElementsAre(IsAt("g.yaml:8:3", "'hold' is not available")));
-  EXPECT_THAT(more("fragments: {datagrams: 1}").errors(),
-              ElementsAre(IsAt("g.yaml:8:3", "'fragments' is not available")));
   auto port = [](const char* key) {
     return left("{name: left, device: \"null\", " + std::string(key) + "}").errors();
   };

@@ -47,6 +47,7 @@ DataplaneSettings everything() {
           .tcp = TcpMode::kLiberal,
           .timeouts = {milliseconds(1), milliseconds(2), milliseconds(3), milliseconds(4), milliseconds(5),
                        milliseconds(6)},
+          .fragments = {11, 12, milliseconds(13)},
           .half_open_per_identity = 7,
           .half_open_total = 8,
           .reject_implicit_deny = true,

@@ -92,7 +92,7 @@ TEST(PlanBuffers, ScarceMemory_MeansFewerDescriptors) {
   DataplaneSettings settings = settings_with({"null", "null"});
   settings.memory_mib = 1024;
   EXPECT_EQ(plan_buffers(settings, 2).value().descriptors, 2048);
-  settings.memory_mib = 88;
+  settings.memory_mib = 126;
   EXPECT_EQ(plan_buffers(settings, 2).value().descriptors, 512);
 }
 
@@ -117,6 +117,16 @@ TEST(PlanBuffers, TooLittleMemory_SaysHowMuchItTakes) {
   EXPECT_TRUE(plan_buffers(settings, 2));
   --settings.memory_mib;
   EXPECT_FALSE(plan_buffers(settings, 2));
+}
+
+TEST(PlanBuffers, FragmentsThatWait_TakeNothingFromTheQueues) {
+  DataplaneSettings settings = settings_with({"null", "null"});
+  settings.fragments.datagrams = 1;
+  uint32_t least = plan_buffers(settings, 2).value().buffers;
+  settings.fragments.datagrams = 4096;
+  EXPECT_EQ(plan_buffers(settings, 2).value().buffers, least + 2 * 4095);
+  settings.fragments.datagrams = kMostFragmentDatagrams;
+  EXPECT_FALSE(plan_buffers(settings, 2)) << "more than memory_mib has";
 }
 
 TEST(PlanBuffers, Buffer_HoldsTheLargestMtuBehindTheKernelsHeadroom) {

@@ -6,6 +6,8 @@
 #include <deque>
 #include <set>
 
+#include "dataplane/fastpath/datagram.h"
+
 namespace bulkhead {
 namespace {
 
@@ -105,6 +107,26 @@ TEST_F(HoldTableTest, AnsweredHop_IsVisitedNext_EvenInAMillisecondThatIsUsedUp) 
   EXPECT_EQ(table.visit(200), nullptr);
   table.answered(PortId{2}, host(78));  // another port's
   EXPECT_EQ(table.visit(200), nullptr);
+}
+TEST_F(HoldTableTest, Datagram_WaitsAsOne_AndTakesTheRoomOfItsFragments) {
+  constexpr uint32_t kFragments = 100;
+  auto hold_datagram = [&](uint32_t to, uint32_t source) {
+    HeldPacket packet;
+    for (uint32_t i = 0; i < kFragments; ++i) {
+      rte_mbuf& fragment = packets.emplace_back();
+      fragment.next = packet.mbuf;
+      packet.mbuf = &fragment;
+    }
+    mark_datagram(packet.mbuf);
+    return table.hold(packet, host(0x100000 + source), hop(to), 100);
+  };
+  ASSERT_TRUE(hold_datagram(1, 1));
+  EXPECT_FALSE(hold_datagram(1, 1)) << "over the source's share";
+  for (uint32_t source = 2; source <= HoldTable::kMostOfPort / kFragments; ++source)
+    ASSERT_TRUE(hold_datagram(source, source));
+  EXPECT_FALSE(hold_datagram(50, 50)) << "over the port's share";
+  table.take(*table.visit(200));
+  EXPECT_TRUE(hold_datagram(50, 50));
 }
 TEST_F(HoldTableTest, HopThatEnds_LeavesOthersInTurn) {
   for (uint32_t n = 0; n < 3; ++n) ASSERT_TRUE(hold(n, n, 0, n));
