@@ -216,6 +216,21 @@ size_t add_scenario(Seeds& seeds, const fs::path& file, const std::string& name)
   return parsed;
 }
 
+/// As fragments_fuzz.cc reads them: 1 is the second datagram, 2 more to come, 32 a tenth of a second.
+void add_fragments(Seeds& seeds) {
+  const Bytes first{2, 0, 1, 7}, second{2, 2, 1, 7}, last{0, 4, 1, 7};
+  seeds.add("fragments", "in-order", Bytes{0} + first + second + last);
+  seeds.add("fragments", "backwards", Bytes{1} + last + second + first);
+  seeds.add("fragments", "duplicate", Bytes{0} + last + last + first + first + second);
+  seeds.add("fragments", "overlap", Bytes{0} + first + Bytes{2, 1, 1, 7} + second + last);
+  seeds.add("fragments", "rewrite", Bytes{1} + first + Bytes{2, 0, 1, 8} + second + last);
+  seeds.add("fragments", "two-ends", Bytes{0} + last + Bytes{0, 3, 0, 7} + first + second);
+  seeds.add("fragments", "interleaved",
+            Bytes{0} + first + Bytes{3, 0, 1, 9} + second + Bytes{1, 2, 0x21, 9} + last);
+  seeds.add("fragments", "too-late",
+            Bytes{0} + first + Bytes{226, 2, 1, 7} + Bytes{224, 4, 1, 7} + first + second);
+}
+
 void add_scenarios(Seeds& seeds, const fs::path& cases) {
   size_t parsed = 0;
   for (const auto& entry : fs::recursive_directory_iterator(cases)) {
@@ -240,8 +255,9 @@ int main(int argc, char** argv) {
   add_contract(seeds);
   add_captures(seeds);
   add_image(seeds);
+  add_fragments(seeds);
   add_scenarios(seeds, argv[3]);
-  for (const char* target : {"capture", "contract", "image", "parse", "pipeline", "yaml"})
+  for (const char* target : {"capture", "contract", "fragments", "image", "parse", "pipeline", "yaml"})
     seeds.add_files(target, std::filesystem::path(argv[2]) / target);
   seeds.write_lists();
   return 0;
