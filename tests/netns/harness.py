@@ -201,7 +201,8 @@ class Gateway:
         (programs / "bulkhead-controlplane").symlink_to(BUILD / "controlplane" / "bulkhead-controlplane")
         return programs / "bulkhead"
 
-    def config_text(self, cores="[1]", flow_log=None, metrics="127.0.0.1:9464"):
+    def config_text(self, cores="[1]", flow_log=None, metrics="127.0.0.1:9464", dataplane=None):
+        """`dataplane`: one more key of that section."""
         site = self.site
         lines = [
             f"gateway: {{name: {self.name}}}",
@@ -210,6 +211,7 @@ class Gateway:
             "  memory_mib: 256",
             "  max_flows: 16384",
             f"  mode: {site.mode}",
+            *([f"  {dataplane}"] if dataplane else []),
             f"  file_prefix: {site.directory.name}-{self.name}",
             "  ports:",
             *(textwrap.indent(self._port(w), "    ") for w in site.workloads),
