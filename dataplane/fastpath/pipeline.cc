@@ -239,7 +239,10 @@ void Pipeline::run(rte_mbuf** packets, uint16_t count, BootTime now, const Snaps
   s.ticks = m.ticks;
   s.late.clear();
   if (snapshot == nullptr) [[unlikely]] {
-    for (uint16_t i = 0; i < count; ++i) drop(s, packet(s, i), DropReason::k_no_policy);
+    for (uint16_t i = 0; i < count; ++i) {
+      b.meta[i] = {};  // nothing of it is read
+      drop(s, packet(s, i), DropReason::k_no_policy);
+    }
     return;
   }
   parse_burst(s);
