@@ -199,7 +199,8 @@ const Node* Node::find(std::string_view wanted) const {
 Document parse(std::string_view raw) {
   Document document;
   auto broken = [&](Problem problem) {
-    document.problems.assign(1, std::move(problem));
+    document.problems.clear();
+    document.problems.push_back(std::move(problem));
     document.root = {};
     return std::move(document);
   };

@@ -68,7 +68,7 @@ BoundedServer::BoundedServer() {
   set_payload_max_length(kMaxRequestBytes);
   waiting_.reserve(kMostWaiting);
   for (size_t i = 0; i < kThreads; ++i)
-    threads_.emplace_back([this](std::stop_token stop) { serve(std::move(stop)); });
+    threads_.emplace_back([this](const std::stop_token& stop) { serve(stop); });
 }
 
 BoundedServer::~BoundedServer() {
@@ -99,7 +99,7 @@ Fd BoundedServer::next(std::stop_token stop) {
   return last;
 }
 
-void BoundedServer::serve(std::stop_token stop) {
+void BoundedServer::serve(const std::stop_token& stop) {
   while (Fd socket = next(stop)) {
     try {
       Connection connection(socket.get(), stop);

@@ -36,7 +36,7 @@ class BoundedServer final : public httplib::Server {
 
  private:
   bool process_and_close_socket(socket_t socket) override;  // on the thread that accepts
-  void serve(std::stop_token stop);
+  void serve(const std::stop_token& stop);
   Fd next(std::stop_token stop);
 
   std::mutex mutex_;
