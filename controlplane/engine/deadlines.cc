@@ -84,6 +84,9 @@ Expected<Deadlines> Deadlines::open(const std::string& directory, Clocks clocks)
             " is in use by another gateway's control plane; give each gateway a directory of its own");
   if (auto done = deadlines.read(); !done) return std::unexpected(done.error());
   deadlines.look();
+  bool first = !deadlines.stored_;
+  if (auto kept = deadlines.keep(); !kept && first && kept.error().code != ErrorCode::kExhausted)
+    return std::unexpected(kept.error());
   return deadlines;
 }
 

@@ -50,8 +50,9 @@ class Deadlines {
   static constexpr WallTime kEarliest{1'735'689'600'000'000'000};
 
   /// Reads `directory`/clock.json, and looks at the clocks. A file that isn't there is a first start. The
-  /// directory needn't be writable: keep() and store() tell. Errors: kExists while another control plane has
-  /// the directory; kInvalid for a file that is damaged or of another format; else why it can't be read.
+  /// full disk is no error here, and once something of this boot is on disk nothing that hinders writing is:
+  /// keep() and store() tell. Errors: kExists while another control plane has the directory; kInvalid for a
+  /// file that is damaged or of another format; else why it can't be read or written.
   static Expected<Deadlines> open(const std::string& directory, Clocks clocks);
 
   /// Looks at the clocks. Output: whether conversions differ from now on.

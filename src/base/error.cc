@@ -18,6 +18,7 @@ static ErrorCode code_of(int error_number) {
       return ErrorCode::kExists;
     case ENOMEM:
     case ENOSPC:
+    case EDQUOT:
       return ErrorCode::kExhausted;
     default:
       return ErrorCode::kSystem;

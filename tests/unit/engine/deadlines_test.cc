@@ -2,6 +2,8 @@
 #include "controlplane/engine/deadlines.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "tests/unit/engine/temporary_directory.h"
 
@@ -269,6 +271,21 @@ TEST_F(Deadlines_, MissingDirectory_IsAnError) {
   auto opened = Deadlines::open(directory.path("not-there"), machine.clocks());
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(Deadlines_, FirstStartOfABoot_IsAnErrorWhereItCannotBeWritten) {
+  std::filesystem::create_directories(directory.path("clock.json.tmp/in-the-way"));
+  EXPECT_FALSE(Deadlines::open(directory.path(), machine.clocks()));
+}
+
+TEST_F(Deadlines_, FirstStartOfABoot_IsNoneOnAFullDisk) {
+  if (::mknod(directory.path("clock.json.tmp").c_str(), S_IFCHR | 0600, makedev(1, 7)) != 0)
+    GTEST_SKIP() << "needs root, to make another /dev/full";
+  start();
+  auto kept = deadlines->keep();
+  ASSERT_FALSE(kept);
+  EXPECT_EQ(kept.error().code, ErrorCode::kExhausted);
+  EXPECT_EQ(machine.truly(deadlines->convert(Turn::kCloses, kDeadline)), kDeadline.ns);
 }
 
 TEST_F(Deadlines_, FileThatCannotBeWritten_StopsOnlyWhatIsNotOnDisk) {

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <atomic>
 #include <fstream>
@@ -362,7 +364,8 @@ TEST_F(Engine_, FullDisk_RefusesOnlyNewTimedGrants) {
 
 TEST_F(Engine_, FullDiskAtTheStart_StillEnforcesWhatDoesNotDependOnTime) {
   std::filesystem::create_directories(directory.path("state"));
-  fill_disk(directory);
+  if (::mknod(directory.path("state/clock.json.tmp").c_str(), S_IFCHR | 0600, makedev(1, 7)) != 0)
+    GTEST_SKIP() << "needs root, to make another /dev/full";
   start_dataplane();
   start_control();
   ASSERT_TRUE(eventually(enforces(1)));
