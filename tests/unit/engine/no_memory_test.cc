@@ -65,7 +65,7 @@ TEST_F(NoMemoryTest, WhereverItRunsOut_ThePolicyIsWholeOrRefused) {
   for (size_t allocations = 0; ran_out; ++allocations) {
     SCOPED_TRACE(allocations);
     allocations_left = allocations;
-    AcceptedPolicy result = accept_policy(load_policy(path, kNow), {}, *deadlines, kNow);
+    AcceptedPolicy result = accept_policy(load_policy(path, kNow), {}, *deadlines, kNow, nullptr);
     ran_out = std::exchange(allocations_left, SIZE_MAX) == SIZE_MAX;
     if (result.policy) {  // it can do without what it didn't get
       EXPECT_TRUE(result.diagnostics.empty());
