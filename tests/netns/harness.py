@@ -208,7 +208,7 @@ class Gateway:
             f"gateway: {{name: {self.name}}}",
             "dataplane:",
             f"  cores: {cores}",
-            "  memory_mib: 256",
+            "  memory_mib: 320",
             "  max_flows: 16384",
             f"  mode: {site.mode}",
             *([f"  {dataplane}"] if dataplane else []),
