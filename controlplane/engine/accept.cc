@@ -104,8 +104,7 @@ AcceptedPolicy accept_policy(LoadedPolicy loaded, const CompileTarget& target, D
     return accept(std::move(loaded), target, deadlines, now, in_place);
   } catch (const std::bad_alloc&) {
     AcceptedPolicy refused;
-    add_error(refused.diagnostics, {},
-              {ErrorCode::kSystem, "memory ran out while the policy was checked"});
+    add_error(refused.diagnostics, {}, {ErrorCode::kSystem, "memory ran out while the policy was checked"});
     refused.machine_short = true;
     return refused;
   }

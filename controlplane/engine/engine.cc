@@ -20,14 +20,7 @@ using namespace std::chrono_literals;
 constexpr Nanoseconds kFirstAttachPause = 1ms;
 constexpr Nanoseconds kLongestAttachPause = 200ms;
 constexpr Nanoseconds kLongestRetryPause = 5s;
-constexpr Nanoseconds kClockLookEvery = 1s;
-constexpr Nanoseconds kClockStoreEvery = 30s;
-constexpr Nanoseconds kAnswerIsLate = 5s;
-constexpr Nanoseconds kFileIsLate = 1s;
 
-BootTime after(BootTime time, Nanoseconds by) {
-  return BootTime{time.ns + by.count()};
-}
 double milliseconds(int64_t ns) {
   return static_cast<double>(ns) / 1e6;
 }
@@ -98,9 +91,9 @@ void Engine::wait() {
   BootTime due = std::min(parts_.feed.next_wake(), next_clock_look_);
   due = std::min({due, read_again_.at, publish_again_.at});
   if (!dataplane_) due = std::min(due, next_attach_);
-  if (in_flight_ && !in_flight_->told_late) due = std::min(due, after(in_flight_->sent, kAnswerIsLate));
+  if (in_flight_ && !in_flight_->told_late) due = std::min(due, in_flight_->sent + kAnswerIsLate);
   if (BootTime now = boot_now(); !parts_.feed.waiting_for(now).empty())
-    due = std::min(due, after(now, kFileIsLate));
+    due = std::min(due, now + kFileIsLate);
   int64_t ns = std::max<int64_t>(0, due.ns - boot_now().ns);
   timespec timeout{ns / 1'000'000'000, ns % 1'000'000'000};
   pollfd fds[] = {{wake_.get(), POLLIN, 0}, {parts_.feed.fd(), POLLIN, 0}, {-1, POLLIN, 0}};
@@ -122,7 +115,7 @@ void Engine::attach_if_due() {
 
   if (*trouble != attach_trouble_) spdlog::warn("waiting for the dataplane: {}", *trouble);
   attach_trouble_ = *trouble;
-  next_attach_ = after(boot_now(), attach_pause_);
+  next_attach_ = boot_now() + attach_pause_;
   attach_pause_ = std::min(2 * attach_pause_, kLongestAttachPause);
 }
 
@@ -233,7 +226,7 @@ void Engine::read_policy_if_due() {
 }
 
 void Engine::Retry::put_off() {
-  at = after(boot_now(), pause);
+  at = boot_now() + pause;
   pause = std::min(2 * pause, kLongestRetryPause);
 }
 
@@ -368,63 +361,6 @@ void Engine::in_force(const Candidate& candidate) {
       state.feed.standing = FeedState::Standing::kInForce;
   });
   if (read_again_.at == kNever) trouble(Trouble::kShort, {});
-}
-
-/// What is due now and then.
-void Engine::keep_watch() {
-  BootTime now = boot_now();
-  if (in_flight_ && !in_flight_->told_late && now >= after(in_flight_->sent, kAnswerIsLate)) {
-    in_flight_->told_late = true;
-    spdlog::warn("the dataplane has not answered generation {} for {} s: is a worker stuck?",
-                 in_flight_->generation,
-                 std::chrono::duration_cast<std::chrono::seconds>(kAnswerIsLate).count());
-  }
-  watch_files(now);
-  if (now >= next_clock_look_) watch_clock(now);
-  if (now >= next_clock_store_) store_clock(now);
-}
-
-void Engine::watch_files(BootTime now) {
-  bool first = parts_.feed.is_first();
-  std::string file = parts_.feed.waiting_for(first ? now : after(now, -kFileIsLate));
-  if (!file.empty())
-    file = (first ? "no policy is read yet: " : "the policy has changed, but ") + file +
-           " is still being written, or was a moment ago. It is read when it is closed, or not written for "
-           "30 s; "
-           "after SIGHUP, for 1 s";
-  trouble(Trouble::kFile, std::move(file));
-  trouble(Trouble::kWatch, parts_.feed.blind());
-}
-
-/// A step moves every deadline, and those in force stay where they were until the policy is read again.
-void Engine::watch_clock(BootTime now) {
-  next_clock_look_ = after(now, kClockLookEvery);
-  if (parts_.deadlines.look()) {
-    next_clock_store_ = now;
-    parts_.feed.read_again(now);
-  }
-  bool matters = wanted_ && depends_on_time(wanted_->policy->policy);
-  trouble(Trouble::kClock, matters ? parts_.deadlines.doubt() : std::string());
-}
-
-void Engine::store_clock(BootTime now) {
-  next_clock_store_ = after(now, kClockStoreEvery);
-  auto stored = parts_.deadlines.store();
-  trouble(Trouble::kState, stored ? std::string()
-                                  : "what the clock said can't be stored: " + stored.error().message +
-                                        "; new allows with `until` or `after` may be refused until it can");
-}
-
-/// Tells a trouble that begins, changes or ends, once.
-void Engine::trouble(Trouble kind, std::string message) {
-  std::string& known = troubles_[static_cast<size_t>(kind)];
-  if (message == known) return;
-  if (message.empty())
-    spdlog::info("over: {}", known);
-  else
-    spdlog::warn("{}", message);
-  known = std::move(message);
-  parts_.board.change([&](ControlState& state) { state.troubles = troubles_; });
 }
 
 }  // namespace bulkhead

@@ -76,6 +76,8 @@ class Engine {
     void put_off();
     bool holds_back() const { return at != kNever && boot_now() < at; }
   };
+  static constexpr Nanoseconds kAnswerIsLate{5'000'000'000};  ///< then it is told
+  static constexpr Nanoseconds kFileIsLate{1'000'000'000};
   enum Request : uint32_t { kWake = 1, kStop = 2, kReread = 4 };
 
   Engine(EngineParts parts, Fd wake);

@@ -11,10 +11,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-BootTime later(BootTime time, Nanoseconds by) {
-  return BootTime{time.ns + by.count()};
-}
-
 }  // namespace
 
 Expected<FileFeed> FileFeed::open(std::string path) {
@@ -33,9 +29,9 @@ BootTime FileFeed::next_wake() const {
 
 /// When what has changed is to be read; something has.
 BootTime FileFeed::due() const {
-  BootTime due = std::min(later(*last_change_, kTogether), later(whole_since_, kLatest));
+  BootTime due = std::min(*last_change_ + kTogether, whole_since_ + kLatest);
   for (const auto& [path, wait] : unwhole_)
-    due = std::max(due, later(wait.since, hurried_ ? std::min(wait.patience, kSettled) : wait.patience));
+    due = std::max(due, wait.since + (hurried_ ? std::min(wait.patience, kSettled) : wait.patience));
   return due;
 }
 
@@ -46,7 +42,7 @@ void FileFeed::read_anyway(BootTime now) {
 
 void FileFeed::read_again(BootTime now) {
   note_change(now);
-  last_change_ = BootTime{now.ns - kTogether.count()};
+  last_change_ = now - kTogether;
 }
 
 std::string FileFeed::blind() const {
@@ -59,7 +55,7 @@ std::optional<PolicyReading> FileFeed::read_if_due(BootTime now, WallTime wall) 
   take_events(now);
   if (now >= next_look_) look(now);
   if (!first_change_ || now < due()) return std::nullopt;
-  bool patient = now < later(whole_since_, kLatest);
+  bool patient = now < whole_since_ + kLatest;
   unwhole_.clear();
 
   watch_.follow(path_, files_);  // before it is read, so that no change falls between
@@ -95,8 +91,8 @@ bool FileFeed::settled(const Traces& files, BootTime now, WallTime wall) {
   for (const auto& [path, trace] : files) {
     Nanoseconds age{std::max<int64_t>(0, wall.ns - trace.changed_ns)};
     if (age >= kSettled) continue;
-    auto [known, is_new] = still_.try_emplace(path, Still{trace, later(now, kSettled - age)});
-    if (!is_new && known->second.trace != trace) known->second = {trace, later(now, kSettled)};
+    auto [known, is_new] = still_.try_emplace(path, Still{trace, now + (kSettled - age)});
+    if (!is_new && known->second.trace != trace) known->second = {trace, now + kSettled};
     BootTime until = known->second.until;
     if (now < until) unwhole_[path] = {now, Nanoseconds{until.ns - now.ns}};
   }
@@ -157,7 +153,7 @@ void FileFeed::note_change(BootTime now) {
 
 /// For what inotify can't see. Nothing tells when that is whole, but that it stays the same.
 void FileFeed::look(BootTime now) {
-  next_look_ = later(now, kLook);
+  next_look_ = now + kLook;
   if (first_change_) return;
   if (!watch_.trouble().empty()) watch_.follow(path_, files_);  // there may be room by now
   Traces found = traces();

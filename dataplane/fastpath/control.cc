@@ -25,10 +25,6 @@ constexpr Nanoseconds kGraceNap = microseconds(20);      ///< a burst takes abou
 constexpr int kSendTimeoutMs = 100;
 constexpr int kMessagesPerStep = 16;
 
-BootTime after(Nanoseconds time) {
-  return BootTime{boot_now().ns + time.count()};
-}
-
 void nap(Nanoseconds time) {
   timespec wanted{0, static_cast<long>(time.count())};
   nanosleep(&wanted, nullptr);
@@ -84,7 +80,7 @@ void ControlServer::wait(int timeout_ms) {
 void ControlServer::admit_guests() {
   while (next_accept_ <= boot_now()) {
     auto fd = accept_from(listener_);
-    if (!fd) next_accept_ = after(kAcceptPause);
+    if (!fd) next_accept_ = boot_now() + kAcceptPause;
     if (!fd || !*fd) return;
     Channel channel(std::move(*fd));
     auto peer = channel.peer();
@@ -95,7 +91,7 @@ void ControlServer::admit_guests() {
     } else if (guests_.size() == kMaxGuests) {
       refuse(channel, 0, {ErrorCode::kUnavailable, "too many connections that never said Hello; try again"});
     } else {
-      guests_.push_back({std::move(channel), *peer, after(kHelloPatience)});
+      guests_.push_back({std::move(channel), *peer, boot_now() + kHelloPatience});
     }
   }
 }
@@ -210,7 +206,7 @@ Expected<void> ControlServer::take_publish(Packet packet) {
 /// Waits a moment for the workers, and acknowledges once they are all there; if they aren't, the next step
 /// goes on.
 void ControlServer::finish_publish() {
-  BootTime deadline = after(kGracePatience);
+  BootTime deadline = boot_now() + kGracePatience;
   while (publisher_.pending()) {
     if (auto enforcement = publisher_.complete()) {
       if (plane_) keep_if(send_accepted(*enforcement));
@@ -239,7 +235,7 @@ Expected<void> ControlServer::take_list_flows(const Packet& packet) {
   if (listings_.size() == kMaxListings)
     return fail(ErrorCode::kInvalid,
                 "more than " + std::to_string(kMaxListings) + " lists of flows at a time");
-  listings_.push_back({message->request, message->limit, after(kListingPatience)});
+  listings_.push_back({message->request, message->limit, boot_now() + kListingPatience});
   return {};
 }
 

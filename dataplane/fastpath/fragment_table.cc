@@ -53,21 +53,7 @@ FragmentTable::FragmentTable(const Limits& limits, const HashSeed& seed)
   chain_free(sources_, [](Source& s) -> uint32_t& { return s.next_free; });
 }
 
-template <FragmentTable::Links FragmentTable::Datagram::* kLinks>
-void FragmentTable::append(List& list, uint32_t datagram) noexcept {
-  datagrams_[datagram].*kLinks = {list.last, kNone};
-  (list.last != kNone ? (datagrams_[list.last].*kLinks).after : list.first) = datagram;
-  list.last = datagram;
-}
-
-template <FragmentTable::Links FragmentTable::Datagram::* kLinks>
-void FragmentTable::remove(List& list, uint32_t datagram) noexcept {
-  const Links links = datagrams_[datagram].*kLinks;
-  (links.before != kNone ? (datagrams_[links.before].*kLinks).after : list.first) = links.after;
-  (links.after != kNone ? (datagrams_[links.after].*kLinks).before : list.last) = links.before;
-}
-
-FragmentTable::List& FragmentTable::peers_of(const Datagram& datagram) noexcept {
+FragmentTable::Peers& FragmentTable::peers_of(const Datagram& datagram) noexcept {
   Segment& segment = segments_[datagram.segment];
   return datagram.refused == DropReason::kNone ? segment.holding : segment.refused;
 }
@@ -80,7 +66,7 @@ uint32_t FragmentTable::find(const FragmentKey& key) const noexcept {
 }
 
 BootTime FragmentTable::timeout_of(uint32_t datagram) const noexcept {
-  return BootTime{datagrams_[datagram].since.ns + limits_.timeout.count()};
+  return datagrams_[datagram].since + limits_.timeout;
 }
 
 bool FragmentTable::is_over(uint32_t datagram, BootTime now) const noexcept {
@@ -130,8 +116,8 @@ uint32_t FragmentTable::begin(const FragmentKey& key, SegmentTag segment, BootTi
   d.segment = segment.value;
   d.source = enter_source(fragment_account(key.source));
   by_key_.insert(d.hash, i);
-  append<&Datagram::age>(by_age_, i);
-  append<&Datagram::peers>(peers_of(d), i);
+  by_age_.append(datagrams_, i);
+  peers_of(d).append(datagrams_, i);
   most_datagrams_.add(d.segment);
   ++datagram_count_;
   return i;
@@ -140,8 +126,8 @@ uint32_t FragmentTable::begin(const FragmentKey& key, SegmentTag segment, BootTi
 void FragmentTable::end(uint32_t datagram) noexcept {
   Datagram& d = datagrams_[datagram];
   by_key_.erase(d.hash, datagram);
-  remove<&Datagram::age>(by_age_, datagram);
-  remove<&Datagram::peers>(peers_of(d), datagram);
+  by_age_.remove(datagrams_, datagram);
+  peers_of(d).remove(datagrams_, datagram);
   most_datagrams_.remove(d.segment);
   leave_source(d.source);
   d.age.after = free_datagram_;
@@ -151,9 +137,9 @@ void FragmentTable::end(uint32_t datagram) noexcept {
 
 void FragmentTable::refuse(uint32_t datagram, DropReason reason) noexcept {
   Datagram& d = datagrams_[datagram];
-  remove<&Datagram::peers>(peers_of(d), datagram);
+  peers_of(d).remove(datagrams_, datagram);
   d.refused = reason;
-  append<&Datagram::peers>(peers_of(d), datagram);
+  peers_of(d).append(datagrams_, datagram);
 }
 
 /// The slots between which a fragment of that offset belongs. Most come in order: after the last one.

@@ -12,6 +12,7 @@
 #include "base/types.h"
 #include "dataplane/fastpath/flow_hash.h"
 #include "dataplane/fastpath/hash_chains.h"
+#include "dataplane/fastpath/index_list.h"
 #include "dataplane/fastpath/ranking.h"
 
 struct rte_mbuf;
@@ -46,7 +47,7 @@ struct Fragment {
 class FragmentTable {
  public:
   static constexpr uint16_t kMostOfDatagram = 128;  ///< fragments: 64 KiB in pieces of 512 bytes
-  static constexpr uint32_t kNone = UINT32_MAX;
+  static constexpr uint32_t kNone = kNoIndex;
 
   struct Limits {
     uint32_t datagrams;   ///< held or refused at a time
@@ -101,12 +102,6 @@ class FragmentTable {
   uint32_t fragments() const noexcept { return fragment_count_; }
 
  private:
-  struct List {
-    uint32_t first = kNone, last = kNone;
-  };
-  struct Links {
-    uint32_t before = kNone, after = kNone;
-  };
   struct Datagram {
     FragmentKey key;
     uint64_t hash = 0;
@@ -117,7 +112,7 @@ class FragmentTable {
     uint16_t count = 0;
     uint16_t segment = 0;
     DropReason refused = DropReason::kNone;
-    Links age, peers;  ///< age.after: in the free list too
+    IndexLinks age, peers;  ///< age.after: in the free list too
   };
   struct Slot {
     Fragment fragment;
@@ -129,22 +124,19 @@ class FragmentTable {
     uint32_t next_free = kNone;
   };
   /// The datagrams of a segment, in order of age: those that hold fragments, and the refused.
+  using Peers = IndexList<Datagram, &Datagram::peers>;
   struct Segment {
-    List holding, refused;
+    Peers holding, refused;
   };
   struct Place {
     uint32_t before, after;
   };
 
   Place place_of(const Datagram& datagram, uint16_t offset) const noexcept;
-  List& peers_of(const Datagram& datagram) noexcept;
+  Peers& peers_of(const Datagram& datagram) noexcept;
   uint32_t find_source(const IpAddress& account) const noexcept;
   uint32_t enter_source(const IpAddress& account) noexcept;
   void leave_source(uint32_t source) noexcept;
-  template <Links Datagram::* kLinks>
-  void append(List& list, uint32_t datagram) noexcept;
-  template <Links Datagram::* kLinks>
-  void remove(List& list, uint32_t datagram) noexcept;
 
   Limits limits_;
   HashSeed seed_;
@@ -154,7 +146,7 @@ class FragmentTable {
   std::vector<Segment> segments_;  ///< by tag
   HashChains by_key_, by_account_;
   Ranking most_datagrams_, most_fragments_;  ///< of segments
-  List by_age_;
+  IndexList<Datagram, &Datagram::age> by_age_;
   uint32_t free_datagram_ = 0, free_slot_ = 0, free_source_ = 0;
   uint32_t datagram_count_ = 0, fragment_count_ = 0;
 };

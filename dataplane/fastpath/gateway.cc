@@ -24,10 +24,6 @@ constexpr auto kWatchPeriod = std::chrono::milliseconds(100);
 constexpr auto kRetryPeriod = std::chrono::seconds(1);
 constexpr auto kGraceLimit = std::chrono::seconds(1);
 
-BootTime operator+(BootTime t, std::chrono::nanoseconds d) {
-  return BootTime{t.ns + d.count()};
-}
-
 /// Room for the largest frame behind DPDK's headroom and, on af_xdp ports, the kernel's.
 uint16_t room_for(const DataplaneSettings& settings) {
   constexpr unsigned kLinkHeader = 22, kXdpHeadroom = 256;

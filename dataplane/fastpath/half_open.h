@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/types.h"
+#include "dataplane/fastpath/index_list.h"
 
 namespace bulkhead {
 
@@ -28,28 +29,24 @@ class HalfOpenFlows {
   /// Appends a flow; there must be room. Output: its place, for remove().
   uint32_t add(SegmentTag source, Flow flow) noexcept;
   void remove(uint32_t place) noexcept;
-  uint32_t size() const noexcept { return all_.size; }
+  uint32_t size() const noexcept { return size_; }
 
  private:
-  static constexpr uint32_t kNone = UINT32_MAX;
-  struct Link {
-    uint32_t before = kNone, after = kNone;
-  };
-  struct List {
-    uint32_t first = kNone, last = kNone, size = 0;
-  };
   struct Place {
-    Link in_all, in_segment;
+    IndexLinks in_all, in_segment;
     Flow flow;
     SegmentTag source;
   };
-  void append(List& list, Link Place::* link, uint32_t place) noexcept;
-  void unlink(List& list, Link Place::* link, uint32_t place) noexcept;
+  struct Segment {
+    IndexList<Place, &Place::in_segment> flows;
+    uint32_t size = 0;
+  };
 
   std::vector<Place> places_;
-  std::vector<List> segments_;  ///< by tag: 65,536
-  List all_;
-  uint32_t free_ = kNone;  ///< linked by in_all.after
+  std::vector<Segment> segments_;  ///< by tag: 65,536
+  IndexList<Place, &Place::in_all> all_;
+  uint32_t free_ = kNoIndex;  ///< linked by in_all.after
+  uint32_t size_ = 0;
   uint32_t per_identity_ = 1;
 };
 

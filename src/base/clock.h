@@ -13,6 +13,12 @@ struct BootTime {
   int64_t ns = 0;
   constexpr auto operator<=>(const BootTime&) const = default;
 };
+constexpr BootTime operator+(BootTime time, Nanoseconds by) {
+  return {time.ns + by.count()};
+}
+constexpr BootTime operator-(BootTime time, Nanoseconds by) {
+  return {time.ns - by.count()};
+}
 inline constexpr BootTime kNever{INT64_MAX};
 
 /// An instant of UTC, nanoseconds since 1970.
