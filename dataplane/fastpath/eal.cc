@@ -6,6 +6,7 @@
 #include <rte_log.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -44,9 +45,10 @@ uint64_t available_memory_bytes() {
   return 0;
 }
 
-/// Whether that many bytes can be promised in 2 MiB pages now. Asking takes a reservation and gives it back,
-/// it touches no page.
-bool hugepages_hold(size_t bytes) {
+/// Whether that many 2 MiB pages can be promised now. Asking takes a reservation and gives it back, it touches
+/// no page. (munmap() wants whole pages, unlike mmap(): a part of one would leave the reservation in place.)
+bool hugepages_hold(size_t pages) {
+  size_t bytes = pages * kHugepageBytes;
   void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT), -1, 0);
   if (at == MAP_FAILED) return false;
@@ -54,19 +56,19 @@ bool hugepages_hold(size_t bytes) {
   return true;
 }
 
-/// Raises the kernel's pool until `bytes` are free in it; false where that can't be.
+/// Raises the kernel's pool until that many bytes are free in it; false where that can't be.
 bool reserve_hugepages(size_t bytes) {
-  if (hugepages_hold(bytes)) return true;
+  size_t wanted = (bytes + kHugepageBytes - 1) / kHugepageBytes;
+  if (hugepages_hold(wanted)) return true;
   std::string pool = kHugepagePool;
   uint64_t present = read_number(pool + "nr_hugepages");
   uint64_t free = read_number(pool + "free_hugepages") - read_number(pool + "resv_hugepages");
-  uint64_t wanted = (bytes + kHugepageBytes - 1) / kHugepageBytes;
   uint64_t missing = wanted > free ? wanted - free : 1;
   // The kernel would take the last page of the machine for it, and then ordinary pages couldn't be had
   // either.
   if (available_memory_bytes() < 2 * missing * kHugepageBytes) return false;
   std::ofstream(pool + "nr_hugepages") << present + missing << std::flush;
-  return hugepages_hold(bytes);
+  return hugepages_hold(wanted);
 }
 
 /// A lock between gateways that start at the same moment: each must find the hugepages that it reserved.
@@ -192,7 +194,8 @@ Expected<> start_eal(const DataplaneSettings& settings) {
                 std::string("DPDK didn't start: ") + rte_strerror(rte_errno) +
                     (words.empty() ? "" : " (" + words + ")"));
   }
-  log.take_last_line();  // what it said on the way isn't news
+  log.take_last_line();             // what it said on the way isn't news
+  rmdir(rte_eal_get_runtime_dir());  // nothing is shared by files, so it is empty and stays so
   return {};
 }
 

@@ -208,7 +208,7 @@ class Gateway:
             f"gateway: {{name: {self.name}}}",
             "dataplane:",
             f"  cores: {cores}",
-            "  memory_mib: 320",
+            "  memory_mib: 321",  # no whole number of hugepages
             "  max_flows: 16384",
             f"  mode: {site.mode}",
             *([f"  {dataplane}"] if dataplane else []),

@@ -3,6 +3,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import time
@@ -132,6 +133,17 @@ class BadInput(EndToEnd):
         self.assertNotEqual(second.process.wait(20), 0)
         self.assertRegex(second.log(), r"port 'web'.*gweb.*process \d+")
         self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=3))
+
+    def test_memory_that_is_no_whole_number_of_hugepages(self):
+        """Neither a reservation for the asking nor a directory of DPDK's stays beside what was asked for."""
+        gateway = self.gateway(self.place, POLICY)
+        dataplane, = gateway.process_ids("bulkhead-dataplane")
+        maps = pathlib.Path(f"/proc/{dataplane}/maps").read_text().splitlines()
+        self.assertRegex(gateway.config_file.read_text(), r"memory_mib: \d*[13579]\n")
+        self.assertTrue(any("memfd:seg" in line for line in maps), "none of DPDK's hugepages among its maps")
+        self.assertEqual([line for line in maps if "anon_hugepage" in line], [])
+        prefix = re.search(r"file_prefix: (\S+)", gateway.config_file.read_text())[1]
+        self.assertFalse(pathlib.Path("/run/dpdk", prefix).exists())
 
     def test_no_root(self):
         gateway = Gateway(self.place, POLICY)
