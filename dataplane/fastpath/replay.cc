@@ -38,11 +38,13 @@ uint32_t flow_capacity(const DataplaneSettings& settings, const ReplayOptions& o
   return static_cast<uint32_t>(std::min<uint64_t>(settings.max_flows, wanted));
 }
 
-rte_mempool* make_pool(const DataplaneSettings& settings, size_t longest_frame) {
+rte_mempool* make_pool(const DataplaneSettings& settings, const ReplayOptions& options) {
   // Drivers' usual room at least, since the gateway's own packets come from here too.
-  size_t room = RTE_PKTMBUF_HEADROOM + std::max<size_t>(longest_frame + 64, 2048);
+  size_t room = RTE_PKTMBUF_HEADROOM + std::max<size_t>(options.longest_frame + 64, 2048);
   if (room > UINT16_MAX) return nullptr;
-  size_t count = std::clamp<size_t>(kPoolBytes / room, 1024, 16'384) + fragment_buffers(settings, 1);
+  size_t count = std::clamp<size_t>(kPoolBytes / room, 1024, 16'384);
+  count = std::min(count, 1024 + 4 * options.packets);  // a short capture needs no time for a large pool
+  count += fragment_buffers(settings, 1);
   static unsigned serial = 0;
   std::string name = "replay" + std::to_string(serial++);
   return rte_pktmbuf_pool_create(name.c_str(), static_cast<unsigned>(count), 0, 0,
@@ -103,7 +105,7 @@ bool Replay::allocate(const DataplaneSettings& settings, const Snapshot* policy,
   }
   if (settings.mode == Mode::kRoute)
     neighbours_ = std::make_unique<NeighbourTable>(views_.size(), HashSeed{{kFixedSeed[0], kFixedSeed[1]}});
-  pool_ = make_pool(settings, options.longest_frame);
+  pool_ = make_pool(settings, options);
   if (pool_ == nullptr) return false;
 
   PipelineParts parts{};

@@ -22,7 +22,7 @@ struct Replayed {
   std::vector<std::string> warnings;
 };
 
-/// Two ports and a policy between them. Thread: one.
+/// Two ports and a policy between them, and little room for fragments, which takes long to make. Thread: one.
 class CaptureReplay {
  public:
   explicit CaptureReplay(bool route) {
@@ -65,6 +65,7 @@ class CaptureReplay {
 dataplane:
   mode: wire
   max_flows: 1024
+  fragments: {datagrams: 16, per_source: 4}
   ports: [{name: left, vlans: any, mac: "02:00:00:00:00:01"}, {name: right, link: attached, sources: [10.2.0.0/16, "fd00:2::/32"], mac: "02:00:00:00:00:02"}]
   wires: [[left, right]]
   on_implicit_deny: reject
@@ -73,6 +74,7 @@ dataplane:
 dataplane:
   mode: route
   max_flows: 1024
+  fragments: {datagrams: 16, per_source: 4}
   ports:
     - {name: left, addresses: [10.1.0.254/24, "fd00:1::fe/64"], mac: "02:00:00:00:00:01"}
     - {name: right, addresses: [10.2.0.254/24, "fd00:2::fe/64"], mac: "02:00:00:00:00:02"}
