@@ -11,7 +11,7 @@ import time
 import net
 from harness import APP, BULKHEAD, DB, WEB, EndToEnd, Gateway
 from test_observe import fetch_metrics, sample
-from traffic import Capture, Probes, UdpEcho, can_exchange_udp, new_mark, send_udp
+from traffic import Capture, Flood, Probes, UdpEcho, can_exchange_udp, new_mark, send_udp
 
 POLICY = """
 policies:
@@ -201,29 +201,26 @@ class BadInput(EndToEnd):
         self.assertFalse(self.passes())
         self.assertGreater(gateway.drops()["link_down"], 0)
 
-        with contextlib.ExitStack() as denied:
-            denied = [denied.enter_context(Probes(self.place.web, host, 7001, burst=4)) for host in (DB.address, *DB.around)]
+        with Flood(self.place.web, (DB.address, *DB.around), 7001) as denied:
             self.place.link(self.place.workloads[1])
             with Capture(self.place.db) as capture:
                 self.assert_within(20, self.passes, lambda: f"it doesn't pass again; log:\n{gateway.log()}")
                 self.assertTrue(is_up())
                 time.sleep(0.3)
-            for probes in denied:
-                self.assertEqual(capture.marked(probes.mark), [])
+            self.assertEqual(capture.marked(denied.mark), [])
         self.assertEqual(gateway.process_ids("bulkhead-dataplane"), dataplane)
 
     def test_links_that_flap(self):
         gateway = self.gateway(self.place, POLICY)
-        with contextlib.ExitStack() as stack:
-            capture = stack.enter_context(Capture(self.place.db))
-            denied = [stack.enter_context(Probes(self.place.web, host, 7001, burst=4)) for host in (DB.address, *DB.around)]
+        with Capture(self.place.db) as capture, Flood(self.place.web, (DB.address, *DB.around), 7001) as denied:
             for device in ("gweb", "gdb") * 3:
                 self.place.gateway_ns.run("ip", "link", "set", device, "down")
                 time.sleep(0.15)
                 self.place.gateway_ns.run("ip", "link", "set", device, "up")
             self.assert_within(10, self.passes, lambda: f"it doesn't pass again; log:\n{gateway.log()}")
             self.assert_within(5, lambda: all(p["up"] for p in gateway.status()["ports"]), "status shows a link down")
-            self.assertEqual([len(capture.marked(probes.mark)) for probes in denied], [0] * 3)
+            self.assertEqual(len(capture.marked(denied.mark)), 0)
+            self.assert_within(10, lambda: denied.achieved > 10_000, lambda: f"{denied.achieved} denied packets a second")
         self.assertIn("port 'web' is down", gateway.log())
         gateway.count_links_anew()  # a host greets a link that comes up
         self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=3))
@@ -270,9 +267,7 @@ class BadInput(EndToEnd):
         """Again and again, each time a little later, under denied traffic that the host would carry around."""
         gateway = Gateway(self.place, POLICY).start()
         gateway.kill()
-        with contextlib.ExitStack() as stack:
-            capture = stack.enter_context(Capture(self.place.db))
-            denied = [stack.enter_context(Probes(self.place.web, host, 7001, burst=4)) for host in (DB.address, *DB.around)]
+        with Capture(self.place.db) as capture, Flood(self.place.web, (DB.address, *DB.around), 7001) as denied:
             for milliseconds in range(10, 310, 25):
                 gateway.launch()
                 time.sleep(milliseconds / 1000)
@@ -280,7 +275,8 @@ class BadInput(EndToEnd):
             again = self.gateway(self.place, POLICY)
             self.assertTrue(can_exchange_udp(self.place.web, DB.address, 7000, tries=3))
             time.sleep(0.2)
-            self.assertEqual([len(capture.marked(probes.mark)) for probes in denied], [0] * 3)
+            self.assertEqual(len(capture.marked(denied.mark)), 0)
+            self.assert_within(10, lambda: denied.achieved > 10_000, lambda: f"{denied.achieved} denied packets a second")
             self.assertGreater(again.drops()["policy_denied"], 100)
 
 

@@ -1,4 +1,5 @@
 """What workloads do on the wire in tests: servers, clients, probes that carry a mark, and captures that look for it."""
+import contextlib
 import errno
 import itertools
 import select
@@ -8,7 +9,9 @@ import threading
 import time
 
 _ETH_P_ALL = 3
-_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35  # asm-generic/socket.h; Python has no names for them
+# asm-generic/socket.h, linux/udp.h; Python has no names for them
+_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
+_SOL_UDP, _UDP_SEGMENT = 17, 103
 _marks = itertools.count(1)
 
 
@@ -153,6 +156,69 @@ class Probes:
             at = frame.index(self.mark) + len(self.mark)
             numbers.append(int(frame[at:at + 10]))
         return numbers
+
+
+class Flood:
+    """A thread that sends `rate` marked UDP datagrams a second, by turns to each of several addresses. What it didn't get to while others had
+    the CPU follows at once. A context manager."""
+
+    _MOST = 32  # by one call
+
+    def __init__(self, namespace, destinations, port, rate=12_000):
+        self.mark = new_mark()
+        self.sent = self._tried = 0
+        self._sockets = [(namespace.socket(family_of(to), socket.SOCK_DGRAM), (to, port)) for to in destinations]
+        self._rate = rate
+        self._begin = self._end = None
+        self._segments = True  # one call sends many, cut up by the kernel: not every kernel does it on every device
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+
+    def __enter__(self):
+        self._begin = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        for sender, _ in self._sockets:
+            sender.close()
+
+    def stop(self):
+        self._stop.set()
+        self._thread.join()
+        self._end = self._end or time.monotonic()
+
+    @property
+    def achieved(self):
+        """Datagrams a second, since it began."""
+        return self.sent / ((self._end or time.monotonic()) - self._begin)
+
+    def _send(self):
+        turns = itertools.cycle(self._sockets)
+        while not self._stop.is_set():
+            due = int((time.monotonic() - self._begin) * self._rate) - self._tried
+            if due < self._MOST:
+                time.sleep(0.002)
+                continue
+            sender, to = next(turns)
+            self._tried += self._MOST
+            with contextlib.suppress(OSError):  # an ICMP error that came back, or no neighbour: keep sending
+                self._send_some(sender, to)
+                self.sent += self._MOST
+
+    def _send_some(self, sender, to):
+        if self._segments:
+            try:
+                size = struct.pack("=H", len(self.mark))
+                sender.sendmsg([self.mark * self._MOST], [(_SOL_UDP, _UDP_SEGMENT, size)], 0, to)
+                return
+            except OSError as error:
+                if error.errno not in (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT):
+                    raise
+                self._segments = False
+        for _ in range(self._MOST):
+            sender.sendto(self.mark, to)
 
 
 class TcpEcho:
