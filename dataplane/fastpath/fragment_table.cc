@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "base/bytes.h"
+
 namespace bulkhead {
 namespace {
 
@@ -20,6 +22,18 @@ uint64_t account_hash(const IpAddress& account, const HashSeed& seed) noexcept {
   return secret_hash<sizeof account>(account.bytes.data(), seed);
 }
 
+IpAddress subnet_of(const IpAddress& source) noexcept {
+  return source.is_v4() ? source : masked(source, 64);
+}
+
+/// Whom a source's fragments count against.
+IpAddress account_of(const IpAddress& source, SegmentTag segment) noexcept {
+  IpAddress account = subnet_of(source);
+  if (!source.is_v4())
+    store(account.bytes.data() + 14, Be16(segment.value));  // masked: nothing else is there
+  return account;
+}
+
 template <class Records, class Next>
 void chain_free(Records& records, Next next) {
   for (uint32_t i = 0; i < records.size(); ++i)
@@ -28,13 +42,9 @@ void chain_free(Records& records, Next next) {
 
 }  // namespace
 
-IpAddress fragment_account(const IpAddress& source) noexcept {
-  return source.is_v4() ? source : masked(source, 64);
-}
-
 unsigned fragment_owner(const IpAddress& source, const HashSeed& seed, unsigned workers) noexcept {
   // The chains use the low bits.
-  return static_cast<unsigned>((account_hash(fragment_account(source), seed) >> 32) % workers);
+  return static_cast<unsigned>((account_hash(subnet_of(source), seed) >> 32) % workers);
 }
 
 FragmentTable::FragmentTable(const Limits& limits, const HashSeed& seed)
@@ -79,8 +89,8 @@ uint32_t FragmentTable::find_source(const IpAddress& account) const noexcept {
   return i;
 }
 
-bool FragmentTable::is_share_used(const IpAddress& source) const noexcept {
-  uint32_t i = find_source(fragment_account(source));
+bool FragmentTable::is_share_used(const IpAddress& source, SegmentTag segment) const noexcept {
+  uint32_t i = find_source(account_of(source, segment));
   return i != kNone && sources_[i].datagrams >= limits_.per_source;
 }
 
@@ -114,7 +124,7 @@ uint32_t FragmentTable::begin(const FragmentKey& key, SegmentTag segment, BootTi
   d.hash = secret_hash<sizeof key>(&key, seed_);
   d.since = now;
   d.segment = segment.value;
-  d.source = enter_source(fragment_account(key.source));
+  d.source = enter_source(account_of(key.source, segment));
   by_key_.insert(d.hash, i);
   by_age_.append(datagrams_, i);
   peers_of(d).append(datagrams_, i);

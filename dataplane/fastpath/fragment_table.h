@@ -32,9 +32,7 @@ struct FragmentKey {
 };
 static_assert(sizeof(FragmentKey) == 48);
 
-/// Whom a source's fragments count against: an IPv4 address, an IPv6 /64.
-IpAddress fragment_account(const IpAddress& source) noexcept;
-/// The worker that all fragments from there belong to, so that its limits are exact.
+/// The worker that all fragments from an IPv4 address or IPv6 /64 belong to, so that its limits are exact.
 unsigned fragment_owner(const IpAddress& source, const HashSeed& seed, unsigned workers) noexcept;
 
 struct Fragment {
@@ -66,8 +64,9 @@ class FragmentTable {
   DropReason refused(uint32_t datagram) const noexcept { return datagrams_[datagram].refused; }
 
   bool is_full() const noexcept { return free_datagram_ == kNone; }
-  /// Whether the source has its share of datagrams already.
-  bool is_share_used(const IpAddress& source) const noexcept;
+  /// Whether the source has its share of datagrams already. An IPv4 address is one; of an IPv6 /64, where a
+  /// sender has any address that it likes, what is one segment's, since several may share a link.
+  bool is_share_used(const IpAddress& source, SegmentTag segment) const noexcept;
   /// Begins a datagram; only where !is_full().
   uint32_t begin(const FragmentKey& key, SegmentTag segment, BootTime now) noexcept;
 

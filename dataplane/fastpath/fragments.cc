@@ -91,7 +91,7 @@ uint32_t datagram_for(PipelineState& s, const FragmentKey& key, SegmentTag segme
   uint32_t datagram = table.find(key);
   if (datagram != FragmentTable::kNone && !table.is_over(datagram, m.now)) return datagram;
   if (datagram != FragmentTable::kNone) give_up(s, datagram, DropReason::k_fragment_incomplete);
-  if (table.is_share_used(key.source)) return FragmentTable::kNone;
+  if (table.is_share_used(key.source, segment)) return FragmentTable::kNone;
   if (table.is_full()) give_up(s, table.datagram_to_evict(), DropReason::k_fragment_limit);
   datagram = table.begin(key, segment, m.now);
   show_count(s);

@@ -64,7 +64,7 @@ struct TimeoutSettings {
 
 struct FragmentSettings {
   uint32_t datagrams = 4096;                  ///< held at a time; whole gateway
-  uint32_t per_source = 256;                  ///< of them: of an IPv4 address or IPv6 /64
+  uint32_t per_source = 256;                  ///< of them: an IPv4 address, or a segment in an IPv6 /64
   std::chrono::milliseconds timeout{30'000};  ///< for a datagram to be complete
   bool operator==(const FragmentSettings&) const = default;
 };

@@ -176,13 +176,13 @@ TEST_F(FragmentTableTest, Refused_IsRememberedWithoutItsFragments) {
 
 TEST_F(FragmentTableTest, SourceOverItsShare_LeavesRoomForOthers) {
   for (uint32_t id = 0; id < 4; ++id) {
-    ASSERT_FALSE(table.is_share_used(key_of(0).source));
+    ASSERT_FALSE(table.is_share_used(key_of(0).source, kWeb));
     begin(id);
   }
-  EXPECT_TRUE(table.is_share_used(key_of(0).source));
-  EXPECT_FALSE(table.is_share_used(key_of(0, 2).source));
+  EXPECT_TRUE(table.is_share_used(key_of(0).source, kWeb));
+  EXPECT_FALSE(table.is_share_used(key_of(0, 2).source, kWeb));
   forget(table.find(key_of(2)));
-  EXPECT_FALSE(table.is_share_used(key_of(0).source));
+  EXPECT_FALSE(table.is_share_used(key_of(0).source, kWeb));
 }
 
 TEST_F(FragmentTableTest, SourcesOfAnIpv6Subnet_ShareTheirShare) {
@@ -195,8 +195,9 @@ TEST_F(FragmentTableTest, SourcesOfAnIpv6Subnet_ShareTheirShare) {
     return key;
   };
   for (uint8_t host = 1; host <= 4; ++host) table.begin(in_subnet(1, host), kWeb, kStart);
-  EXPECT_TRUE(table.is_share_used(in_subnet(1, 9).source));
-  EXPECT_FALSE(table.is_share_used(in_subnet(2, 9).source));
+  EXPECT_TRUE(table.is_share_used(in_subnet(1, 9).source, kWeb));
+  EXPECT_FALSE(table.is_share_used(in_subnet(2, 9).source, kWeb));
+  EXPECT_FALSE(table.is_share_used(in_subnet(1, 9).source, kDb)) << "another segment's on the same link";
 }
 
 TEST_F(FragmentTableTest, Full_TheSegmentWithTheMostGivesUpItsOldest) {
