@@ -15,15 +15,17 @@
 namespace bulkhead {
 namespace {
 
-constexpr uint32_t kLongestPacket = 65'535;
+constexpr uint32_t kLongest = 65'535;  ///< an IPv4 packet; what follows the header of an IPv6 one
 
 /// The first fragment's frame with the whole payload, in Fragments::whole; what says that it is a fragment is
 /// zeroed. Nothing where no IP packet is that long.
 std::span<const uint8_t> put_together(Fragments& all, const rte_mbuf* datagram, uint16_t l3,
                                       bool v4) noexcept {
   uint32_t headers = payload_at(datagram), payload = payload_bytes(datagram);
-  if (v4 && headers - l3 + payload > kLongestPacket)
-    return {};  // the first one's options are not the others'
+  // Beside it the first one's own options or extension headers (RFC 8200 §4.5: without those of the
+  // fragment).
+  uint32_t beside = headers - l3 - (v4 ? 0 : sizeof(Ipv6Header) + sizeof(Ipv6Fragment));
+  if (beside + payload > kLongest) return {};
   uint8_t* whole = all.whole.data();
   std::memcpy(whole, frame_of(datagram), headers);
   if (v4) {

@@ -33,8 +33,8 @@ DropReason parse_frame(std::span<const uint8_t> frame, const PortView& port, boo
 
 /// Reads a datagram that came in fragments, put together: the first fragment's frame up to its payload, with
 /// what says that it is a fragment zeroed (IPv6: an atomic fragment, RFC 6946), then the whole payload to the
-/// end of `frame`. IPv4's total length is that of the whole; IPv6's payload length isn't read, since a whole
-/// may be longer than one packet.
+/// end of `frame`. IPv4's total length is that of the whole; IPv6's payload length isn't read, since with
+/// the fragment header, which is still there, a whole may be longer than one packet.
 /// Output and errors: as parse_frame().
 DropReason parse_datagram(std::span<const uint8_t> frame, const PortView& port, bool route_mode,
                           uint8_t parse_flags, PacketMeta& meta, PacketKey& key) noexcept;

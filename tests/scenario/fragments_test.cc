@@ -176,6 +176,17 @@ TEST_P(Fragments, FloodOfAnotherSegment_StarvesNobody_AndTakesNoMoreThanItsBound
   EXPECT_EQ(rig->held(), 0u);
 }
 
+TEST_P(Fragments, LongerThanAnyPacketWithTheFirstOnesExtensionHeader_AreDropped) {
+  auto all = fragments(true, 1, 65'527, 1448);
+  Bytes& first = all[0];
+  const Bytes options{first[20], 0, 1, 4, 0, 0, 0, 0};
+  first[20] = 60;
+  set16(first, 18, static_cast<uint16_t>(8 + 8 + 1448));
+  first.insert(first.begin() + 54, options.begin(), options.end());
+  inject_shuffled(all);
+  EXPECT_EQ(rig->drops(DropReason::k_fragment_invalid), all.size());
+}
+
 TEST_P(Fragments, RandomPiecesOfOneDatagram_NeverLeaveButAsATiling) {
   // Pieces of two versions of one datagram, at random places: what leaves is one version's, whole.
   unsigned deliveries = 0;
