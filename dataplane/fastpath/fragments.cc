@@ -159,11 +159,16 @@ Fragments::~Fragments() {
     free_packets(leaving[leaving_first].datagram);
 }
 
+void take_over(PipelineState& s, const rte_mbuf* packet) noexcept {
+  if (!is_datagram(packet)) return;
+  uint32_t packets = packets_in(packet);
+  add(s.counters().held, -uint64_t{packets - 1});  // whoever took it out of the ring counted one
+  s.parts.datagrams_in_rings->fetch_sub(packets, std::memory_order_relaxed);
+}
+
 void step_fragment(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
   if (is_datagram(p.mbuf)) {
-    uint32_t packets = packets_in(p.mbuf);
-    add(s.counters().held, -uint64_t{packets - 1});  // whoever took it out of the ring counted one
-    s.parts.datagrams_in_rings->fetch_sub(packets, std::memory_order_relaxed);
+    take_over(s, p.mbuf);
     return step_datagram(s, p.mbuf, p, true, m);
   }
   FragmentHeader header = read_fragment(p);

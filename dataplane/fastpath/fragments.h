@@ -44,6 +44,9 @@ struct Fragments {
   uint32_t leaving_first = 0, leaving_count = 0, leaving_packets = 0;
 };
 
+/// Counts a packet that came out of a ring, where it is a datagram, as no more in it.
+void take_over(PipelineState& s, const rte_mbuf* packet) noexcept;
+
 /// A fragment that parse found good, or a datagram that another worker put together. Takes the packet.
 void step_fragment(PipelineState& s, const PacketRef& p, const Moment& m) noexcept;
 

@@ -240,7 +240,8 @@ void Pipeline::run(rte_mbuf** packets, uint16_t count, BootTime now, const Snaps
   s.late.clear();
   if (snapshot == nullptr) [[unlikely]] {
     for (uint16_t i = 0; i < count; ++i) {
-      b.meta[i] = {};  // nothing of it is read
+      b.meta[i] = {};            // nothing of it is read
+      take_over(s, packets[i]);  // a worker that has the policy already may have handed it over
       drop(s, packet(s, i), DropReason::k_no_policy);
     }
     return;

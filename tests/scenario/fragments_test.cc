@@ -187,6 +187,22 @@ TEST_P(Fragments, LongerThanAnyPacketWithTheFirstOnesExtensionHeader_AreDropped)
   EXPECT_EQ(rig->drops(DropReason::k_fragment_invalid), all.size());
 }
 
+TEST_P(Fragments, DatagramForAWorkerThatHasNoPolicyYet_IsDroppedAndCounted) {
+  rig->blind(rig->workers() - 1);
+  unsigned passed = 0;
+  for (unsigned host = 1; host <= 60; ++host) {
+    for (const Bytes& frame : fragments(false, host, 3000, 1448, "10.1.0." + std::to_string(host)))
+      rig->inject(kLeft, frame);
+    passed += !rig->transmitted().empty();
+    rig->transmitted().clear();
+  }
+  EXPECT_EQ(passed != 0, rig->workers() > 1);
+  EXPECT_GT(rig->drops(DropReason::k_no_policy), 0u);
+  EXPECT_EQ(rig->broken_conservation(), "");
+  EXPECT_EQ(rig->datagrams_in_rings(), 0u);
+  rig->blind({});
+}
+
 TEST_P(Fragments, RandomPiecesOfOneDatagram_NeverLeaveButAsATiling) {
   // Pieces of two versions of one datagram, at random places: what leaves is one version's, whole.
   unsigned deliveries = 0;

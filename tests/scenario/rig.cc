@@ -150,7 +150,8 @@ std::optional<unsigned> Rig::wrong_worker_for(PortId port, std::span<const uint8
   bool v4 = meta.family == 4;
   unsigned owner = fragment ? fragment_owner(source_of(frame.data() + meta.l3, v4), kSeed, workers())
                             : owner_of(v4 ? rss_hash(key.v4) : rss_hash(key.v6), workers());
-  return (owner + 1 + deliveries_++ % (workers() - 1)) % workers();
+  unsigned wrong = (owner + 1 + deliveries_++ % (workers() - 1)) % workers();
+  return wrong == blind_ ? std::nullopt : std::optional(wrong);
 }
 
 Outcome Rig::inject(PortId port, std::span<const uint8_t> frame) {
@@ -167,7 +168,7 @@ Outcome Rig::inject(PortId port, std::span<const uint8_t> frame) {
   injected_ = packet;
   forwarded_.reset();
   add(counters_[worker]->received, 1);
-  pipelines_[worker]->run(&packet, 1, now_, snapshot());
+  pipelines_[worker]->run(&packet, 1, now_, seen_by(worker));
   PacketVerdict verdict = pipelines_[worker]->verdicts()[0];
   settle(worker);
   bool for_nobody = verdict.reason == DropReason::k_other_station;  // whichever worker sees that may drop it
@@ -198,7 +199,7 @@ std::optional<PacketVerdict> Rig::run_hand_off() {
         rte_mbuf* packet = nullptr;
         while (ring != nullptr && rte_ring_dequeue(ring, reinterpret_cast<void**>(&packet)) == 0) {
           add(counters_[to]->held, static_cast<uint64_t>(-1));
-          pipelines_[to]->run(&packet, 1, now_, snapshot());
+          pipelines_[to]->run(&packet, 1, now_, seen_by(to));
           verdict = pipelines_[to]->verdicts()[0];
           settle(to);
           moved = true;
@@ -211,7 +212,7 @@ std::optional<PacketVerdict> Rig::run_hand_off() {
 
 void Rig::maintain() {
   for (unsigned worker = 0; worker < workers(); ++worker) {
-    pipelines_[worker]->maintain(now_, snapshot());
+    pipelines_[worker]->maintain(now_, seen_by(worker));
     settle(worker);
   }
   run_hand_off();

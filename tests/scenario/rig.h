@@ -53,6 +53,11 @@ class Rig {
   /// One round of every worker without packets.
   void maintain();
 
+  /// This worker has no policy yet, as while the first one is being published; nothing: all have it.
+  void blind(std::optional<unsigned> worker) { blind_ = worker; }
+  /// Packets of datagrams that are on their way between workers, as these count them.
+  uint32_t datagrams_in_rings() const { return datagrams_in_rings_; }
+
   BootTime now() const { return now_; }
   void set_now(BootTime now) { now_ = now; }
 
@@ -91,6 +96,7 @@ class Rig {
     uint64_t number;
     PacketVerdict verdict;  ///< so far
   };
+  const Snapshot* seen_by(unsigned worker) const { return blind_ == worker ? nullptr : snapshot(); }
   void create_rings();
   void create_pipelines(BootTime epoch);
   void publish(Update update);
@@ -112,6 +118,7 @@ class Rig {
   std::vector<std::unique_ptr<Pipeline>> pipelines_;
   BootTime now_;
   std::atomic<uint32_t> datagrams_in_rings_{0};
+  std::optional<unsigned> blind_;
   unsigned deliveries_ = 0;
   uint64_t injections_ = 0;
   rte_mbuf* injected_ = nullptr;   ///< the packet that is under way
