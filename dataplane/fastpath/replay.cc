@@ -42,9 +42,9 @@ rte_mempool* make_pool(const DataplaneSettings& settings, const ReplayOptions& o
   // Drivers' usual room at least, since the gateway's own packets come from here too.
   size_t room = RTE_PKTMBUF_HEADROOM + std::max<size_t>(options.longest_frame + 64, 2048);
   if (room > UINT16_MAX) return nullptr;
-  size_t count = std::clamp<size_t>(kPoolBytes / room, 1024, 16'384);
-  count = std::min(count, 1024 + 4 * options.packets);  // a short capture needs no time for a large pool
-  count += fragment_buffers(settings, 1);
+  // A short capture needs no time for a large pool, and what isn't captured can't be held.
+  size_t count = std::min(std::clamp<size_t>(kPoolBytes / room, 1024, 16'384), 1024 + 4 * options.packets);
+  count += std::min<uint64_t>(fragment_buffers(settings, 1), options.packets);
   static unsigned serial = 0;
   std::string name = "replay" + std::to_string(serial++);
   return rte_pktmbuf_pool_create(name.c_str(), static_cast<unsigned>(count), 0, 0,

@@ -52,7 +52,7 @@ class ReplaySink {
 struct ReplayOptions {
   BootTime start;               ///< the first packet's time
   size_t longest_frame = 1514;  ///< bytes; a longer one is refused
-  uint64_t packets = 0;  ///< how many will come, so that the flow table is no larger than they can fill
+  uint64_t packets = 0;         ///< how many will come, so that no more room is taken than they can fill
   bool ignore_checksums = false;
 };
 

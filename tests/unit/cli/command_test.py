@@ -431,6 +431,12 @@ class Replay(unittest.TestCase):
         write_pcap(both, [(self.START, self.asked), (self.START + 1000, self.answered), (self.START + 2000, self.denied)])
         self.assertEqual(self.replay("--in", f"left+right={both}", out="out2"), self.both())
 
+    def test_room_for_fragments_takes_no_more_than_the_captures_can_fill(self):
+        self.place.gateway.write_text(GATEWAY.replace(
+            "mode: wire", "mode: wire\n  memory_mib: 64\n  fragments: {datagrams: 1048576}"))
+        write_pcap(self.left, [(self.START, udp("10.1.0.5", "10.2.0.9", 40000, 53, bytes(60_000)))])
+        self.assertEqual([line["reason"] for line in self.replay("--in", f"left={self.left}")], ["packet_too_big"])
+
     def test_same_input_gives_the_same_bytes(self):
         self.both()
         first = {p.name: p.read_bytes() for p in (self.place.path / "out").iterdir()}
