@@ -107,6 +107,8 @@ std::unexpected<Error> conflict_error(const Rule& first, const Rule& second) {
                   "end_to_end and the other for relay; give both the same mode, or part their services");
 }
 
+}  // namespace
+
 Expected<ImageBuffer> compile_image(const Policy& policy, const DeadlineClock& deadlines) {
   auto order = SegmentOrder::of(policy);
   if (!order) return std::unexpected(order.error());
@@ -124,8 +126,6 @@ Expected<ImageBuffer> compile_image(const Policy& policy, const DeadlineClock& d
   add_rules(policy, parts);
   return write_image(parts);
 }
-
-}  // namespace
 
 CompileTarget target_of(const DataplaneSettings& settings) {
   CompileTarget target{.gateway = settings.name, .port_names = {}, .own_addresses = {}};

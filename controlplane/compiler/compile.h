@@ -60,6 +60,9 @@ struct CompiledPolicy {
   std::shared_ptr<const WorkloadNames> workloads;  ///< by Endpoint::workload
 };
 
+/// The image alone, which asks for no members. Errors: as compile()'s, but std::bad_alloc is thrown.
+Expected<ImageBuffer> compile_image(const Policy& policy, const DeadlineClock& deadlines);
+
 /// Compiles. The same policy and target give the same bytes.
 /// Errors: kInvalid where allows of one (pair, service, tier) ask for both end_to_end and relay, naming both,
 /// for a member's port that the gateway doesn't have, a prefix that stands twice, a member that is the

@@ -88,6 +88,16 @@ static std::vector<Validity> validity_of_rules(const Policy& policy, const Deadl
   return validity;
 }
 
+/// What follows from the rules' instants.
+static Expected<> put_image(ExplainablePolicy& policy, ImageBuffer image, const DeadlineClock& deadlines) {
+  policy.compiled.image = std::move(image);
+  auto view = read_image(policy.compiled.image.span());
+  if (!view) return with_context(view.error(), "the compiled image");
+  policy.view = std::move(*view);
+  policy.validity = validity_of_rules(policy.policy, deadlines);
+  return {};
+}
+
 static Expected<std::unique_ptr<ExplainablePolicy>> explainable(Policy policy, const CompileTarget& target,
                                                                 const DeadlineClock& deadlines) {
   auto compiled = compile(policy, target, deadlines);
@@ -95,13 +105,11 @@ static Expected<std::unique_ptr<ExplainablePolicy>> explainable(Policy policy, c
   auto result = std::make_unique<ExplainablePolicy>();
   result->policy = std::move(policy);
   result->compiled = std::move(*compiled);
-  auto view = read_image(result->compiled.image.span());
-  if (!view) return with_context(view.error(), "the compiled image");
-  result->view = std::move(*view);
+  if (auto put = put_image(*result, std::move(result->compiled.image), deadlines); !put)
+    return std::unexpected(put.error());
   result->endpoints = EndpointTable(result->compiled.endpoints.size());
   for (const Endpoint& endpoint : result->compiled.endpoints)
     if (!result->endpoints.put(endpoint)) return fail(ErrorCode::kSystem, "no memory for the endpoints");
-  result->validity = validity_of_rules(result->policy, deadlines);
   for (const Segment& segment : result->policy.segments)
     result->member_count.push_back(segment.members.size());
   return result;
@@ -113,6 +121,20 @@ Expected<std::unique_ptr<ExplainablePolicy>> make_explainable(Policy policy, con
     return explainable(std::move(policy), target, deadlines);
   } catch (const std::bad_alloc&) {
     return fail(ErrorCode::kExhausted, "memory ran out while the policy was compiled");
+  }
+}
+
+Expected<std::unique_ptr<ExplainablePolicy>> with_deadlines(const ExplainablePolicy& policy,
+                                                            const DeadlineClock& deadlines) {
+  try {
+    auto image = compile_image(policy.policy, deadlines);
+    if (!image) return std::unexpected(image.error());
+    auto result = std::make_unique<ExplainablePolicy>(policy);
+    if (auto put = put_image(*result, std::move(*image), deadlines); !put)
+      return std::unexpected(put.error());
+    return result;
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kSystem, "memory ran out while deadlines were converted");
   }
 }
 

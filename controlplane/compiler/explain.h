@@ -57,6 +57,10 @@ struct ExplainablePolicy {
 /// Errors: compile()'s.
 Expected<std::unique_ptr<ExplainablePolicy>> make_explainable(Policy policy, const CompileTarget& target,
                                                               const DeadlineClock& deadlines);
+/// The same policy with its deadlines converted anew; its members may have been dropped.
+/// Errors: kSystem where memory ran out.
+Expected<std::unique_ptr<ExplainablePolicy>> with_deadlines(const ExplainablePolicy& policy,
+                                                            const DeadlineClock& deadlines);
 
 /// The ends of a question: an address as a source or as a destination, or any member of a segment (`unknown`
 /// and `gateway` too). Errors: kNotFound for a segment that the policy doesn't have.

@@ -71,7 +71,6 @@ AcceptedPolicy accept(LoadedPolicy loaded, const CompileTarget& target, Deadline
   AcceptedPolicy result{nullptr, std::move(loaded.diagnostics), loaded.machine_short};
   if (!loaded.policy) return result;
 
-  deadlines.look();
   Policy for_messages;
   for_messages.files = loaded.policy->files;
   auto compiled = make_explainable(std::move(*loaded.policy), target,

@@ -20,9 +20,9 @@ struct AcceptedPolicy {
 /// Whether some rule has `after` or `until`.
 bool depends_on_time(const Policy& policy);
 
-/// Compiles it, runs its `tests:`, and keeps what its deadlines count from: all of it, or nothing. Where that
-/// can't be kept, only allows with deadlines that `in_place` lacks are a reason to refuse it: to take
-/// permissions away needs no disk.
+/// Compiles it by the latest look at the clock, runs its `tests:`, and keeps what its deadlines count from:
+/// all of it, or nothing. Where that can't be kept, only allows with deadlines that `in_place` lacks are a
+/// reason to refuse it: to take permissions away needs no disk.
 /// Input:  `now`: UTC, for tests without `at:`. `in_place`: the policy that was accepted last; nullptr: none.
 AcceptedPolicy accept_policy(LoadedPolicy loaded, const CompileTarget& target, Deadlines& deadlines,
                              WallTime now, const Policy* in_place);

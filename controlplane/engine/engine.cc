@@ -195,6 +195,7 @@ void Engine::read_policy_if_due() {
   if (!reading) return;
   BootTime loaded = boot_now();
   check_on_gateway(reading->loaded, parts_.settings);
+  look_at_clock(loaded);
   auto accepted = accept_policy(std::move(reading->loaded), target_, parts_.deadlines, wall,
                                 wanted_ ? &wanted_->policy->policy : nullptr);
   if (!accepted.policy && accepted.machine_short) return put_off_reading(accepted);
@@ -214,6 +215,7 @@ void Engine::read_policy_if_due() {
   if (!dataplane_)
     spdlog::info("policy read: {} segments, {} rules; it is enforced as soon as a dataplane is there",
                  accepted.policy->policy.segments.size(), accepted.policy->policy.rules.size());
+  clock_moved_ = false;
   wanted_ = Candidate{.policy = accepted.policy,
                       .seen = reading->seen,
                       .read = wall,
@@ -337,7 +339,7 @@ void Engine::refused(const PublishResult& result) {
                 result.generation, why);
   refused_here_ = in_flight_ ? in_flight_->candidate.policy : wanted_->policy;
   if (wanted_->policy != refused_here_) return;  // something newer was read meanwhile, and goes next
-  if (last_good_) wanted_ = last_good_;
+  if (last_good_) wanted_ = last_good_, clock_moved_ = true;  // it may have, meanwhile
   parts_.board.change([&](ControlState& state) {
     state.feed.standing = FeedState::Standing::kRefused;
     state.feed.errors = {"the dataplane refused it: " + why};

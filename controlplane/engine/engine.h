@@ -40,7 +40,8 @@ struct EngineParts {
 
 class Engine {
  public:
-  /// A clock that is stepped is noticed within a second; what is enforced is then converted anew.
+  /// A clock that is stepped is noticed within a second; what is enforced is then converted anew, whatever
+  /// the policy directory holds by then.
   /// Errors: no eventfd to be had.
   static Expected<std::unique_ptr<Engine>> create(EngineParts parts);
 
@@ -103,6 +104,8 @@ class Engine {
   void keep_watch();
   void watch_files(BootTime now);
   void watch_clock(BootTime now);
+  void look_at_clock(BootTime now);
+  bool convert_anew(BootTime now);
   void store_clock(BootTime now);
   void trouble(Trouble kind, std::string message);
 
@@ -128,6 +131,7 @@ class Engine {
   Retry read_again_, publish_again_;
   uint64_t last_generation_ = 0;
   BootTime next_clock_look_{}, next_clock_store_{};
+  bool clock_moved_ = false;  ///< since `wanted_` was compiled
   Troubles troubles_;
 };
 

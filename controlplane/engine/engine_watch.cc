@@ -40,15 +40,44 @@ void Engine::watch_files(BootTime now) {
   trouble(Trouble::kWatch, parts_.feed.blind());
 }
 
-/// A step moves every deadline, and those in force stay where they were until the policy is read again.
+void Engine::look_at_clock(BootTime now) {
+  if (!parts_.deadlines.look()) return;
+  clock_moved_ = true;
+  next_clock_store_ = now;  // before anyone enforces what counts from it
+}
+
 void Engine::watch_clock(BootTime now) {
   next_clock_look_ = now + kClockLookEvery;
-  if (parts_.deadlines.look()) {
-    next_clock_store_ = now;
-    parts_.feed.read_again(now);
-  }
+  look_at_clock(now);
+  if (clock_moved_ && convert_anew(now)) clock_moved_ = false;
   bool matters = wanted_ && depends_on_time(wanted_->policy->policy);
   trouble(Trouble::kClock, matters ? parts_.deadlines.doubt() : std::string());
+}
+
+/// Moves the deadlines of what is wanted to where the clock says now. The directory isn't asked: what it
+/// holds may be refused, or be half written, and no grant may outlive its end by that. False: it is to be
+/// tried again.
+bool Engine::convert_anew(BootTime now) {
+  if (!wanted_ || !depends_on_time(wanted_->policy->policy)) return true;
+  auto moved = with_deadlines(
+      *wanted_->policy, [this](Turn turn, WallTime time) { return parts_.deadlines.convert(turn, time); });
+  if (!moved) {
+    trouble(Trouble::kShort,
+            "the clock was stepped, and deadlines can't be converted anew for now; it is "
+            "tried again: " +
+                moved.error().message);
+    return false;
+  }
+  spdlog::info("deadlines are converted anew, by what the clock says now");
+  Candidate candidate{.policy = std::move(*moved), .seen = now, .read = wanted_->read};
+  candidate.compile_ms = static_cast<double>((boot_now().ns - now.ns)) / 1e6;
+  wanted_ = std::move(candidate);
+  parts_.board.change([](ControlState& state) {
+    if (state.feed.standing == FeedState::Standing::kInForce)
+      state.feed.standing = FeedState::Standing::kWaiting;
+  });
+  ask(kWake);
+  return true;
 }
 
 void Engine::store_clock(BootTime now) {

@@ -330,6 +330,21 @@ TEST_F(Engine_, GrantThatAClockAheadOpened_ShutsWhenTheClockIsPutRight) {
   EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kDeny);
 }
 
+TEST_F(Engine_, SteppedClock_MovesWhatIsInForceWhateverTheDirectoryHolds) {
+  start_dataplane();
+  directory.write("policy/a.yaml", timed_policy("tcp/80", from_now("until", 3600s)));
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  directory.write("policy/b.yaml", "nonsense");
+  ASSERT_TRUE(eventually(is_refused));
+  std::ofstream being_written(directory.path("policy/c.yaml"));
+  being_written << "segments:" << std::flush;
+  control->wall_error_ns = Nanoseconds(2h).count();
+  ASSERT_TRUE(eventually([](const ControlState& state) { return state.enforced.generation == 2; }));
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kDeny);
+  EXPECT_TRUE(is_refused(control->board.read())) << "what the directory holds is as wrong as it was";
+}
+
 TEST_F(Engine_, FullDisk_RefusesOnlyNewTimedGrants) {
   start_dataplane();
   std::string timed = timed_policy("tcp/80, tcp/81", from_now("until", 3600s));
