@@ -36,7 +36,9 @@ class PolicyLoader {
     }
     yaml::Document document = yaml::parse(text);
     Source source(report_, name);
-    for (yaml::Problem& problem : document.problems) source.error(problem.mark, std::move(problem.message));
+    ErrorCode code = document.no_memory ? ErrorCode::kExhausted : ErrorCode::kInvalid;
+    for (yaml::Problem& problem : document.problems)
+      report_.unreadable(source.at(problem.mark), {code, std::move(problem.message)});
     if (!document.problems.empty() && document.root.kind == yaml::Kind::kNull) complete_ = false;
     policy_.files.push_back(name);
     files_.push_back({std::move(source), std::move(document.root)});

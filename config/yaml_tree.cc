@@ -222,6 +222,7 @@ Document parse(std::string_view raw) {
   } catch (const YAML::Exception& error) {
     return broken(problem_of(error));
   } catch (const std::bad_alloc&) {
+    document.no_memory = true;
     return broken(
         {{}, "memory ran out while this was read; give this process more, or make the file smaller"});
   } catch (const std::exception& error) {

@@ -30,6 +30,7 @@ struct Node {
 struct Document {
   Node root;                      ///< kNull where the file is empty or broken
   std::vector<Problem> problems;  ///< empty where the text is of the subset
+  bool no_memory = false;         ///< that is the problem, and the text may be as it should
 };
 
 /// Parses a file's text. Errors are among the problems; no exception leaves. Duplicate keys are problems that

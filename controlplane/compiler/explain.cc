@@ -120,7 +120,7 @@ Expected<std::unique_ptr<ExplainablePolicy>> make_explainable(Policy policy, con
   try {
     return explainable(std::move(policy), target, deadlines);
   } catch (const std::bad_alloc&) {
-    return fail(ErrorCode::kExhausted, "memory ran out while the policy was compiled");
+    return fail(ErrorCode::kSystem, "memory ran out while the policy was compiled");
   }
 }
 

@@ -15,22 +15,24 @@ void add_error(Diagnostics& diagnostics, const Policy& policy, const Error& erro
   diagnostics.push_back({Severity::kError, where, error.message});
 }
 
-Diagnostics failures_of(const ExplainablePolicy& policy, WallTime now) {
-  Diagnostics failures;
+/// It doesn't compile. `policy`: whose first file is named.
+void refuse(AcceptedPolicy& result, const Policy& policy, const Error& error) {
+  result.machine_short = error.code == ErrorCode::kSystem;
+  add_error(result.diagnostics, policy, error);
+}
+
+void add_failures(AcceptedPolicy& result, const ExplainablePolicy& policy, WallTime now) {
   for (const TestFailure& failure : failing_policy_tests(policy, now))
-    failures.push_back(diagnostic_of(failure));
-  return failures;
+    result.diagnostics.push_back(diagnostic_of(failure));
 }
 
 /// Tests speak UTC, so a policy with deadlines is compiled once more for them, on that clock.
-Diagnostics run_tests(const ExplainablePolicy& policy, const CompileTarget& target, WallTime now) {
-  if (policy.policy.tests.empty()) return {};
-  if (!depends_on_time(policy.policy)) return failures_of(policy, now);
+void run_tests(AcceptedPolicy& result, const ExplainablePolicy& policy, const CompileTarget& target,
+               WallTime now) {
+  if (policy.policy.tests.empty()) return;
+  if (!depends_on_time(policy.policy)) return add_failures(result, policy, now);
   auto on_utc = make_explainable(policy.policy, target, wall_as_boot);
-  if (on_utc) return failures_of(**on_utc, now);
-  Diagnostics failed;
-  add_error(failed, policy.policy, on_utc.error());
-  return failed;
+  on_utc ? add_failures(result, **on_utc, now) : refuse(result, policy.policy, on_utc.error());
 }
 
 /// Whether an allow that decides has a deadline.
@@ -76,12 +78,10 @@ AcceptedPolicy accept(LoadedPolicy loaded, const CompileTarget& target, Deadline
   auto compiled = make_explainable(std::move(*loaded.policy), target,
                                    [&](Turn turn, WallTime time) { return deadlines.convert(turn, time); });
   if (!compiled) {
-    result.machine_short = compiled.error().code == ErrorCode::kSystem;
-    add_error(result.diagnostics, for_messages, compiled.error());
+    refuse(result, for_messages, compiled.error());
     return result;
   }
-  for (Diagnostic& failure : run_tests(**compiled, target, now))
-    result.diagnostics.push_back(std::move(failure));
+  run_tests(result, **compiled, target, now);
   if (has_errors(result.diagnostics)) return result;
   for (Diagnostic& refusal : keep_deadlines((*compiled)->policy, in_place, deadlines))
     result.diagnostics.push_back(std::move(refusal));

@@ -75,6 +75,8 @@ TEST_F(NoMemoryTest, WhereverItRunsOut_ThePolicyIsWholeOrRefused) {
     }
     ++refused;
     ASSERT_FALSE(result.diagnostics.empty());
+    EXPECT_TRUE(result.machine_short)
+        << "the policy is as good as it was: " << to_string(result.diagnostics[0]);
     EXPECT_NE(to_string(result.diagnostics[0]).find("memory"), std::string::npos)
         << to_string(result.diagnostics[0]);
   }
