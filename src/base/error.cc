@@ -12,7 +12,11 @@ static ErrorCode code_of(int error_number) {
       return ErrorCode::kPermission;
     case ENOENT:
     case ENODEV:
+    case ENOTDIR:
       return ErrorCode::kNotFound;
+    case ELOOP:
+    case ENAMETOOLONG:
+      return ErrorCode::kInvalid;
     case EEXIST:
     case EADDRINUSE:
       return ErrorCode::kExists;

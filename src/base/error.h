@@ -43,8 +43,8 @@ inline std::unexpected<Error> with_context(Error error, const std::string& conte
   return std::unexpected(std::move(error));
 }
 
-/// "what: strerror(errno)" as an error; maps EACCES, EPERM, ENOENT, EEXIST, ENOMEM, ENOSPC and EDQUOT to
-/// their codes.
+/// "what: strerror(errno)" as an error; maps EACCES, EPERM, ENOENT, ENODEV, ENOTDIR, EEXIST, EADDRINUSE,
+/// ENOMEM, ENOSPC, EDQUOT, ELOOP and ENAMETOOLONG to their codes.
 std::unexpected<Error> fail_errno(int error_number, const std::string& what);
 
 }  // namespace bulkhead

@@ -49,6 +49,19 @@ TEST_F(MembersFile, MoreThanThereIsRoomFor_IsToldAtTheFirstThatHasNone) {
               ElementsAre(IsAt(directory_ + "/m.csv:4:1", "more than 16777216 members together")));
 }
 
+TEST_F(MembersFile, PathThatLeadsNowhere_IsTheUsersToMend_AndNothingToWaitFor) {
+  std::filesystem::create_symlink("loop.csv", directory_ + "/loop.csv");
+  std::ofstream(directory_ + "/file") << "x";
+  for (std::string name : {"loop.csv", "file/m.csv", "gone.csv"}) {
+    Report report;
+    Source source(report, directory_ + "/" + name);
+    std::vector<Member> members;
+    read_members_file(source, 0, 2, members);
+    EXPECT_TRUE(report.has_errors()) << name;
+    EXPECT_FALSE(report.machine_short()) << name;
+  }
+}
+
 TEST_F(MembersFile, EveryColumn_IsRead) {
   LoadedPolicy loaded = load(
       "prefix,port,vlan,mac,spiffe,workload\n"
