@@ -1,5 +1,5 @@
 // cpp-httplib's server with a bound on everything that a client may cost: how many connections there are,
-// how long each lasts, how much it sends.
+// how long each lasts, how much it sends, how large an answer it makes.
 #pragma once
 
 #include <httplib.h>
@@ -14,8 +14,8 @@
 
 namespace bulkhead {
 
-/// One request a connection. The library by itself lets any number of connections wait for a thread, each
-/// with a descriptor, and one of them send headers for ever.
+/// One request a connection, GET or HEAD, answered whole. The library by itself lets any number of
+/// connections wait for a thread, each with a descriptor, and one of them send headers for ever.
 ///
 /// Whoever came last is served first, and where too many wait, who has waited longest is let go: behind
 /// connections that only stay open, somebody who asks is still answered.

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <httplib.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <cstdio>
@@ -234,6 +235,39 @@ TEST_F(MetricsServerTest, RequestThatIsTooLarge_IsGivenUp) {
   for (size_t sent = 0; sent <= BoundedServer::kMaxRequestBytes; sent += header.size())
     if (::send(socket.get(), header.data(), header.size(), MSG_NOSIGNAL) < 0) return;
   EXPECT_TRUE(ends_within(socket, 1000));
+}
+
+TEST_F(MetricsServerTest, RangesThatAreAskedFor_CostNoMoreThanTheWhole) {
+  httplib::Client client("127.0.0.1", port);
+  std::string ranges = "bytes=0-";
+  while (ranges.size() < 3'000) ranges += ",0-";
+  auto answer = client.Get("/metrics", {{"Range", ranges}});
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->status, 200);
+  EXPECT_EQ(answer->body, "plain");
+}
+
+/// The most memory that this process has had.
+size_t peak_bytes() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<size_t>(usage.ru_maxrss) * 1024;
+}
+
+TEST_F(MetricsServerTest, BodyThatUnfolds_IsNotRead) {
+  constexpr size_t kUnfolded = size_t{64} << 20;  // brotli of as many zeros
+  constexpr char kFolded[] =
+      "\xcf\xff\xff\x7f\x00\x24\x00\xe2\xb1\x40\x72\xef\xff\xf9\xff\xff\x0f"
+      "\x80\x04\x40\x1c\x16\x80\xee\xfd\x3f\xff\xff\xff\x01\x90\x00\x88\xc3"
+      "\x02\xd0\xbd\xff\xcf\xff\xff\x7f\x00\x12\x00\x71\x58\x00\xba\xf7\xff";
+  size_t before = peak_bytes();
+  httplib::Client client("127.0.0.1", port);
+  auto answer = client.Post("/metrics", {{"Content-Encoding", "br"}},
+                            std::string(kFolded, sizeof kFolded - 1), "text/plain");
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->status, 405);
+  EXPECT_EQ(answer->get_header_value("Allow"), "GET, HEAD");
+  EXPECT_LT(peak_bytes() - before, kUnfolded / 2);
 }
 
 TEST(MetricsServer, AddressThatIsNone_IsAnError) {
