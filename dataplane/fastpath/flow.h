@@ -43,7 +43,7 @@ enum FlowFlag : uint8_t {
   kFlowFinResponder = 8,
   kFlowMacBound = 16,  ///< an end's binding names a MAC: every packet is checked against it
   kFlowRevoked = 32,   ///< lost its permission while idle; its next packet is answered and ends it
-  kFlowSynAck = 64,    ///< TCP, opening: the responder has answered
+  kFlowSynAck = 64,    ///< TCP, opening: the responder has shown its sequence numbers
   kFlowEnds = 128,     ///< `deadline` is one that policy set, not just the farthest
 };
 
@@ -62,7 +62,7 @@ struct FlowHot {
   uint8_t ports[2];  ///< PortId that each direction's packets arrive on; [1] is where the initiator's leave
   uint8_t
       shifts[2];  ///< the scales in force by direction: 0 until both ends have offered theirs (RFC 7323 §2.2)
-  uint8_t reserved;
+  bool crossed;   ///< TCP: both ends sent a SYN before an answer (RFC 9293 §3.5)
 };
 static_assert(sizeof(FlowHot) == 48);
 

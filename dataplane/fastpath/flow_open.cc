@@ -83,6 +83,17 @@ void note_audit(PipelineState& s, const PacketRef& p, const FlowAddresses& a, co
   s.parts.events.write(r);
 }
 
+/// Judges a packet as the first of a flow from `a.initiator`. kNone: it may open one.
+DropReason judge_packet(PipelineState& s, const PacketRef& p, const FlowAddresses& a, Evaluation& e,
+                        const Moment& m) noexcept {
+  const PortView& port = s.port(p.meta->in_port);
+  Origin origin{a.initiator, port.id, p.meta->vlan, source_mac(p)};
+  e = evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, a.responder, ServiceKey{p.meta->service},
+               m.now);
+  count_hits(s, e.decision, m);
+  return admits(port, a.initiator, e.source) ? reason_of(e.decision) : DropReason::k_spoofed_source;
+}
+
 /// What a judged flow keeps of its evaluation. `link_local`: the initiator is known by its MAC alone.
 void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const Evaluation& e, bool link_local,
                    const Moment& m) noexcept {
@@ -164,13 +175,9 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
     return;
   }
   const PortView& port = s.port(p.meta->in_port);
-  Origin origin{a.initiator, port.id, p.meta->vlan, source_mac(p)};
-  Evaluation e = evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, a.responder,
-                          ServiceKey{p.meta->service}, m.now);
-  DropReason reason =
-      admits(port, a.initiator, e.source) ? reason_of(e.decision) : DropReason::k_spoofed_source;
+  Evaluation e{};
+  DropReason reason = judge_packet(s, p, a, e, m);
   show_decision(p, e);
-  count_hits(s, e.decision, m);
   note_audit(s, p, a, e, m);
   if (reason != DropReason::kNone) {
     note_denied(s, p, a.initiator, a.responder, e, reason, m);
@@ -234,6 +241,12 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
 }
 
 template <class Key>
+bool may_open(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept {
+  Evaluation e{};
+  return judge_packet(s, p, addresses_of(key, p.meta->source_is_high), e, m) == DropReason::kNone;
+}
+
+template <class Key>
 DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, const Moment& m) noexcept {
   auto& entry = s.table<Key>().entry(slot);
   FlowCold& cold = s.table<Key>().cold(slot);
@@ -265,6 +278,8 @@ DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, c
 
 template void open_flow(PipelineState&, const PacketRef&, const FlowKey4&, const Moment&) noexcept;
 template void open_flow(PipelineState&, const PacketRef&, const FlowKey6&, const Moment&) noexcept;
+template bool may_open(PipelineState&, const PacketRef&, const FlowKey4&, const Moment&) noexcept;
+template bool may_open(PipelineState&, const PacketRef&, const FlowKey6&, const Moment&) noexcept;
 template DropReason judge_flow<FlowKey4>(PipelineState&, uint32_t, const FlowAddresses&,
                                          const Moment&) noexcept;
 template DropReason judge_flow<FlowKey6>(PipelineState&, uint32_t, const FlowAddresses&,

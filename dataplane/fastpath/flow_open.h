@@ -10,6 +10,10 @@ namespace bulkhead {
 template <class Key>
 void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept;
 
+/// Whether a packet could open a flow of its own; counted as a judgement, nothing else happens.
+template <class Key>
+bool may_open(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept;
+
 /// Judges a live flow anew, endpoints and policy. Updates the flow and returns kNone, or returns why it may
 /// not go on: identity_changed where policy would allow it, but not as the flow that it was.
 template <class Key>

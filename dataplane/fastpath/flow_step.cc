@@ -131,6 +131,15 @@ bool settle_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t s
       else
         drop(s, p, DropReason::k_tcp_out_of_window);
       return true;
+    case TcpStep::kCross: {
+      if (!may_open(s, p, key, m)) {
+        drop(s, p, DropReason::k_tcp_no_state);
+        return true;
+      }
+      auto header = tcp_header(p);
+      cross_tcp(hot, header, tcp_payload(p, header));
+      return false;
+    }
     case TcpStep::kReopen:
       end_flow<Key>(s, slot, before == FlowState::kOpening ? EndCause::kReopened : EndCause::kFin,
                     DropReason::kNone, m);

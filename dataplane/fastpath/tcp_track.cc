@@ -7,6 +7,52 @@
 namespace bulkhead {
 namespace {
 
+/// Where a connection stands: FlowState, and while it opens what has been seen of the handshake.
+enum Phase : uint8_t { kSynSent, kCrossed, kAnswered, kUp, kClosing };
+/// What a segment is by its flags. FIN never comes without ACK (are_tcp_flags_valid).
+enum Kind : uint8_t { kSyn, kSynAck, kAck, kBare, kRst };
+enum class Move : uint8_t {
+  kMatch,    ///< passes within the windows, which move; the initiator's ends the handshake
+  kOneWay,   ///< an ACK of an answer that wasn't seen: as kMatch where paths may be asymmetric, else refused
+  kAgain,    ///< this side's own SYN once more
+  kConfirm,  ///< a SYN-ACK of one that opened at the same time as its peer
+  kAnswer,   ///< the responder's SYN-ACK
+  kCross,    ///< the responder's own SYN, before an answer (RFC 9293 §3.5, figure 8)
+  kReset,    ///< believed at the exact number
+  kChallenge,  ///< RFC 5961 §4.2
+  kReopen,     ///< after the end: another connection
+  kRefuse,     ///< tcp_no_state: not what a handshake has at this point
+  kOutside,    ///< tcp_out_of_window: after the handshake every segment has an ACK (RFC 9293 §3.10.7.4)
+};
+
+/// What a segment does, by phase, direction (first the initiator's) and kind.
+constexpr Move kMoves[5][2][5] = {
+    // SYN, SYN-ACK, ACK, neither, RST
+    {{Move::kAgain, Move::kRefuse, Move::kOneWay, Move::kRefuse, Move::kReset},  // kSynSent
+     {Move::kCross, Move::kAnswer, Move::kRefuse, Move::kRefuse, Move::kReset}},
+    {{Move::kAgain, Move::kConfirm, Move::kMatch, Move::kRefuse, Move::kReset},  // kCrossed
+     {Move::kAgain, Move::kConfirm, Move::kMatch, Move::kRefuse, Move::kReset}},
+    {{Move::kAgain, Move::kRefuse, Move::kMatch, Move::kRefuse, Move::kReset},  // kAnswered
+     {Move::kRefuse, Move::kAnswer, Move::kMatch, Move::kRefuse, Move::kReset}},
+    {{Move::kChallenge, Move::kChallenge, Move::kMatch, Move::kOutside, Move::kReset},  // kUp
+     {Move::kChallenge, Move::kChallenge, Move::kMatch, Move::kOutside, Move::kReset}},
+    {{Move::kReopen, Move::kChallenge, Move::kMatch, Move::kOutside, Move::kReset},  // kClosing
+     {Move::kChallenge, Move::kChallenge, Move::kMatch, Move::kOutside, Move::kReset}},
+};
+
+Phase phase_of(const FlowHot& flow) noexcept {
+  if (flow.state == FlowState::kEstablished) return kUp;
+  if (flow.state == FlowState::kClosing) return kClosing;
+  if (flow.crossed) return kCrossed;
+  return (flow.flags & kFlowSynAck) != 0 ? kAnswered : kSynSent;
+}
+
+Kind kind_of(const TcpSegment& s) noexcept {
+  if (s.has(kTcpRst)) return kRst;
+  if (s.has(kTcpSyn)) return s.has(kTcpAck) ? kSynAck : kSyn;
+  return s.has(kTcpAck) ? kAck : kBare;
+}
+
 constexpr TcpResult kPassed{TcpStep::kPass, DropReason::kNone};
 constexpr TcpResult drop(DropReason reason) {
   return {TcpStep::kDrop, reason};
@@ -48,9 +94,23 @@ void begin_side(FlowHot& flow, unsigned direction, const TcpSegment& s, uint8_t 
   flow.tcp.window[direction] = static_cast<uint16_t>(std::max(1u, (s.window + (1u << units) - 1) >> units));
 }
 
-/// The peer of a SYN or SYN-ACK may send what that one's window allows.
-void allow_from_syn(FlowHot& flow, unsigned direction, const TcpSegment& s) noexcept {
-  flow.tcp.max_end[direction ^ 1] = s.acknowledgement + std::max<uint32_t>(s.window, 1);
+/// The responder has shown its sequence numbers, by SYN-ACK or SYN: both sides have a window now. `acked`:
+/// what of the initiator's it has acknowledged.
+void begin_responder(FlowHot& flow, const TcpSegment& s, uint32_t acked, uint8_t scale) noexcept {
+  TcpTrack& t = flow.tcp;
+  begin_side(flow, 1, s, scale);
+  t.acked[0] = acked;
+  t.max_end[0] = acked + std::max<uint32_t>(s.window, 1);
+  // What the SYN's window allows may come before the initiator's ACK, as after data on the SYN (RFC 7413
+  // §4.2.1). That window is kept in units of a scale that holds for it only from now on.
+  unsigned units = (flow.scales & 15u) == kScaleNotOffered ? 0 : flow.scales & 15u;
+  t.max_end[1] = s.sequence + 1 + (uint32_t{t.window[0]} << units);
+  flow.flags |= kFlowSynAck;
+}
+
+/// Whether a segment acknowledges the initiator's SYN, and no more than it brought.
+bool names_syn(const TcpTrack& t, const TcpSegment& s) noexcept {
+  return s.has(kTcpAck) && !before(s.acknowledgement, t.acked[0]) && !after(s.acknowledgement, t.end[0]);
 }
 
 TcpResult track_reset(const FlowHot& flow, unsigned direction, const TcpSegment& s, TcpMode mode) noexcept {
@@ -58,8 +118,7 @@ TcpResult track_reset(const FlowHot& flow, unsigned direction, const TcpSegment&
   constexpr TcpResult kEnds{TcpStep::kReset, DropReason::kNone};
   if (mode == TcpMode::kLiberal) return kEnds;
   // The answer to a SYN names it by its acknowledgement (RFC 9293 §3.10.7.3).
-  bool answers_syn = flow.state == FlowState::kOpening && direction == 1 && s.has(kTcpAck) &&
-                     !before(s.acknowledgement, t.acked[0]) && !after(s.acknowledgement, t.end[0]);
+  bool answers_syn = flow.state == FlowState::kOpening && direction == 1 && names_syn(t, s);
   if (flow.state == FlowState::kOpening && direction == 1 && !(flow.flags & kFlowSynAck))
     return answers_syn ? kEnds : drop(DropReason::k_tcp_out_of_window);
   // Exactly what the receiver expects next (RFC 5961 §3.2): all that was sent, or all that it has
@@ -68,36 +127,26 @@ TcpResult track_reset(const FlowHot& flow, unsigned direction, const TcpSegment&
   return exact || answers_syn ? kEnds : drop(DropReason::k_tcp_out_of_window);
 }
 
-TcpResult track_opening(FlowHot& flow, unsigned direction, const TcpSegment& s,
-                        std::span<const uint8_t> tcp) noexcept {
-  TcpTrack& t = flow.tcp;
-  bool syn = s.has(kTcpSyn), ack = s.has(kTcpAck), answered = (flow.flags & kFlowSynAck) != 0;
-  if (direction == 0 && syn) {
-    if (ack) return drop(DropReason::k_tcp_no_state);
-    // A retransmission says the same again; another sequence is a new attempt before an answer came.
-    if (s.sequence + 1 == t.acked[0]) return kPassed;
-    return answered ? TcpResult{TcpStep::kChallenge, DropReason::kNone}
-                    : TcpResult{TcpStep::kReopen, DropReason::kNone};
-  }
-  if (direction == 1 && syn) {
-    bool names_syn = ack && !before(s.acknowledgement, t.acked[0]) && !after(s.acknowledgement, t.end[0]);
-    if (!names_syn)
-      return drop(DropReason::k_tcp_no_state);  // a split handshake, or an answer to somebody else
-    begin_side(flow, 1, s, offered_scale(tcp));
-    allow_from_syn(flow, 1, s);
-    // What the SYN's window allows may come before the initiator's ACK, as after data on the SYN (RFC 7413
-    // §4.2.1). That window is kept in units of a scale that holds for it only from now on.
-    unsigned units = (flow.scales & 15u) == kScaleNotOffered ? 0 : flow.scales & 15u;
-    t.max_end[1] = s.sequence + 1 + (uint32_t{t.window[0]} << units);
-    t.acked[0] = s.acknowledgement;
-    flow.flags |= kFlowSynAck;
-    return kPassed;
-  }
-  if (!answered || !ack) return drop(DropReason::k_tcp_no_state);
-  if (!in_window(flow, direction, s)) return drop(DropReason::k_tcp_out_of_window);
-  advance(flow, direction, s);
-  if (direction == 0) flow.state = FlowState::kEstablished;
+TcpResult track_answer(FlowHot& flow, const TcpSegment& s, std::span<const uint8_t> tcp) noexcept {
+  if (!names_syn(flow.tcp, s)) return drop(DropReason::k_tcp_no_state);  // an answer to somebody else
+  begin_responder(flow, s, s.acknowledgement, offered_scale(tcp));
   return kPassed;
+}
+
+/// A SYN of a side that has sent one: a retransmission says the same again.
+TcpResult track_again(const FlowHot& flow, unsigned direction, const TcpSegment& s) noexcept {
+  if (s.sequence + 1 == flow.tcp.acked[direction]) return kPassed;
+  if (direction == 1) return drop(DropReason::k_tcp_no_state);
+  // Another one before an answer came is a new attempt.
+  bool answered = (flow.flags & kFlowSynAck) != 0;
+  return {answered ? TcpStep::kChallenge : TcpStep::kReopen, DropReason::kNone};
+}
+
+/// Of two that opened at once each acknowledges the other's SYN, under its own number.
+TcpResult track_confirm(const FlowHot& flow, unsigned direction, const TcpSegment& s) noexcept {
+  const TcpTrack& t = flow.tcp;
+  bool exact = s.sequence + 1 == t.acked[direction] && s.acknowledgement == t.acked[direction ^ 1];
+  return exact ? kPassed : drop(DropReason::k_tcp_no_state);
 }
 
 void note_fin(FlowHot& flow, unsigned direction, const TcpSegment& s) noexcept {
@@ -107,38 +156,59 @@ void note_fin(FlowHot& flow, unsigned direction, const TcpSegment& s) noexcept {
   if ((flow.flags & kBoth) == kBoth) flow.state = FlowState::kClosing;
 }
 
+TcpResult track_match(FlowHot& flow, unsigned direction, const TcpSegment& s, TcpMode mode) noexcept {
+  if (mode == TcpMode::kStrict && !in_window(flow, direction, s))
+    return drop(DropReason::k_tcp_out_of_window);
+  advance(flow, direction, s);
+  if (flow.state == FlowState::kOpening && direction == 0) flow.state = FlowState::kEstablished;
+  note_fin(flow, direction, s);
+  return kPassed;
+}
+
 }  // namespace
 
 void begin_tcp(FlowHot& flow, std::span<const uint8_t> tcp, uint32_t payload) noexcept {
   flow.tcp = {};
   flow.scales = kScaleNotOffered << 4 | kScaleNotOffered;
   flow.state = FlowState::kOpening;
+  flow.crossed = false;
   begin_side(flow, 0, read_segment(tcp, payload), offered_scale(tcp));
+}
+
+void cross_tcp(FlowHot& flow, std::span<const uint8_t> tcp, uint32_t payload) noexcept {
+  begin_responder(flow, read_segment(tcp, payload), flow.tcp.acked[0], offered_scale(tcp));
+  flow.crossed = true;
 }
 
 TcpResult track_tcp(FlowHot& flow, unsigned direction, std::span<const uint8_t> tcp, uint32_t payload,
                     TcpMode mode) noexcept {
   TcpSegment s = read_segment(tcp, payload);
-  if (s.has(kTcpRst)) [[unlikely]]
-    return track_reset(flow, direction, s, mode);
-  if (flow.state == FlowState::kOpening) [[unlikely]] {
-    auto result = track_opening(flow, direction, s, tcp);
-    if (result.step == TcpStep::kPass) note_fin(flow, direction, s);
-    return result;
-  }
-  if (s.has(kTcpSyn)) [[unlikely]] {
-    if (flow.state == FlowState::kClosing && direction == 0 && !s.has(kTcpAck))
+  switch (kMoves[phase_of(flow)][direction][kind_of(s)]) {
+    case Move::kOneWay:
+      if (mode == TcpMode::kStrict) return drop(DropReason::k_tcp_no_state);
+      [[fallthrough]];
+    case Move::kMatch:
+      return track_match(flow, direction, s, mode);
+    case Move::kAgain:
+      return track_again(flow, direction, s);
+    case Move::kConfirm:
+      return track_confirm(flow, direction, s);
+    case Move::kAnswer:
+      return track_answer(flow, s, tcp);
+    case Move::kCross:
+      return {TcpStep::kCross, DropReason::kNone};
+    case Move::kReset:
+      return track_reset(flow, direction, s, mode);
+    case Move::kChallenge:
+      return {TcpStep::kChallenge, DropReason::kNone};
+    case Move::kReopen:
       return {TcpStep::kReopen, DropReason::kNone};
-    return {TcpStep::kChallenge, DropReason::kNone};
+    case Move::kRefuse:
+      return drop(DropReason::k_tcp_no_state);
+    case Move::kOutside:
+      break;
   }
-  if (mode == TcpMode::kStrict && !in_window(flow, direction, s))
-    return drop(DropReason::k_tcp_out_of_window);
-  if (!s.has(kTcpAck))
-    return drop(
-        DropReason::k_tcp_out_of_window);  // after the handshake every segment has one (RFC 9293 §3.10.7.4)
-  advance(flow, direction, s);
-  note_fin(flow, direction, s);
-  return kPassed;
+  return drop(DropReason::k_tcp_out_of_window);
 }
 
 }  // namespace bulkhead

@@ -166,6 +166,64 @@ TEST(TcpTrack, TheShortWay_TakesNothingElseAndComesToTheSame) {
   EXPECT_GT(taken, 20'000u);
   EXPECT_GT(left, 1'000u);
 }
+/// A connection's phases, each before it has gone on: in the table's order.
+FlowHot at_phase(int phase) {
+  if (phase >= 3) {
+    Connection c;
+    if (phase == 4) {
+      EXPECT_EQ(c.step(0, {kTcpFin | kTcpAck, 101, 501}), DropReason::kNone);
+      EXPECT_EQ(c.step(1, {kTcpFin | kTcpAck, 501, 102}), DropReason::kNone);
+    }
+    return c.flow;
+  }
+  FlowHot flow{};
+  begin_tcp(flow, header_of({kTcpSyn, 100, 0}), 0);
+  if (phase == 1) cross_tcp(flow, header_of({kTcpSyn, 500, 0}), 0);
+  if (phase == 2) {
+    auto answer = header_of({kTcpSyn | kTcpAck, 500, 101});
+    EXPECT_EQ(track_tcp(flow, 1, answer, 0, TcpMode::kStrict).step, TcpStep::kPass);
+  }
+  return flow;
+}
+/// p: passes; x: crosses; c: challenge; r: reopens; e: ends; n, w: dropped as tcp_no_state,
+/// tcp_out_of_window.
+char letter_of(const TcpResult& result) {
+  if (result.step == TcpStep::kDrop) return result.reason == DropReason::k_tcp_no_state ? 'n' : 'w';
+  return result.step == TcpStep::kPass        ? 'p'
+         : result.step == TcpStep::kCross     ? 'x'
+         : result.step == TcpStep::kChallenge ? 'c'
+         : result.step == TcpStep::kReopen    ? 'r'
+                                              : 'e';
+}
+TEST(TcpTrack, EachPhaseDirectionAndKind_DoesWhatItShould) {
+  // SYN, SYN-ACK, ACK, neither, RST; each under its exact numbers.
+  const char* expected[5][2] = {{"pnnne", "xpnne"},   // a SYN was sent
+                                {"pppne", "pppne"},   // one from each end
+                                {"pnpne", "nppne"},   // it was answered
+                                {"ccpwe", "ccpwe"},   // established
+                                {"rcpwe", "ccpwe"}};  // both have ended
+  for (int phase = 0; phase < 5; ++phase) {
+    for (unsigned direction : {0u, 1u}) {
+      std::string got;
+      for (int flags : {int{kTcpSyn}, kTcpSyn | kTcpAck, int{kTcpAck}, int{kTcpPsh}, kTcpRst | kTcpAck}) {
+        FlowHot flow = at_phase(phase);
+        bool syn = (flags & kTcpSyn) != 0;
+        uint32_t own = direction == 0 ? 101 : 501, other = direction == 0 ? 501 : 101;
+        uint32_t fin = phase == 4 ? 1 : 0;
+        Segment s{static_cast<uint8_t>(flags), syn ? own - 1 : own + fin, other + fin};
+        got += letter_of(track_tcp(flow, direction, header_of(s), 0, TcpMode::kStrict));
+      }
+      EXPECT_EQ(got, expected[phase][direction]) << "phase " << phase << ", direction " << direction;
+    }
+  }
+}
+TEST(TcpTrack, Liberal_TheInitiatorsAckNeedsNoAnswer) {
+  FlowHot flow = at_phase(0);
+  EXPECT_EQ(track_tcp(flow, 1, header_of({kTcpAck, 501, 101}), 0, TcpMode::kLiberal).reason,
+            DropReason::k_tcp_no_state);
+  EXPECT_EQ(track_tcp(flow, 0, header_of({kTcpAck, 101, 70'000}), 0, TcpMode::kLiberal).step, TcpStep::kPass);
+  EXPECT_EQ(flow.state, FlowState::kEstablished);
+}
 TEST(TcpTrack, SegmentWithoutAck_NeverPassesAfterTheHandshake) {
   EXPECT_EQ(Connection().step(0, {kTcpPsh, 101, 0, 1000, 5}), kOut);
 }
