@@ -95,7 +95,8 @@ bool Router::is_for_other_station(const PacketRef& p, const MacAddress& own) noe
 }
 
 bool Router::never_routes(const PacketRef& p) const noexcept {
-  return is_own(source_of(p)) || parts_->is_special(destination_of(p), kBroadcastAddress);
+  return parts_->is_special(source_of(p), kOwnAddress | kBroadcastAddress) ||
+         parts_->is_special(destination_of(p), kBroadcastAddress);
 }
 
 bool Router::is_expired_behind_first(const PacketRef& p) noexcept {
