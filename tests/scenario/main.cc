@@ -1,4 +1,4 @@
-// Every file in cases/ is a test, run with 1, 2 and 4 workers.
+// Every file in cases/ is a test, run with 1, 2 and 4 workers, and once with frames in chains of buffers.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -16,12 +16,14 @@ namespace {
 
 class Scenario : public testing::Test {
  public:
-  Scenario(std::string path, unsigned workers) : path_(std::move(path)), workers_(workers) {}
-  void TestBody() override { run_scenario(path_, workers_); }
+  Scenario(std::string path, unsigned workers, bool chained)
+      : path_(std::move(path)), workers_(workers), chained_(chained) {}
+  void TestBody() override { run_scenario(path_, workers_, chained_); }
 
  private:
   std::string path_;
   unsigned workers_;
+  bool chained_;
 };
 
 /// Whether a file is meant for that many workers: `only N worker` is for a limit that is a worker's share.
@@ -33,20 +35,28 @@ bool is_for(const std::filesystem::path& file, unsigned workers) {
   return true;
 }
 
-/// "policy/tiers" becomes test policy/tiers of suites Workers1, Workers2 and Workers4.
+struct Way {
+  const char* suite;
+  unsigned workers;
+  bool chained;
+};
+constexpr Way kWays[] = {
+    {"Workers1", 1, false}, {"Workers2", 2, false}, {"Workers4", 4, false}, {"Chained", 1, true}};
+
+/// "policy/tiers" becomes test policy/tiers of suites Workers1, Workers2, Workers4 and Chained.
 size_t register_scenarios(const std::filesystem::path& directory) {
   std::vector<std::filesystem::path> files;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(directory))
     if (entry.path().extension() == ".scenario") files.push_back(entry.path());
   std::ranges::sort(files);
-  for (unsigned workers : {1u, 2u, 4u}) {
-    std::string suite = "Workers" + std::to_string(workers);
+  for (const Way& way : kWays) {
     for (const auto& file : files) {
-      if (!is_for(file, workers)) continue;
+      if (!is_for(file, way.workers)) continue;
       std::string name = file.lexically_relative(directory).replace_extension().string();
-      testing::RegisterTest(
-          suite.c_str(), name.c_str(), nullptr, nullptr, file.c_str(), 1,
-          [path = file.string(), workers]() -> testing::Test* { return new Scenario(path, workers); });
+      testing::RegisterTest(way.suite, name.c_str(), nullptr, nullptr, file.c_str(), 1,
+                            [path = file.string(), way]() -> testing::Test* {
+                              return new Scenario(path, way.workers, way.chained);
+                            });
     }
   }
   return files.size();

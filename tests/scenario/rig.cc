@@ -39,6 +39,10 @@ void expect(const Expected<void>& done) {
   if (!done) throw std::runtime_error(done.error().message);
 }
 
+void expect_chained(int error) {
+  if (error != 0) throw std::runtime_error("more buffers than a chain may have");
+}
+
 Fd sealed(std::span<const std::byte> bytes) {
   if (bytes.empty()) return {};
   auto fd = make_sealed("scenario", bytes);
@@ -154,12 +158,32 @@ std::optional<unsigned> Rig::wrong_worker_for(PortId port, std::span<const uint8
   return wrong == blind_ ? std::nullopt : std::optional(wrong);
 }
 
+/// A frame as a driver hands it over.
+rte_mbuf* Rig::buffers_with(std::span<const uint8_t> frame) {
+  size_t first = frame.size(), second = 0;
+  if (chains_ && frame.size() > 2) {
+    constexpr uint64_t kHeaders = 90;  // link, IPv6, an extension header, TCP
+    first = 1 + injections_ * 7 % std::min<uint64_t>(kHeaders, frame.size() - 2);
+    second = (frame.size() - first) / 2;
+  }
+  rte_mbuf* packet = nullptr;
+  for (size_t at = 0, bytes = first; at < frame.size() || packet == nullptr; at += bytes) {
+    bytes = at == 0 ? first : at == first && second != 0 ? second : frame.size() - at;
+    rte_mbuf* buffer = rte_pktmbuf_alloc(pool_);
+    if (buffer == nullptr) throw std::runtime_error("the packet pool is empty: something leaks");
+    void* to = rte_pktmbuf_append(buffer, static_cast<uint16_t>(bytes));
+    if (to == nullptr) throw std::runtime_error("the frame is longer than a buffer");
+    std::memcpy(to, frame.data() + at, bytes);
+    if (packet == nullptr)
+      packet = buffer;
+    else
+      expect_chained(rte_pktmbuf_chain(packet, buffer));
+  }
+  return packet;
+}
+
 Outcome Rig::inject(PortId port, std::span<const uint8_t> frame) {
-  rte_mbuf* packet = rte_pktmbuf_alloc(pool_);
-  if (packet == nullptr) throw std::runtime_error("the packet pool is empty: something leaks");
-  void* at = rte_pktmbuf_append(packet, static_cast<uint16_t>(frame.size()));
-  if (at == nullptr) throw std::runtime_error("the frame is longer than a buffer");
-  std::memcpy(at, frame.data(), frame.size());
+  rte_mbuf* packet = buffers_with(frame);
   packet->port = port.value;
   rte_mbuf_refcnt_update(packet, 1);  // so that nothing else gets its place while its fate is open
 

@@ -48,6 +48,10 @@ class Rig {
   /// Publishes a batch of endpoint changes. Errors: throws.
   void publish(const std::vector<EndpointChange>& changes);
 
+  /// From now on frames arrive in chains of up to three buffers, cut somewhere in their headers, elsewhere
+  /// each time.
+  void chain_frames() { chains_ = true; }
+
   /// Lets a frame arrive; with several workers at one that doesn't own its flow, which must pass it on.
   Outcome inject(PortId port, std::span<const uint8_t> frame);
   /// One round of every worker without packets.
@@ -98,6 +102,7 @@ class Rig {
   };
   const Snapshot* seen_by(unsigned worker) const { return blind_ == worker ? nullptr : snapshot(); }
   void create_rings();
+  rte_mbuf* buffers_with(std::span<const uint8_t> frame);
   void create_pipelines(BootTime epoch);
   void publish(Update update);
   std::optional<unsigned> wrong_worker_for(PortId port, std::span<const uint8_t> frame);
@@ -119,6 +124,7 @@ class Rig {
   BootTime now_;
   std::atomic<uint32_t> datagrams_in_rings_{0};
   std::optional<unsigned> blind_;
+  bool chains_ = false;
   unsigned deliveries_ = 0;
   uint64_t injections_ = 0;
   rte_mbuf* injected_ = nullptr;   ///< the packet that is under way

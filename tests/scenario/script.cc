@@ -73,7 +73,8 @@ uint64_t take_count(std::string& head) {
 
 class Script {
  public:
-  Script(std::string path, unsigned workers) : path_(std::move(path)), workers_(workers) {}
+  Script(std::string path, unsigned workers, bool chained)
+      : path_(std::move(path)), workers_(workers), chained_(chained) {}
 
   void run() {
     for (const Statement& statement : read_statements(path_)) {
@@ -131,6 +132,7 @@ class Script {
     if (!loaded.config) throw std::runtime_error("the gateway has errors:" + said(loaded.diagnostics));
     settings_ = loaded.config->dataplane;
     rig_ = std::make_unique<Rig>(settings_, workers_, BootTime{kStart.ns}, uptime_);
+    if (chained_) rig_->chain_frames();
     settings_.ports = [&] {  // with the MACs that the rig gave
       auto ports = settings_.ports;
       for (size_t i = 0; i < ports.size(); ++i)
@@ -395,6 +397,7 @@ class Script {
 
   std::string path_;
   unsigned workers_;
+  bool chained_;
   int line_ = 0;
   Nanoseconds uptime_ = std::chrono::hours(1);
   DataplaneSettings settings_;
@@ -404,8 +407,8 @@ class Script {
 
 }  // namespace
 
-void run_scenario(const std::string& path, unsigned workers) {
-  Script(path, workers).run();
+void run_scenario(const std::string& path, unsigned workers, bool chained) {
+  Script(path, workers, chained).run();
 }
 
 }  // namespace bulkhead::test
