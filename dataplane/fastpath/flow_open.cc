@@ -265,6 +265,12 @@ DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, c
       admits(port, a.initiator, e.source) ? reason_of(e.decision) : DropReason::k_spoofed_source;
   bool same_ends = tag_of(e.source.identity) == tag_of(IdentityId{cold.source}) &&
                    tag_of(e.destination.identity) == tag_of(IdentityId{cold.destination});
+  auto is_reused = [&](uint32_t identity) {
+    uint32_t since =
+        m.snapshot->shards->meaning[tag_of(IdentityId{identity}).value].load(std::memory_order_relaxed);
+    return static_cast<int32_t>(since - entry.hot.checked) > 0;
+  };
+  same_ends &= !is_reused(cold.source) && !is_reused(cold.destination);
   if (reason == DropReason::kNone && !same_ends) reason = DropReason::k_identity_changed;
   if (reason == DropReason::kNone) {
     keep_decision(s, entry.hot, cold, e, link_local != nullptr, m);

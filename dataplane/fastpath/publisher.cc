@@ -1,5 +1,6 @@
 #include "dataplane/fastpath/publisher.h"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <string>
@@ -103,6 +104,7 @@ Expected<void> Publisher::stage(const Update& update, const ImageView& image,
 void Publisher::commit(const Update& update, Prepared prepared) noexcept {
   bump_versions({prepared.batch.as<const EndpointChange>(), update.batch_count}, update.replace_endpoints,
                 update.generation);
+  if (prepared.image && image_) bump_meanings(prepared.image->view, update.generation);
   published_.current.store(prepared.snapshot.get(), std::memory_order_release);
   pending_->grace = quiescence_.start_grace();
 
@@ -127,6 +129,18 @@ void Publisher::bump_versions(std::span<const EndpointChange> changes, bool repl
   before.for_each([&](const Endpoint& endpoint) {
     if (!after.find_exact(endpoint.address, endpoint.bits)) bump(endpoint, generation);
   });
+}
+
+/// A tag that another segment has from now on, or none: whatever was judged under it was somebody else's.
+void Publisher::bump_meanings(const ImageView& after, uint64_t generation) noexcept {
+  const ImageView& before = image_->view;
+  auto is_among = [](const SegmentRecord& wanted, const ImageView& of, const ImageView& in) {
+    auto at = std::ranges::lower_bound(in.segments, wanted.tag, {}, &SegmentRecord::tag);
+    return at != in.segments.end() && at->tag == wanted.tag && in.text(at->name) == of.text(wanted.name);
+  };
+  for (const SegmentRecord& segment : before.segments)
+    if (!is_among(segment, before, after))
+      shards_->meaning[segment.tag].store(static_cast<uint32_t>(generation), std::memory_order_relaxed);
 }
 
 void Publisher::bump(const Endpoint& endpoint, uint64_t generation) noexcept {

@@ -83,6 +83,7 @@ class Publisher {
   Expected<void> stage(const Update& update, const ImageView& image, std::span<const EndpointChange> changes);
   void commit(const Update& update, Prepared prepared) noexcept;
   void bump_versions(std::span<const EndpointChange> changes, bool replace, uint64_t generation) noexcept;
+  void bump_meanings(const ImageView& after, uint64_t generation) noexcept;
   void bump(const Endpoint& endpoint, uint64_t generation) noexcept;
 
   Published& published_;

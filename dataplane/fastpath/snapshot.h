@@ -16,7 +16,8 @@ namespace bulkhead {
 inline constexpr size_t kMaxWorkers = 64;
 inline constexpr uint32_t kShardCount = 65536;
 
-/// When the endpoints of each shard last changed: low 32 bits of the generation. Shared by all snapshots. The
+/// When the endpoints of each shard last changed, and when each tag last came to mean another segment: low 32
+/// bits of the generation. Shared by all snapshots. The
 /// control thread stores (relaxed) before it publishes the generation (release); workers load relaxed after
 /// loading the snapshot (acquire). What was judged keeps the generation of the snapshot that it was judged
 /// under, and is stale when a version is newer than that. Never the version itself: a worker in an old
@@ -24,6 +25,7 @@ inline constexpr uint32_t kShardCount = 65536;
 struct ShardVersions {
   std::array<std::atomic<uint32_t>, kShardCount> host;  ///< by shard_of(address)
   std::atomic<uint32_t> prefix;                         ///< any endpoint that isn't a single address
+  std::array<std::atomic<uint32_t>, 65536> meaning;     ///< by tag
 };
 
 inline uint32_t shard_of(const IpAddress& address) {

@@ -168,6 +168,15 @@ TEST_F(PublisherTest, ReplacementMovesVersionsOfWhatCameWentOrDiffersOnly) {
   EXPECT_EQ(enforcer.publisher.shards().prefix.load(), 1u);
 }
 
+TEST_F(PublisherTest, TagsMoveWhoseSegmentIsAnotherOneOnly) {
+  auto meaning = [&](SegmentTag tag) { return enforcer.publisher.shards().meaning[tag.value].load(); };
+  MarkerImage same{kSite, "second"}, other{kOther, "third"};
+  ASSERT_EQ(enforcer.publish(enforcer.replacing(same.bytes(), {})), "none");
+  EXPECT_EQ(meaning(kSite), 0u);
+  ASSERT_EQ(enforcer.publish(enforcer.replacing(other.bytes(), {})), "none");
+  EXPECT_EQ(meaning(kSite), enforcer.publisher.generation()) << "nobody's now";
+  EXPECT_EQ(meaning(kTagGateway), 0u);
+}
 TEST_F(PublisherTest, ReplacementByNothingLeavesNoEndpoints) {
   ASSERT_EQ(enforcer.publish(enforcer.replacing({}, {})), "none");
   EXPECT_TRUE(workloads().empty());
