@@ -38,11 +38,11 @@ std::vector<std::string> errors_in(const Diagnostics& diagnostics) {
   return errors;
 }
 
-bool same_image(const ExplainablePolicy& a, const ExplainablePolicy& b) {
+}  // namespace
+
+bool Engine::same_image(const ExplainablePolicy& a, const ExplainablePolicy& b) {
   return std::ranges::equal(a.compiled.image.span(), b.compiled.image.span());
 }
-
-}  // namespace
 
 Expected<std::unique_ptr<Engine>> Engine::create(EngineParts parts) {
   Fd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -339,7 +339,7 @@ void Engine::refused(const PublishResult& result) {
                 result.generation, why);
   refused_here_ = in_flight_ ? in_flight_->candidate.policy : wanted_->policy;
   if (wanted_->policy != refused_here_) return;  // something newer was read meanwhile, and goes next
-  if (last_good_) wanted_ = last_good_, clock_moved_ = true;  // it may have, meanwhile
+  if (last_good_) wanted_ = last_good_;
   parts_.board.change([&](ControlState& state) {
     state.feed.standing = FeedState::Standing::kRefused;
     state.feed.errors = {"the dataplane refused it: " + why};

@@ -82,6 +82,7 @@ class Engine {
   enum Request : uint32_t { kWake = 1, kStop = 2, kReread = 4 };
 
   Engine(EngineParts parts, Fd wake);
+  static bool same_image(const ExplainablePolicy& a, const ExplainablePolicy& b);
   void ask(Request request);
   void wait();
   void take_requests();
@@ -105,7 +106,7 @@ class Engine {
   void watch_files(BootTime now);
   void watch_clock(BootTime now);
   void look_at_clock(BootTime now);
-  bool convert_anew(BootTime now);
+  Expected<> convert_anew(BootTime now);
   void store_clock(BootTime now);
   void trouble(Trouble kind, std::string message);
 

@@ -49,25 +49,24 @@ void Engine::look_at_clock(BootTime now) {
 void Engine::watch_clock(BootTime now) {
   next_clock_look_ = now + kClockLookEvery;
   look_at_clock(now);
-  if (clock_moved_ && convert_anew(now)) clock_moved_ = false;
   bool matters = wanted_ && depends_on_time(wanted_->policy->policy);
+  if (matters && clock_moved_)
+    if (auto moved = convert_anew(now); !moved)
+      return trouble(
+          Trouble::kClock,
+          "the clock was stepped, and deadlines can't be converted anew for now; it is tried again: " +
+              moved.error().message);
+  clock_moved_ = false;
   trouble(Trouble::kClock, matters ? parts_.deadlines.doubt() : std::string());
 }
 
 /// Moves the deadlines of what is wanted to where the clock says now. The directory isn't asked: what it
-/// holds may be refused, or be half written, and no grant may outlive its end by that. False: it is to be
-/// tried again.
-bool Engine::convert_anew(BootTime now) {
-  if (!wanted_ || !depends_on_time(wanted_->policy->policy)) return true;
+/// holds may be refused, or be half written, and no grant may outlive its end by that.
+Expected<> Engine::convert_anew(BootTime now) {
   auto moved = with_deadlines(
       *wanted_->policy, [this](Turn turn, WallTime time) { return parts_.deadlines.convert(turn, time); });
-  if (!moved) {
-    trouble(Trouble::kShort,
-            "the clock was stepped, and deadlines can't be converted anew for now; it is "
-            "tried again: " +
-                moved.error().message);
-    return false;
-  }
+  if (!moved) return std::unexpected(moved.error());
+  if (same_image(**moved, *wanted_->policy)) return {};
   spdlog::info("deadlines are converted anew, by what the clock says now");
   Candidate candidate{.policy = std::move(*moved), .seen = now, .read = wanted_->read};
   candidate.compile_ms = static_cast<double>((boot_now().ns - now.ns)) / 1e6;
@@ -77,7 +76,7 @@ bool Engine::convert_anew(BootTime now) {
       state.feed.standing = FeedState::Standing::kWaiting;
   });
   ask(kWake);
-  return true;
+  return {};
 }
 
 void Engine::store_clock(BootTime now) {
