@@ -84,27 +84,34 @@ void set_scale(FlowHot& flow, unsigned direction, uint8_t scale) noexcept {
   flow.shifts[1] = both ? responder : 0;
 }
 
-/// A SYN's or SYN-ACK's own side: its window isn't scaled yet, but is kept in scaled units from the start.
+/// A SYN's or SYN-ACK's own side. Its window isn't scaled.
 void begin_side(FlowHot& flow, unsigned direction, const TcpSegment& s, uint8_t scale) noexcept {
   set_scale(flow, direction, scale);
-  unsigned units = scale == kScaleNotOffered ? 0 : scale;
   flow.tcp.end[direction] = s.end;
   flow.tcp.max_end[direction] = s.end;
   flow.tcp.acked[direction] = s.sequence + 1;
-  flow.tcp.window[direction] = static_cast<uint16_t>(std::max(1u, (s.window + (1u << units) - 1) >> units));
+  flow.tcp.window[direction] = std::max<uint16_t>(s.window, 1);
+}
+
+/// A window in units of a scale, no smaller than it was.
+uint16_t in_units(uint16_t bytes, unsigned shift) noexcept {
+  return static_cast<uint16_t>((bytes + (1u << shift) - 1) >> shift);
 }
 
 /// The responder has shown its sequence numbers, by SYN-ACK or SYN: both sides have a window now. `acked`:
 /// what of the initiator's it has acknowledged.
 void begin_responder(FlowHot& flow, const TcpSegment& s, uint32_t acked, uint8_t scale) noexcept {
   TcpTrack& t = flow.tcp;
+  // What the SYN's window allows may come before the initiator's ACK, as after data on the SYN (RFC 7413
+  // §4.2.1). It stands there in bytes until the first answer says whether scales hold.
+  bool answered = (flow.flags & kFlowSynAck) != 0;
+  uint32_t allowed = answered ? t.max_end[1] - t.acked[1] : t.window[0];
   begin_side(flow, 1, s, scale);
   t.acked[0] = acked;
-  t.max_end[0] = acked + std::max<uint32_t>(s.window, 1);
-  // What the SYN's window allows may come before the initiator's ACK, as after data on the SYN (RFC 7413
-  // §4.2.1). That window is kept in units of a scale that holds for it only from now on.
-  unsigned units = (flow.scales & 15u) == kScaleNotOffered ? 0 : flow.scales & 15u;
-  t.max_end[1] = s.sequence + 1 + (uint32_t{t.window[0]} << units);
+  t.max_end[0] = acked + t.window[1];
+  t.max_end[1] = s.sequence + 1 + allowed;
+  if (!answered) t.window[0] = in_units(t.window[0], flow.shifts[0]);
+  t.window[1] = in_units(t.window[1], flow.shifts[1]);
   flow.flags |= kFlowSynAck;
 }
 
@@ -118,13 +125,12 @@ TcpResult track_reset(const FlowHot& flow, unsigned direction, const TcpSegment&
   constexpr TcpResult kEnds{TcpStep::kReset, DropReason::kNone};
   if (mode == TcpMode::kLiberal) return kEnds;
   // The answer to a SYN names it by its acknowledgement (RFC 9293 §3.10.7.3).
-  bool answers_syn = flow.state == FlowState::kOpening && direction == 1 && names_syn(t, s);
   if (flow.state == FlowState::kOpening && direction == 1 && !(flow.flags & kFlowSynAck))
-    return answers_syn ? kEnds : drop(DropReason::k_tcp_out_of_window);
+    return names_syn(t, s) ? kEnds : drop(DropReason::k_tcp_out_of_window);
   // Exactly what the receiver expects next (RFC 5961 §3.2): all that was sent, or all that it has
   // acknowledged.
   bool exact = s.sequence == t.end[direction] || s.sequence == t.acked[direction];
-  return exact || answers_syn ? kEnds : drop(DropReason::k_tcp_out_of_window);
+  return exact ? kEnds : drop(DropReason::k_tcp_out_of_window);
 }
 
 TcpResult track_answer(FlowHot& flow, const TcpSegment& s, std::span<const uint8_t> tcp) noexcept {
