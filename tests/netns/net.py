@@ -104,6 +104,16 @@ class Namespace:
         remove_namespace(self.name)
 
 
+@contextlib.contextmanager
+def closing_namespace(name):
+    """A namespace that is gone after the context."""
+    namespace = Namespace(name)
+    try:
+        yield namespace
+    finally:
+        namespace.close()
+
+
 def remove_namespace(name):
     """Kills what still runs in a namespace, then removes it."""
     for pid in run("ip", "netns", "pids", name, check=False).stdout.split():
