@@ -32,7 +32,10 @@ constexpr Hint kHints[] = {
     {DropReason::k_vlan_unexpected,
      "vlan_unexpected: frames carry VLAN tags that the port's `vlans` doesn't list"},
     {DropReason::k_tcp_out_of_window,
-     "tcp_out_of_window: if only one direction of connections passes here, set `tcp: liberal`"},
+     "tcp_out_of_window: if some packets of a connection pass elsewhere, set `tcp: liberal`"},
+    {DropReason::k_tcp_no_state,
+     "tcp_no_state: connections that began elsewhere, or before this gateway; if only their answers pass "
+     "elsewhere, set `tcp: liberal`"},
     {DropReason::k_flow_table_full,
      "flow_table_full: set a larger max_flows or max_flows_per_identity, or shorter timeouts"},
     {DropReason::k_fragment_limit,
