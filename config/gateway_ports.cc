@@ -165,12 +165,9 @@ void PortsReader::read_port(const yaml::Node& node, Source& source) {
   read_sources(fields, port);
   fields.optional("vlans", port.vlans, read_vlans);
   fields.optional("mac", port.mac, parsed(parse_unicast_mac));
-  fields.optional("mtu", port.mtu, integer<uint16_t>(68, 9600));
+  fields.optional("mtu", port.mtu, integer<uint16_t>(kLeastMtu, 9600));
   fields.optional("host_addresses", port.host_addresses, list_of(parsed(parse_address), true));
-  fields.only("trust_tags", "false");
-  fields.only("untrusted_tags", "drop");
-  fields.only("impose_tags", "none");
-  fields.unavailable("vxlan");
+  read_tag_keys(fields, port);
   read_route_keys(fields, port, place);
   check_mtu(fields, port);
   check_host_addresses(fields, port);
@@ -194,6 +191,17 @@ void PortsReader::read_sources(Fields& fields, PortSetting& port) {
   if (port.any_source) return;
   if (auto sources = list_of(parsed(parse_source))(*node, fields.source()))
     port.sources = std::move(*sources);
+}
+
+void PortsReader::read_tag_keys(Fields& fields, PortSetting& port) {
+  fields.optional("trust_tags", port.trust_tags, read_boolean);
+  fields.optional("untrusted_tags", port.strip_tags, Choice<bool>{{"drop", false}, {"strip", true}});
+  if (port.trust_tags && port.strip_tags)
+    fields.source().error(fields.node().find("untrusted_tags")->mark,
+                          "this port trusts tags, so none is untrusted; remove this key, or trust_tags");
+  fields.optional("impose_tags", port.impose_tags,
+                  Choice<ImposeTags>{{"none", ImposeTags::kNone}, {"cmd", ImposeTags::kCmd}});
+  fields.unavailable("vxlan");
 }
 
 void PortsReader::read_route_keys(Fields& fields, PortSetting& port, PortPlace& place) {
@@ -227,9 +235,15 @@ void PortsReader::read_route_keys(Fields& fields, PortSetting& port, PortPlace& 
 void PortsReader::check_mtu(Fields& fields, const PortSetting& port) {
   constexpr uint16_t kIpv6MinMtu = 1280;  // RFC 8200 §5
   bool has_ipv6 = std::ranges::any_of(port.addresses, [](const Prefix& own) { return !own.address.is_v4(); });
-  if (has_ipv6 && port.mtu < kIpv6MinMtu)
+  uint32_t taken = link_overhead(port);
+  if (has_ipv6 && port.mtu < kIpv6MinMtu + taken)
+    fields.source().error(
+        fields.node().find("mtu")->mark,
+        "a port with an IPv6 address needs an MTU of " + std::to_string(kIpv6MinMtu + taken) + " or more");
+  else if (port.mtu < kLeastMtu + taken)
     fields.source().error(fields.node().find("mtu")->mark,
-                          "a port with an IPv6 address needs an MTU of 1280 or more");
+                          "what this port imposes takes " + std::to_string(taken) +
+                              " bytes of its MTU; write " + std::to_string(kLeastMtu + taken) + " or more");
 }
 
 void PortsReader::check_host_addresses(Fields& fields, const PortSetting& port) {

@@ -30,6 +30,7 @@ class PortsReader {
  private:
   void read_port(const yaml::Node& node, Source& source);
   void read_sources(Fields& fields, PortSetting& port);
+  void read_tag_keys(Fields& fields, PortSetting& port);
   void read_route_keys(Fields& fields, PortSetting& port, PortPlace& place);
   void check_mtu(Fields& fields, const PortSetting& port);
   void check_host_addresses(Fields& fields, const PortSetting& port);

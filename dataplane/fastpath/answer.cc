@@ -248,6 +248,19 @@ void answer_reject(PipelineState& s, const PacketRef& p, IdentityId source, cons
   originate(s, answer, PortId{p.meta->in_port});
 }
 
+void drop_too_big(PipelineState& s, const PacketRef& p, PortId out, const Moment& m) noexcept {
+  const PortView& port = s.port(out.value);
+  if (port.writes_link()) {
+    IcmpError error{kIcmpv6PacketTooBig, 0, port.mtu};
+    if (p.meta->family == 4) error = {kIcmpUnreachable, kIcmpFragmentationNeeded, port.mtu};
+    Ends ends = ends_of(p);
+    Origin origin{ends.source, PortId{p.meta->in_port}, p.meta->vlan, source_mac(p), p.meta->tag};
+    if (s.rejects.take(classify_source(*m.snapshot->endpoints, origin).identity, m.ticks))
+      originate(s, make_icmp_error(s, p, ends.destination, error), PortId{p.meta->in_port});
+  }
+  drop(s, p, DropReason::k_packet_too_big);
+}
+
 void answer_revoked(PipelineState& s, const PacketRef& p, const FlowHot& flow, unsigned direction) noexcept {
   const TcpTrack& t = flow.tcp;
   if (t.window[0] == 0 || t.window[1] == 0) return;  // never answered: there is no connection to end

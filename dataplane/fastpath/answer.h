@@ -11,6 +11,11 @@ namespace bulkhead {
 /// rate, where memory is short, and where even the shortest answer would be larger than the packet.
 void answer_reject(PipelineState& s, const PacketRef& p, IdentityId source, const Moment& m) noexcept;
 
+/// Drops a packet of wire mode that is longer than `out` takes. Where that is less than the link itself does,
+/// because the port puts something before it, the sender is told (RFC 1191, RFC 8201) in the name of the
+/// destination, as no other end of the wire can; at a limited rate.
+void drop_too_big(PipelineState& s, const PacketRef& p, PortId out, const Moment& m) noexcept;
+
 /// Ends a revoked TCP flow for both ends: one reset each way, at the exact sequence that its receiver
 /// expects. `p`: a packet of the flow in `direction`, whose link addresses serve both ways.
 void answer_revoked(PipelineState& s, const PacketRef& p, const FlowHot& flow, unsigned direction) noexcept;

@@ -4,8 +4,8 @@
 //
 // How it stands in mbufs: rte_mbuf::next links the fragments, which drivers never see, since they are parted
 // before they are sent. The first one's rte_mbuf::port, which is a PortId since the packet was received,
-// has kDatagramMark in its upper byte (what the gateway itself makes has no port: 0xff). hash.usr, the
-// application's own by DPDK, is where the fragment's payload begins in its frame.
+// has kDatagramMark in its upper byte (what the gateway itself makes has no port: 0xff), beside the mark of
+// link.h. hash.usr, the application's own by DPDK, is where the fragment's payload begins in its frame.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +15,18 @@
 namespace bulkhead {
 
 inline constexpr uint16_t kDatagramMark = 0x100;
+inline constexpr uint16_t kOpenedMark = 0x200;  ///< link.h's
 
 /// Whether the packet is a whole datagram. Not one of the gateway's own packets, whose port is 0xffff.
 inline bool is_datagram(const rte_mbuf* packet) noexcept {
-  return packet->port >> 8 == kDatagramMark >> 8;
+  constexpr uint16_t kMarks = 0xff00 & ~kOpenedMark;
+  return (packet->port & kMarks) == kDatagramMark;
 }
 /// Makes one of linked fragments. nullptr stays what it is.
 inline void mark_datagram(rte_mbuf* first) noexcept {
-  if (first != nullptr) first->port = static_cast<uint16_t>(kDatagramMark | (first->port & 0xff));
+  if (first == nullptr) return;
+  uint16_t stays = first->port == RTE_MBUF_PORT_INVALID ? 0xff : kOpenedMark | 0xff;
+  first->port = static_cast<uint16_t>(kDatagramMark | (first->port & stays));
 }
 /// Whether the gateway made the packet, or datagram, itself.
 inline bool is_originated(const rte_mbuf* packet) noexcept {
@@ -49,7 +53,7 @@ inline rte_mbuf* take_first(rte_mbuf*& datagram) noexcept {
   rte_mbuf* first = datagram;
   datagram = first->next;
   first->next = nullptr;
-  first->port &= 0xff;
+  first->port &= static_cast<uint16_t>(~kDatagramMark);
   return first;
 }
 /// Frees a packet, or all of a datagram.

@@ -60,6 +60,7 @@ DropReason read_datagram(PipelineState& s, const rte_mbuf* datagram, const Packe
   auto reason = parse_datagram(frame, s.port(fragment.in_port), s.route_mode(),
                                parse_flags | s.parts.parse_flags, meta, key);
   meta.fragment = 1;
+  meta.tag = fragment.tag;
   meta.ip_bytes = 0;
   for (const rte_mbuf* f = datagram; f != nullptr; f = f->next)
     meta.ip_bytes = std::max(meta.ip_bytes, static_cast<uint16_t>(f->data_len - l3));
@@ -91,16 +92,7 @@ void match_flow(PipelineState& s, const PacketRef& p, const Key& key, const Mome
   unsigned direction = p.meta->source_is_high ^ (hot.flags & kFlowInitiatorHigh);
   if (hot.ports[direction] != p.meta->in_port) return drop(s, p, DropReason::k_spoofed_source);
   if (!bring_up_to_date(s, p, key, slot, direction, m)) return;
-  show_flow(p, table, slot, FlowRelation::kEstablished);
-  uint8_t out = hot.ports[direction ^ 1];
-  // Dropped there, before it could change the flow.
-  if (p.meta->ip_bytes > s.tx[out].mtu) return forward(s, p, out, m);
-  bool tcp = p.meta->proto == IpProto::kTcp;
-  if (tcp && !step_tcp(s, p, key, slot, direction, m)) return;
-  hot.last = m.ticks;
-  for (const rte_mbuf* f = p.mbuf; f != nullptr; f = f->next)
-    count_packet(table, slot, tcp, direction, f->data_len - p.meta->l3);
-  forward(s, p, out, m);
+  pass_flow(s, p, key, slot, direction, m);
 }
 
 void judge(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {

@@ -41,10 +41,11 @@ enum FlowFlag : uint8_t {
   kFlowResponderUnchecked = 2,  ///< the responder's binding wasn't checked since the flow was last judged
   kFlowFinInitiator = 4,
   kFlowFinResponder = 8,
-  kFlowMacBound = 16,  ///< an end's binding names a MAC: every packet is checked against it
-  kFlowRevoked = 32,   ///< lost its permission while idle; its next packet is answered and ends it
-  kFlowSynAck = 64,    ///< TCP, opening: the responder has shown its sequence numbers
-  kFlowEnds = 128,     ///< `deadline` is one that policy set, not just the farthest
+  kFlowSenderBound =
+      16,             ///< an end's binding names a MAC, or its port believes tags: every packet is checked
+  kFlowRevoked = 32,  ///< lost its permission while idle; its next packet is answered and ends it
+  kFlowSynAck = 64,   ///< TCP, opening: the responder has shown its sequence numbers
+  kFlowEnds = 128,    ///< `deadline` is one that policy set, not just the farthest
 };
 
 /// What every packet of a flow reads, key excepted. Owner: the worker.

@@ -87,7 +87,7 @@ void note_audit(PipelineState& s, const PacketRef& p, const FlowAddresses& a, co
 DropReason judge_packet(PipelineState& s, const PacketRef& p, const FlowAddresses& a, Evaluation& e,
                         const Moment& m) noexcept {
   const PortView& port = s.port(p.meta->in_port);
-  Origin origin{a.initiator, port.id, p.meta->vlan, source_mac(p)};
+  Origin origin{a.initiator, port.id, p.meta->vlan, source_mac(p), p.meta->tag};
   e = evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, a.responder, ServiceKey{p.meta->service},
                m.now);
   count_hits(s, e.decision, m);
@@ -104,7 +104,9 @@ void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const E
   hot.flags |= kFlowResponderUnchecked;
   bool mac_bound =
       link_local || (e.source.endpoint != nullptr && (e.source.endpoint->flags & kEndpointHasMac) != 0);
-  hot.flags = static_cast<uint8_t>(mac_bound ? hot.flags | kFlowMacBound : hot.flags & ~kFlowMacBound);
+  bool tagged = s.port(hot.ports[0]).trust_tags || s.port(hot.ports[1]).trust_tags;
+  bool bound = mac_bound || tagged;
+  hot.flags = static_cast<uint8_t>(bound ? hot.flags | kFlowSenderBound : hot.flags & ~kFlowSenderBound);
   cold.rule = e.decision.rule.value;
   cold.image_generation = static_cast<uint32_t>(m.snapshot->image_generation);
   cold.source = e.source.identity.value;
@@ -194,8 +196,7 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
     if (!admitted) return;
     next = *admitted;
   } else if (p.meta->ip_bytes > s.port(next.port.value).mtu) {
-    drop(s, p, DropReason::k_packet_too_big);  // before there is a flow for it
-    return;
+    return drop_too_big(s, p, next.port, m);  // before there is a flow for it
   }
   reason = make_room(s, p.meta->proto, e.source.identity, m);
   auto& table = s.table<Key>();
@@ -258,7 +259,9 @@ DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, c
   const Endpoint* binding = link_local != nullptr ? nullptr : endpoints.find(a.initiator);
   MacAddress mac = link_local != nullptr ? *link_local : binding != nullptr ? binding->mac : MacAddress{};
   uint16_t vlan = s.route_mode() ? uint16_t{0} : static_cast<uint16_t>(entry.key.zone & 0x0fff);
-  Evaluation e = evaluate(*m.snapshot->image, endpoints, {a.initiator, port.id, vlan, mac}, a.responder,
+  bool tagged = cold.source_from == static_cast<uint8_t>(IdentitySource::kTag);
+  SegmentTag tag = tagged ? tag_of(IdentityId{cold.source}) : kTagNone;
+  Evaluation e = evaluate(*m.snapshot->image, endpoints, {a.initiator, port.id, vlan, mac, tag}, a.responder,
                           service_of(entry.key, a), m.now);
   count_hits(s, e.decision, m);
   DropReason reason =

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include "dataplane/fastpath/answer.h"
 #include "dataplane/fastpath/flow_open.h"
 #include "dataplane/fastpath/flow_step.h"
 #include "dataplane/fastpath/router.h"
@@ -24,6 +25,8 @@ inline uint32_t tcp_payload(const PacketRef& p, std::span<const uint8_t> header)
 inline void forward(PipelineState& s, const PacketRef& p, uint8_t out, const Moment& m) noexcept {
   if (s.router != nullptr) [[unlikely]]
     return s.router->forward(s, p, m);
+  if (p.meta->ip_bytes > s.port(out).mtu) [[unlikely]]
+    return drop_too_big(s, p, PortId{out}, m);
   send(s, p, PortId{out});
 }
 
@@ -70,6 +73,25 @@ void show_flow(const PacketRef& p, const FlowTable<Key>& table, uint32_t slot,
   p.verdict->destination = IdentityId{cold.destination};
 }
 
+/// The rest of what step_flow() does, for what takes no short way: a datagram, one that is too long, or one
+/// for a port that writes links. The packet's flow is up to date.
+template <class Key>
+void pass_flow(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,
+               const Moment& m) noexcept {
+  auto& table = s.table<Key>();
+  FlowHot& hot = table.entry(slot).hot;
+  show_flow(p, table, slot, FlowRelation::kEstablished);
+  uint8_t out = hot.ports[direction ^ 1];
+  // Dropped there, before it could change the flow.
+  if (p.meta->ip_bytes > s.port(out).mtu) return forward(s, p, out, m);
+  bool tcp = p.meta->proto == IpProto::kTcp;
+  if (tcp && !step_tcp(s, p, key, slot, direction, m)) return;
+  hot.last = m.ticks;
+  for (const rte_mbuf* f = p.mbuf; f != nullptr; f = f->next)
+    count_packet(table, slot, tcp, direction, f->data_len - p.meta->l3);
+  forward(s, p, out, m);
+}
+
 // What is apart from the common packet, out of its way: calls that take the packet's number, so that nothing
 // of the common one need stand in memory for them.
 namespace apart {
@@ -92,6 +114,11 @@ template <class Key>
                              const Moment& m) noexcept {
   show_flow(packet(s, i), s.table<Key>(), slot, FlowRelation::kEstablished);
   return step_tcp(s, packet(s, i), key, slot, direction, m);
+}
+template <class Key>
+[[gnu::noinline]] void pass(PipelineState& s, size_t i, const Key& key, uint32_t slot, unsigned direction,
+                            const Moment& m) noexcept {
+  pass_flow(s, packet(s, i), key, slot, direction, m);
 }
 /// The end of a packet that goes on, where that is more than a place in a TxQueue.
 template <class Key>
@@ -123,14 +150,14 @@ template <class Key>
   if (hot.ports[direction] != meta.in_port) [[unlikely]]
     return apart::drop(s, i, DropReason::k_spoofed_source);
   // All flags that set a packet apart; a responder that wasn't checked yet only its own packets.
-  unsigned flags = (kFlowMacBound | kFlowRevoked) | kFlowResponderUnchecked * direction;
+  unsigned flags = (kFlowSenderBound | kFlowRevoked) | kFlowResponderUnchecked * direction;
   if (hot.checked != m.generation || is_due(hot.deadline, m.ticks) || (hot.flags & flags) != 0 ||
       m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)]) [[unlikely]]
     if (!apart::update(s, i, key, slot, direction, m)) return;
   uint8_t out = hot.ports[direction ^ 1];
   TxQueue& queue = s.tx[out];
-  if (meta.ip_bytes > queue.mtu) [[unlikely]]  // dropped there, before it could change the flow
-    return apart::forward<Key>(s, i, slot, out, m);
+  if (meta.ip_bytes > queue.mtu) [[unlikely]]
+    return apart::pass(s, i, key, slot, direction, m);
   rte_mbuf* mbuf = s.burst.packets[i];
   if (meta.proto == IpProto::kTcp) {
     uint32_t bytes = meta.l3 + meta.ip_bytes - meta.l4;

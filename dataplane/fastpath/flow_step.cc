@@ -17,29 +17,38 @@ namespace {
 /// A packet's source as its binding has it; spoofed where binding or port say otherwise.
 End classify_sender(PipelineState& s, const PacketRef& p, const IpAddress& source, const Moment& m) noexcept {
   const PortView& port = s.port(p.meta->in_port);
-  End end = classify_source(*m.snapshot->endpoints, {source, port.id, p.meta->vlan, source_mac(p)});
+  End end =
+      classify_source(*m.snapshot->endpoints, {source, port.id, p.meta->vlan, source_mac(p), p.meta->tag});
   end.spoofed |= !admits(port, source, end);
   return end;
 }
 
-/// Whether a packet of a live flow comes from the end that it says, and goes to no other. Remembers a binding
-/// to a MAC.
+/// Whether a tag on a packet of a live flow, or that it has none, agrees with what the flow was allowed by.
+bool tag_agrees(const FlowCold& flow, unsigned direction, SegmentTag tag) noexcept {
+  bool by_tag = direction == 0 && flow.source_from == static_cast<uint8_t>(IdentitySource::kTag);
+  if (tag == kTagNone) return !by_tag;
+  return tag == tag_of(IdentityId{direction == 0 ? flow.source : flow.destination});
+}
+
+/// Whether a packet of a live flow comes from the end that it says, and goes to no other: kNone, or why it is
+/// dropped. Remembers a binding to a MAC.
 template <class Key>
-bool sender_holds(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction,
-                  const Moment& m) noexcept {
+DropReason refused_sender(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction,
+                          const Moment& m) noexcept {
   auto& entry = s.table<Key>().entry(slot);
   FlowAddresses a = addresses_of(entry.key, (entry.hot.flags & kFlowInitiatorHigh) != 0);
   // A link-local address is whose MAC it is: another workload's packet isn't this flow's, in neither
   // direction.
   const MacAddress* link_local = initiator_mac(entry);
   if (link_local != nullptr && *link_local != (direction == 0 ? source_mac(p) : destination_mac(p)))
-    return false;
+    return DropReason::k_spoofed_source;
   End end = classify_sender(s, p, direction == 0 ? a.initiator : a.responder, m);
-  if (end.spoofed) return false;
+  if (end.spoofed) return DropReason::k_spoofed_source;
+  if (!tag_agrees(s.table<Key>().cold(slot), direction, p.meta->tag)) return DropReason::k_identity_changed;
   if (end.endpoint != nullptr && (end.endpoint->flags & kEndpointHasMac) != 0)
-    entry.hot.flags |= kFlowMacBound;
+    entry.hot.flags |= kFlowSenderBound;
   if (direction == 1) entry.hot.flags &= static_cast<uint8_t>(~kFlowResponderUnchecked);
-  return true;
+  return DropReason::kNone;
 }
 
 /// Whether a revoked flow is over for this packet: it asks for a new one.
@@ -75,9 +84,9 @@ DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned
     return DropReason::kNone;
   }
   // First of all, so that no stranger's packet can end the flow or be answered.
-  if ((hot.flags & kFlowMacBound) != 0 && !sender_holds<Key>(s, p, slot, direction, m))
-    return DropReason::k_spoofed_source;
-  DropReason reason = DropReason::kNone;
+  const bool checked = (hot.flags & kFlowSenderBound) != 0;
+  DropReason reason = checked ? refused_sender<Key>(s, p, slot, direction, m) : DropReason::kNone;
+  if (reason != DropReason::kNone) return reason;
   if ((hot.flags & kFlowRevoked) != 0) {
     if (asks_anew(p)) {
       forget_flow<Key>(s, slot);
@@ -93,10 +102,9 @@ DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned
     return reason;
   }
   // Judging may have found a binding that wasn't there before.
-  bool check_sender =
-      (hot.flags & kFlowMacBound) != 0 || (direction == 1 && (hot.flags & kFlowResponderUnchecked) != 0);
-  if (check_sender && !sender_holds<Key>(s, p, slot, direction, m)) return DropReason::k_spoofed_source;
-  return DropReason::kNone;
+  bool is_due_now =
+      (hot.flags & kFlowSenderBound) != 0 || (direction == 1 && (hot.flags & kFlowResponderUnchecked) != 0);
+  return is_due_now && !checked ? refused_sender<Key>(s, p, slot, direction, m) : DropReason::kNone;
 }
 
 /// The sequence number of the TCP segment that an ICMP error quotes; parse has seen that it is there.

@@ -27,7 +27,7 @@ struct FragmentKey {
   MacAddress mac;  ///< the sender's
   uint8_t port = 0;
   IpProto proto{};  ///< of IPv4; of IPv6 the ID alone tells datagrams apart (RFC 8200 §4.5)
-  uint8_t reserved[2] = {};
+  SegmentTag tag;   ///< as PacketMeta's
   bool operator==(const FragmentKey& other) const { return std::memcmp(this, &other, sizeof *this) == 0; }
 };
 static_assert(sizeof(FragmentKey) == 48);

@@ -42,6 +42,7 @@ FragmentHeader read_fragment(const PacketRef& p) noexcept {
   h.key.vlan = p.meta->vlan;
   h.key.port = p.meta->in_port;
   h.key.mac = source_mac(p);
+  h.key.tag = p.meta->tag;
   if (v4) {
     auto header = load<Ipv4Header>(ip);
     uint16_t field = header.fragment.host();
@@ -113,7 +114,7 @@ bool make_room(PipelineState& s, uint32_t datagram) noexcept {
 DropReason check_sender(PipelineState& s, const PacketRef& p, const FragmentKey& key, End& sender,
                         const Moment& m) noexcept {
   const PortView& port = s.port(key.port);
-  sender = classify_source(*m.snapshot->endpoints, {key.source, port.id, key.vlan, key.mac});
+  sender = classify_source(*m.snapshot->endpoints, {key.source, port.id, key.vlan, key.mac, key.tag});
   // A router's neighbour may talk to it from a link-local address that nobody has bound.
   bool link_local = s.router != nullptr && key.source.is_ipv6_link_local();
   if (sender.spoofed || (!admits(port, key.source, sender) && !link_local))
@@ -223,9 +224,10 @@ static bool expire(PipelineState& s, const Moment& m) noexcept {
 }
 
 /// Puts all fragments into the TxQueue, with `room` of its places at most in use. False: there isn't as much.
-static bool put_all(TxQueue& queue, rte_mbuf* datagram, uint32_t packets, uint32_t room) noexcept {
-  if (queue.count + packets > room) return false;
-  while (datagram != nullptr) queue.put(take_first(datagram));
+static bool put_all(PipelineState& s, rte_mbuf* datagram, PortId out, uint32_t packets,
+                    uint32_t room) noexcept {
+  if (s.tx[out.value].count + packets > room) return false;
+  while (datagram != nullptr) put_own(s, take_first(datagram), out);
   return true;
 }
 
@@ -238,7 +240,7 @@ PacketVerdict part_datagram(PipelineState& s, PacketVerdict verdict) noexcept {
   uint32_t packets = packets_in(datagram);
   if (s.router != nullptr) Router::follow_first(datagram);
   // As many places stay free as the rest of the burst may take.
-  if (all.leaving_count == 0 && put_all(queue, datagram, packets, TxQueue::kCapacity - kBurst))
+  if (all.leaving_count == 0 && put_all(s, datagram, verdict.out, packets, TxQueue::kCapacity - kBurst))
     return verdict;
   if (!all.has_room(packets)) {
     drop(s, {datagram, nullptr, nullptr, &verdict}, DropReason::k_tx_full);
@@ -259,7 +261,7 @@ static bool leave(PipelineState& s) noexcept {
     auto [datagram, out] = all.leaving[all.leaving_first];
     FragmentNames names(s, datagram);
     uint32_t packets = packets_in(datagram);
-    if (!put_all(s.tx[out.value], datagram, packets, TxQueue::kCapacity)) return true;
+    if (!put_all(s, datagram, out, packets, TxQueue::kCapacity)) return true;
     all.leaving_first = (all.leaving_first + 1) % all.most;
     --all.leaving_count;
     all.leaving_packets -= packets;

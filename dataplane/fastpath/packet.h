@@ -76,8 +76,8 @@ struct PacketMeta {
                            ///< packet's source is
   IpProto proto;
   uint8_t icmp_type;
-  uint8_t brief;  ///< 1: service, ports and opening are still to be read, by read_rest()
-  uint8_t reserved[2];
+  uint8_t brief;   ///< 1: service, ports and opening are still to be read, by read_rest()
+  SegmentTag tag;  ///< that it came with and that its port believes; kTagNone: none
   // Read at once by is_plain().
   uint8_t family;  ///< 4, 6; 0: not IP
   PacketKind kind;

@@ -7,6 +7,7 @@
 #include "dataplane/fastpath/flow_pass.h"
 #include "dataplane/fastpath/fragments.h"
 #include "dataplane/fastpath/inspect.h"
+#include "dataplane/fastpath/link.h"
 #include "dataplane/fastpath/parse.h"
 #include "dataplane/fastpath/pipeline_state.h"
 #include "dataplane/fastpath/router.h"
@@ -45,10 +46,14 @@ void originate(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept {
     return;
   }
   // Virtual devices would take a frame over the MTU, count it as sent, and lose it.
-  TxQueue& queue = s.tx[out.value];
-  if (mbuf->pkt_len > queue.mtu + uint32_t{kMostLinkBytes})
+  if (mbuf->pkt_len > s.port(out.value).mtu + uint32_t{kMostLinkBytes})
     return discard(s, mbuf, DropReason::k_packet_too_big);
-  if (!queue.put(mbuf)) discard(s, mbuf, DropReason::k_tx_full);
+  put_own(s, mbuf, out);
+}
+
+void put_own(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept {
+  DropReason reason = enqueue(s, mbuf, 0, out);
+  if (reason != DropReason::kNone) discard(s, mbuf, reason);
 }
 
 void hand_over(PipelineState& s, const PacketRef& p, unsigned owner, uint32_t packets) noexcept {
@@ -99,24 +104,47 @@ void trim(rte_mbuf* mbuf, size_t bytes) noexcept {
   }
 }
 
+[[gnu::always_inline]] inline void parse_one(PipelineState& s, size_t i) noexcept {
+  rte_mbuf* mbuf = s.burst.packets[i];
+  PacketMeta& meta = s.burst.meta[i];
+  FlowKey4& key = s.burst.keys[i].v4;
+  const LinkPart& link = s.links[static_cast<uint8_t>(mbuf->port)];
+  if (mbuf->nb_segs == 1 && parse_plain(frame_of(mbuf), mbuf->data_len, link, meta, key)) [[likely]] {
+    trim(mbuf, sizeof(EthernetHeader) + meta.ip_bytes);
+    meta.hash = s.flows4.hash(key);
+    s.flows4.prefetch_bucket(meta.hash);
+  } else {
+    parse_any(s, i);
+  }
+}
+
 /// parse: every frame to meta and key, or to its drop; then the key's hash, whose bucket begins to load.
 [[gnu::noinline]] void parse_burst(PipelineState& s) noexcept {
   Burst& b = s.burst;
   const size_t count = b.count;
 #pragma GCC unroll 4
   for (size_t i = 0; i < count; ++i) rte_prefetch0(frame_of(b.packets[i]));
-  for (size_t i = 0; i < count; ++i) {
-    rte_mbuf* mbuf = b.packets[i];
-    PacketMeta& meta = b.meta[i];
-    FlowKey4& key = b.keys[i].v4;
-    const LinkPart& link = s.links[static_cast<uint8_t>(mbuf->port)];
-    if (mbuf->nb_segs == 1 && parse_plain(frame_of(mbuf), mbuf->data_len, link, meta, key)) [[likely]] {
-      trim(mbuf, sizeof(EthernetHeader) + meta.ip_bytes);
-      meta.hash = s.flows4.hash(key);
-      s.flows4.prefetch_bucket(meta.hash);
-    } else {
-      parse_any(s, i);
+  for (size_t i = 0; i < count; ++i) parse_one(s, i);
+}
+
+/// The same where some ports read what stands before a frame's own headers.
+[[gnu::noinline]] void parse_behind_links(PipelineState& s) noexcept {
+  for (size_t i = 0; i < s.burst.count; ++i) {
+    rte_mbuf* mbuf = s.burst.packets[i];
+    PacketMeta& meta = s.burst.meta[i];
+    const PortView& port = s.port(static_cast<uint8_t>(mbuf->port));
+    bool in_one_piece = mbuf->nb_segs == 1 || rte_pktmbuf_linearize(mbuf) == 0;
+    if (port.reads_link() && in_one_piece && !is_opened(mbuf)) {
+      DropReason reason = open_link(mbuf, port);
+      if (reason != DropReason::kNone) {
+        meta = PacketMeta{};
+        meta.in_port = port.id.value;
+        meta.reason = reason;
+        continue;
+      }
     }
+    parse_one(s, i);
+    meta.tag = carried_tag(mbuf);
   }
 }
 
@@ -237,6 +265,7 @@ void Pipeline::run(rte_mbuf** packets, uint16_t count, BootTime now, const Snaps
   Moment m = moment_of(s, now, snapshot);
   s.now = now;
   s.ticks = m.ticks;
+  s.snapshot = snapshot;
   s.late.clear();
   if (snapshot == nullptr) [[unlikely]] {
     for (uint16_t i = 0; i < count; ++i) {
@@ -246,7 +275,7 @@ void Pipeline::run(rte_mbuf** packets, uint16_t count, BootTime now, const Snaps
     }
     return;
   }
-  parse_burst(s);
+  s.reads_links ? parse_behind_links(s) : parse_burst(s);
   prefetch_flows(s);
   if (s.parts.keep_verdicts)
     for (uint16_t i = 0; i < count; ++i) b.verdicts[i].service = packet(s, i).meta->service;
@@ -258,6 +287,7 @@ bool Pipeline::maintain(BootTime now, const Snapshot* snapshot) noexcept {
   Moment m = moment_of(s, now, snapshot);
   s.now = now;
   s.ticks = m.ticks;
+  s.snapshot = snapshot;
   s.late.clear();
   s.denies.flush(m.ticks, s.parts.events);
   if (snapshot == nullptr) return false;
@@ -322,7 +352,8 @@ std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
   for (size_t i = 0; i < 7; ++i) state->timeout_ms[i] = static_cast<uint32_t>(by_state[i].count());
   for (const PortView& port : parts.ports) {
     state->links[port.id.value] = untagged_link(port, state->route_mode(), parts.parse_flags);
-    state->tx[port.id.value].mtu = port.mtu;
+    state->tx[port.id.value].mtu = port.writes_link() ? 0 : port.mtu;
+    state->reads_links |= port.reads_link();
   }
   if (parts.keep_verdicts) state->late.reserve(8192);
   state->fragments = std::make_unique<Fragments>(parts);

@@ -40,7 +40,7 @@ struct LateVerdict {
 struct TxQueue {
   static constexpr uint16_t kCapacity = 2 * kBurst;
   uint16_t count = 0;
-  uint16_t mtu = 0;    ///< the port's: no longer IP packet is put
+  uint16_t mtu = 0;    ///< the port's: no longer IP packet is put; 0: nothing is but by put_with_link()
   uint32_t bytes = 0;  ///< of all frames
   rte_mbuf* packets[kCapacity];
 

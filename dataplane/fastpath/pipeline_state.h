@@ -44,6 +44,7 @@ struct PipelineState {
   Burst burst;
   /// What is allowed goes to its TxQueue, with no router and no verdict to fill in.
   bool sends_at_once = false;
+  bool reads_links = false;  ///< some port does
   FlowTable<FlowKey4> flows4;
   FlowTable<FlowKey6> flows6;
   std::array<LinkPart, kMaxPorts> links{};  ///< of untagged frames, by PortId
@@ -57,12 +58,13 @@ struct PipelineState {
   HalfOpenFlows half_open;
   std::vector<uint32_t> flows_of;  ///< flows by the tag of their source's segment: 65,536
   uint32_t serial = 0;
-  BootTime now;                     ///< of the burst in progress
-  Ticks ticks = 0;                  ///< the same
-  uint32_t sweep4 = 0, sweep6 = 0;  ///< the next slots that the sweep looks at
-  uint32_t sweep_generation = 0;    ///< under which the round in progress began
-  uint32_t swept_generation = 0;    ///< under which the last whole round was made
-  Ticks sweep_ticks = 0;            ///< when it last ran
+  BootTime now;                        ///< of the burst in progress
+  Ticks ticks = 0;                     ///< the same
+  const Snapshot* snapshot = nullptr;  ///< the same; nullptr: no policy yet
+  uint32_t sweep4 = 0, sweep6 = 0;     ///< the next slots that the sweep looks at
+  uint32_t sweep_generation = 0;       ///< under which the round in progress began
+  uint32_t swept_generation = 0;       ///< under which the last whole round was made
+  Ticks sweep_ticks = 0;               ///< when it last ran
   std::unique_ptr<Fragments> fragments;
 
   PipelineState();
@@ -164,11 +166,13 @@ inline void note_late(PipelineState& s, const rte_mbuf* packet, Fate fate, DropR
 void hand_over(PipelineState& s, const PacketRef& p, unsigned owner, uint32_t packets = 1) noexcept;
 /// The end of a packet that was for the gateway itself.
 void consume(PipelineState& s, const PacketRef& p) noexcept;
+/// enqueue() of what is too long, or goes to a port that writes links.
+DropReason enqueue_apart(PipelineState& s, rte_mbuf* mbuf, uint32_t ip_bytes, PortId out) noexcept;
 /// Puts a packet into its port's TxQueue. kNone, or why not: packet_too_big, tx_full.
 inline DropReason enqueue(PipelineState& s, rte_mbuf* mbuf, uint32_t ip_bytes, PortId out) noexcept {
   TxQueue& queue = s.tx[out.value];
-  if (ip_bytes > queue.mtu) [[unlikely]]
-    return DropReason::k_packet_too_big;
+  if (ip_bytes > queue.mtu || queue.mtu == 0) [[unlikely]]
+    return enqueue_apart(s, mbuf, ip_bytes, out);
   return queue.put(mbuf) ? DropReason::kNone : DropReason::k_tx_full;
 }
 /// The same with its verdict, or drops it.
@@ -184,5 +188,7 @@ inline void send(PipelineState& s, const PacketRef& p, PortId out) noexcept {
 /// Puts a packet that the gateway made into a TxQueue and counts it as originated, and as a drop when there
 /// is no room. `mbuf` may be nullptr: nothing happens.
 void originate(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept;
+/// The same of one that is counted and addressed already.
+void put_own(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept;
 
 }  // namespace bulkhead

@@ -36,10 +36,13 @@ std::vector<PortView> make_port_views(const DataplaneSettings& settings,
     view.any_source = setting.any_source;
     view.sources = setting.sources;
     view.vlans = allowed_vlans(setting.vlans);
-    view.mtu = setting.mtu;
+    view.mtu = static_cast<uint16_t>(setting.mtu - link_overhead(setting));
     view.mac = setting.mac.is_zero() ? macs[i] : setting.mac;
     view.addresses = setting.addresses;
     view.neighbours = setting.neighbours;
+    view.trust_tags = setting.trust_tags;
+    view.strip_tags = setting.strip_tags;
+    view.impose_tags = setting.impose_tags;
   }
   if (settings.mode == Mode::kWire) join_wires(settings.wires, views);
   return views;

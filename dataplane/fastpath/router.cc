@@ -129,7 +129,7 @@ static void ask(PipelineState& s, NeighbourTable& neighbours, const NextHop& nex
   rte_mbuf* mbuf = make_solicitation(s, s.port(next.port.value), next.hop, owner);
   if (mbuf == nullptr) return;
   add(s.counters().originated, 1);
-  if (!s.tx[next.port.value].put(mbuf)) discard(s, mbuf, DropReason::k_tx_full);
+  put_own(s, mbuf, next.port);
 }
 
 /// Tells a packet's sender why it goes no farther, from the address that it knows the gateway by; at a
@@ -140,7 +140,8 @@ static void answer_error(PipelineState& s, const PacketRef& p, IcmpError error, 
   const IpAddress* own = own_address_for(port, source);
   if (own == nullptr) return;
   // At its own cost: what one workload provokes must not use up what others are told.
-  End sender = classify_source(*m.snapshot->endpoints, Origin{source, port.id, p.meta->vlan, source_mac(p)});
+  End sender = classify_source(*m.snapshot->endpoints,
+                               Origin{source, port.id, p.meta->vlan, source_mac(p), p.meta->tag});
   if (s.rejects.take(sender.identity, m.ticks)) originate(s, make_icmp_error(s, p, *own, error), port.id);
 }
 

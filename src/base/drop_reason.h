@@ -61,7 +61,8 @@ namespace bulkhead {
   NAME(multicast_unsupported, "IP multicast or broadcast, which this version does not forward")  \
   NAME(other_station, "route mode: a frame for another station's MAC address")                   \
   NAME(identity_changed, "an end's address belongs to another segment than when the flow began") \
-  NAME(fragment_duplicate, "the same fragment once more; its datagram is none the worse for it")
+  NAME(fragment_duplicate, "the same fragment once more; its datagram is none the worse for it") \
+  NAME(tag_malformed, "an identity tag that no sender should write, or more than one")
 
 enum class DropReason : uint8_t {
 #define BULKHEAD_NAME(name, help) k_##name,

@@ -103,6 +103,13 @@ Expected<void> read(std::string_view text, TcpMode& out) {
   return read_word(text, "strict", "liberal", out);
 }
 
+std::string write(ImposeTags impose) {
+  return impose == ImposeTags::kCmd ? "cmd" : "none";
+}
+Expected<void> read(std::string_view text, ImposeTags& out) {
+  return read_word(text, "none", "cmd", out);
+}
+
 std::string write(std::chrono::milliseconds time) {
   return std::to_string(time.count());
 }
@@ -230,6 +237,9 @@ void for_each_port_field(Port& p, Field field) {
   field("port.host_address", p.host_addresses);
   field("port.address", p.addresses);
   field("port.neighbour", p.neighbours);
+  field("port.trust_tags", p.trust_tags);
+  field("port.strip_tags", p.strip_tags);
+  field("port.impose_tags", p.impose_tags);
 }
 
 /// Writes a field's line, or a list's lines.
@@ -329,9 +339,15 @@ std::string check(const DataplaneSettings& s) {
     if (!wired.contains(static_cast<uint8_t>(port)))
       return "port " + std::to_string(port) +
              " is on no wire, and what comes in there would have nowhere to go";
-  for (const PortSetting& port : s.ports)
+  for (const PortSetting& port : s.ports) {
     if (std::ranges::any_of(port.sources, has_host_bits))
       return "port " + write(port.name) + " has a source with host bits set";
+    if (port.trust_tags && port.strip_tags)
+      return "port " + write(port.name) + " trusts tags and strips them";
+    uint16_t taken = link_overhead(port);
+    if (taken != 0 && port.mtu < kLeastMtu + taken)
+      return "port " + write(port.name) + " has an MTU too small for what it imposes";
+  }
   for (const RouteSetting& route : s.routes)
     if (has_host_bits(route.to)) return "a route to " + write(route.to) + ", which has host bits set";
   return {};

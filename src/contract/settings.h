@@ -29,6 +29,9 @@ struct NeighbourSetting {
   bool operator==(const NeighbourSetting&) const = default;
 };
 
+/// How the source's segment goes along with what a port sends.
+enum class ImposeTags : uint8_t { kNone, kCmd };
+
 struct PortSetting {
   std::string name;
   std::string device;           ///< as in the configuration: "af_xdp:ga", "pci:0000:03:00.0", ...
@@ -41,8 +44,18 @@ struct PortSetting {
   std::vector<IpAddress> host_addresses;  ///< left to the kernel
   std::vector<Prefix> addresses;          ///< route mode; host bits kept
   std::vector<NeighbourSetting> neighbours;
+  bool trust_tags = false;  ///< identity tags that arrive here are believed
+  bool strip_tags = false;  ///< untrusted_tags: strip; else what has one is dropped
+  ImposeTags impose_tags = ImposeTags::kNone;
   bool operator==(const PortSetting&) const = default;
 };
+
+inline constexpr uint16_t kLeastMtu = 68;  // RFC 791 §3.2
+/// Bytes of the port's MTU that what it writes before an IP packet takes: the packet may be as much shorter.
+inline uint16_t link_overhead(const PortSetting& port) {
+  constexpr uint16_t kCmdBytes = 8;
+  return port.impose_tags == ImposeTags::kCmd ? kCmdBytes : 0;
+}
 
 struct RouteSetting {
   Prefix to;

@@ -230,6 +230,9 @@ End classify_source(const EndpointTable& endpoints, const Origin& origin) noexce
   bool by_mac = origin.address.is_ipv6_link_local();
   End end = end_of(by_mac ? endpoints.find_exact(mac_key(origin.mac), 128) : endpoints.find(origin.address));
   end.spoofed = end.endpoint != nullptr && contradicts(*end.endpoint, origin);
+  if (origin.tag == kTagNone) return end;
+  if (tag_of(end.identity) != origin.tag) end.identity = identity_of(origin.tag);
+  end.source = IdentitySource::kTag;
   return end;
 }
 

@@ -58,6 +58,7 @@ struct Origin {
   PortId port;        ///< where it came in; kPortNone: not known (explain, test): not checked
   uint16_t vlan = 0;  ///< 0: untagged
   MacAddress mac;     ///< source MAC; checked only where `port` is known
+  SegmentTag tag{};   ///< that it came with and that its port believes; kTagNone: none
 };
 
 /// One end of a flow as the endpoint table knows it.
@@ -69,9 +70,11 @@ struct End {
   const Endpoint* endpoint = nullptr;  ///< the binding; valid while the table is unchanged
 };
 
-/// The source's identity: that of the longest prefix that holds it; of an IPv6 link-local source, that of the
-/// binding that names its MAC. Where the binding names a port, VLAN or MAC and the packet contradicts it,
-/// `spoofed` is set.
+/// The source's identity: the tag's segment where it came with one; else that of the longest prefix that
+/// holds it; of an IPv6 link-local source, that of the binding that names its MAC. Where the binding names a
+/// port, VLAN or MAC and the packet contradicts it, `spoofed` is set, and an address in quarantine is in
+/// quarantine with a tag, too. A tag that policy doesn't define is an identity that no image knows: judged as
+/// `unknown`.
 End classify_source(const EndpointTable& endpoints, const Origin& origin) noexcept;
 /// The destination's identity.
 End classify_destination(const EndpointTable& endpoints, const IpAddress& address) noexcept;

@@ -20,6 +20,14 @@ Fate fate_named(const std::string& name) {
   throw std::invalid_argument("'" + name + "' isn't a fate; write forward, drop, reject, consume or hold");
 }
 
+constexpr std::array<const char*, 3> kSources{"none", "binding", "tag"};  // by IdentitySource
+
+IdentitySource source_named(const std::string& name) {
+  for (size_t i = 0; i < kSources.size(); ++i)
+    if (name == kSources[i]) return static_cast<IdentitySource>(i);
+  throw std::invalid_argument("'" + name + "' isn't where an identity comes from");
+}
+
 Tier tier_named(const std::string& name) {
   for (size_t i = 0; i < kTiers.size(); ++i)
     if (name == kTiers[i]) return static_cast<Tier>(i);
@@ -43,8 +51,11 @@ bool is_dropped(Fate fate) {
 }  // namespace
 
 Expectation parse_expectation(const std::string& text) {
-  Layer words(text);
+  constexpr std::string_view kLeaving = " leaving ";
+  size_t leaving = text.find(kLeaving);
+  Layer words(text.substr(0, leaving));
   Expectation e;
+  if (leaving != std::string::npos) e.leaving = text.substr(leaving + kLeaving.size());
   e.fate = fate_named(words.kind());
   if (e.fate == Fate::kForward) e.out = words.next("the port that it leaves by");
   if (is_dropped(e.fate)) {
@@ -57,6 +68,7 @@ Expectation parse_expectation(const std::string& text) {
   if (auto tier = words.value("tier")) e.tier = tier_named(*tier);
   e.source = words.value("src");
   e.destination = words.value("dst");
+  if (auto from = words.value("source")) e.source_from = source_named(*from);
   if (auto mac = words.value("to")) e.to = mac_of(*mac);
   for (size_t i = 0; i < kRelations.size(); ++i)
     if (words.flag(kRelations[i])) e.relation = static_cast<FlowRelation>(i);
@@ -70,7 +82,7 @@ std::string describe(const Rig& rig, const DataplaneSettings& settings, const Pa
   if (is_dropped(v.fate)) text += " " + std::string(name_of(v.reason));
   text += std::string(" ") + kRelations[static_cast<size_t>(v.flow)];
   return text + " rule " + rule(rig, v.rule) + " tier " + kTiers[v.tier] + " src " + segment(rig, v.source) +
-         " dst " + segment(rig, v.destination);
+         " dst " + segment(rig, v.destination) + " source " + kSources[v.source_from];
 }
 
 std::string differences(const Expectation& e, const Rig& rig, const DataplaneSettings& settings,
@@ -83,6 +95,7 @@ std::string differences(const Expectation& e, const Rig& rig, const DataplaneSet
   same = same && (!e.tier || *e.tier == static_cast<Tier>(v.tier));
   same = same && (!e.source || *e.source == segment(rig, v.source));
   same = same && (!e.destination || *e.destination == segment(rig, v.destination));
+  same = same && (!e.source_from || *e.source_from == static_cast<IdentitySource>(v.source_from));
   return same ? "" : "it was: " + describe(rig, settings, v);
 }
 

@@ -9,7 +9,7 @@
 namespace bulkhead::test {
 
 /// FATE [OUT or REASON] [new|established|related|none] [rule NAME] [tier NAME] [src SEGMENT] [dst SEGMENT]
-/// [to MAC]
+/// [source SOURCE] [to MAC] [leaving PACKET]
 struct Expectation {
   Fate fate = Fate::kForward;
   std::string out;                        ///< kForward: the port's name
@@ -18,7 +18,9 @@ struct Expectation {
   std::optional<std::string> rule;                 ///< "none": no rule decided
   std::optional<Tier> tier;                        ///< the deciding one; Tier::kDefault: the implicit deny
   std::optional<std::string> source, destination;  ///< segments
-  std::optional<MacAddress> to;                    ///< route mode: the next hop's MAC
+  std::optional<IdentitySource> source_from;
+  std::optional<MacAddress> to;        ///< route mode: the next hop's MAC
+  std::optional<std::string> leaving;  ///< the frame that leaves, as text; else it is the one that came
 };
 
 /// Errors: throws std::invalid_argument.

@@ -76,6 +76,7 @@ class FrameBuilder {
     const std::string& kind = layer.kind();
     if (kind == "eth") return with_link(layer, payload, next);
     if (kind == "vlan") return vlan(layer, payload, next);
+    if (kind == "cmd") return cmd(layer, payload, next);
     if (kind == "arp") return arp(layer, payload);
     if (kind == "ip")
       return addresses_[i].v4() ? ipv4(layer, addresses_[i], payload, next)
@@ -118,6 +119,7 @@ class FrameBuilder {
   static uint16_t ether_type_of(const std::string& next, const Addresses& ip) {
     if (next == "vlan") return 0x8100;
     if (next == "arp") return 0x0806;
+    if (next == "cmd") return 0x8909;
     return ip.known && !ip.v4() ? 0x86dd : 0x0800;
   }
   const Addresses& first_addresses() const {
@@ -151,6 +153,18 @@ class FrameBuilder {
     put16(tag, layer.number("type", ether_type_of(next, first_addresses())));
     append(tag, payload);
     return tag;
+  }
+
+  /// Cisco metadata: its header behind its EtherType.
+  Bytes cmd(Layer& layer, const Bytes& payload, const std::string& next) {
+    Bytes header;
+    put8(header, layer.number("version", 1));
+    put8(header, layer.number("len", 1));
+    put16(header, layer.number("option", 1));
+    put16(header, layer.number("sgt", 0));
+    put16(header, layer.number("type", ether_type_of(next, first_addresses())));
+    append(header, payload);
+    return header;
   }
 
   Bytes arp(Layer& layer, const Bytes& payload) {
@@ -388,7 +402,8 @@ MacAddress mac_for(const IpAddress& address) {
 }
 
 static size_t network_at(const Bytes& frame) {
-  return get16(frame, 12) == 0x8100 ? 18 : 14;
+  size_t type = get16(frame, 12) == 0x8100 ? 16 : 12;
+  return type + (get16(frame, type) == 0x8909 ? 10 : 2);
 }
 /// Behind the IP header and IPv4's options.
 static size_t transport_at(const Bytes& frame) {

@@ -10,6 +10,7 @@
 
 #include "dataplane/fastpath/flow_hash.h"
 #include "dataplane/fastpath/fragments.h"
+#include "dataplane/fastpath/link.h"
 #include "dataplane/fastpath/neighbour_table.h"
 #include "dataplane/fastpath/parse.h"
 
@@ -147,6 +148,12 @@ std::optional<unsigned> Rig::wrong_worker_for(PortId port, std::span<const uint8
   if (workers() == 1 || snapshot() == nullptr) return std::nullopt;
   PacketMeta meta;
   PacketKey key;
+  Bytes opened(frame.begin(), frame.end());
+  CmdTag cmd;
+  if (views_[port.value].reads_link() && read_cmd(frame, cmd) == DropReason::kNone && cmd.at != 0)
+    opened.erase(opened.begin() + static_cast<ptrdiff_t>(cmd.at),
+                 opened.begin() + static_cast<ptrdiff_t>(cmd.at + kCmdBytes));
+  frame = opened;
   parse_frame(frame, views_[port.value], settings_.mode == Mode::kRoute, parse_flags_, meta, key);
   bool fragment = meta.kind == PacketKind::kFragment;
   bool owned = meta.kind == PacketKind::kFlow || meta.kind == PacketKind::kIcmpError || fragment;

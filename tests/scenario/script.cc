@@ -255,7 +255,9 @@ class Script {
     if (outcome.forwarded->port != outcome.verdict.out) fail("it left by another port than the verdict says");
     Bytes wanted(in.bytes.begin(), in.bytes.begin() + static_cast<ptrdiff_t>(in.unpadded));
     const Bytes& got = outcome.forwarded->frame;
-    if (routes()) {
+    if (expected.leaving) {
+      wanted = build_frame(*expected.leaving, {}).bytes;
+    } else if (routes()) {
       MacAddress to = expected.to.value_or(
           load<MacAddress>(got.data()));  // where the scenario names no next hop, any will do
       rewrite_as_router(wanted, outcome.forwarded->port, to);

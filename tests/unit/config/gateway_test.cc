@@ -184,12 +184,36 @@ TEST(GatewayLoad, KeysOfLaterVersions_AreRefusedByName) {
   auto port = [](const char* key) {
     return left("{name: left, device: \"null\", " + std::string(key) + "}").errors();
   };
-  EXPECT_THAT(port("trust_tags: false"), IsEmpty());
-  EXPECT_THAT(port("trust_tags: true"),
-              ElementsAre(IsAt("g.yaml:5:48", "'trust_tags' than 'false' is not available")));
-  EXPECT_THAT(port("untrusted_tags: strip"), ElementsAre(IsAt("g.yaml:5:52", "is not available")));
-  EXPECT_THAT(port("impose_tags: cmd"), ElementsAre(IsAt("g.yaml:5:49", "is not available")));
   EXPECT_THAT(port("vxlan: {vni: 42}"), ElementsAre(IsAt("g.yaml:5:36", "'vxlan' is not available")));
+}
+
+TEST(Ports, Tags) {
+  auto read = [](const std::string& keys) {
+    LoadedGateway loaded =
+        load_gateway_text("g.yaml", left("{name: left, device: \"null\", " + keys + "}").text());
+    EXPECT_TRUE(loaded.config) << told(loaded.diagnostics).front();
+    return loaded.config ? loaded.config->dataplane.ports[0] : PortSetting{};
+  };
+  PortSetting usual = read("mtu: 1500");
+  EXPECT_FALSE(usual.trust_tags || usual.strip_tags);
+  EXPECT_EQ(usual.impose_tags, ImposeTags::kNone);
+  EXPECT_FALSE(read("trust_tags: false, untrusted_tags: drop, impose_tags: none").strip_tags);
+  EXPECT_TRUE(read("untrusted_tags: strip").strip_tags);
+  PortSetting trunk = read("trust_tags: true, untrusted_tags: drop, impose_tags: cmd");
+  EXPECT_TRUE(trunk.trust_tags);
+  EXPECT_EQ(trunk.impose_tags, ImposeTags::kCmd);
+
+  auto errors = [](const std::string& keys) {
+    return left("{name: left, device: \"null\", " + keys + "}").errors();
+  };
+  EXPECT_THAT(errors("trust_tags: yes"), ElementsAre(IsAt("g.yaml:5:48", "must be true or false")));
+  EXPECT_THAT(errors("untrusted_tags: keep"), ElementsAre(IsAt("g.yaml:5:52", "write one of: drop, strip")));
+  EXPECT_THAT(errors("trust_tags: true, untrusted_tags: strip"),
+              ElementsAre(IsAt("g.yaml:5:70", "none is untrusted; remove this key, or trust_tags")));
+  EXPECT_THAT(errors("impose_tags: sgt"), ElementsAre(IsAt("g.yaml:5:49", "write one of: none, cmd")));
+  EXPECT_THAT(errors("impose_tags: cmd, mtu: 75"),
+              ElementsAre(IsAt("g.yaml:5:59", "takes 8 bytes of its MTU; write 76 or more")));
+  EXPECT_THAT(errors("impose_tags: cmd, mtu: 76"), IsEmpty());
 }
 
 TEST(Ports, Devices) {

@@ -30,8 +30,10 @@ DataplaneSettings everything() {
       .mtu = 9000,
       .host_addresses = {address("192.0.2.1"), address("fe80::1")},
       .addresses = {*parse_interface_address("10.1.0.254/24"), *parse_interface_address("fd00:1::fe/64")},
-      .neighbours = {{address("10.1.0.9"), *parse_mac("02:00:00:00:00:09")}}};
-  PortSetting right{.name = "right", .device = "null", .vlans = {.any = true, .ids = {}}};
+      .neighbours = {{address("10.1.0.9"), *parse_mac("02:00:00:00:00:09")}},
+      .trust_tags = true,
+      .impose_tags = ImposeTags::kCmd};
+  PortSetting right{.name = "right", .device = "null", .vlans = {.any = true, .ids = {}}, .strip_tags = true};
   PortSetting third{.name = "third", .device = ""};
   return {.name = "edge-1",
           .file_prefix = "edge",
@@ -127,11 +129,22 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"VlanZero", "port.vlans 10,0", "port.vlans: should be none, any, or VLANs from 1 to 4094"},
         BadLine{"VlanTooLarge", "port.vlans 4095",
                 "port.vlans: should be none, any, or VLANs from 1 to 4094"},
+        BadLine{"UnknownTags", "port.impose_tags sgt", "port.impose_tags: should be none or cmd"},
         BadLine{"OneEndedWire", "wire 0", "wire: should be two values"},
         BadLine{"BadEscape", "name a%4", "name: should be text with each % written as %25"},
         BadLine{"ControlCharacterInKey", "\x01 x", "%01: is not a setting"}),
     [](const auto& line) { return line.param.what; });
 
+TEST(SettingsRefusedWhole, TagsTrustedAndStripped) {
+  EXPECT_EQ(error_of(kSmall + "port.trust_tags yes\n"), "none");
+  EXPECT_EQ(error_of(kSmall + "port.trust_tags yes\nport.strip_tags yes\n"),
+            "settings: port b trusts tags and strips them");
+}
+TEST(SettingsRefusedWhole, MtuThatATagUsesUp) {
+  EXPECT_EQ(error_of(kSmall + "port.impose_tags cmd\nport.mtu 76\n"), "none");
+  EXPECT_EQ(error_of(kSmall + "port.impose_tags cmd\nport.mtu 75\n"),
+            "settings: port b has an MTU too small for what it imposes");
+}
 TEST(SettingsRefusedWhole, KeyTwice) {
   EXPECT_EQ(error_of(kSmall + "tcp strict\ntcp strict\n"),
             "settings, line 7: tcp: is there for the second time");

@@ -149,6 +149,30 @@ TEST_F(Binding, PortNotKnown_ChecksNothing) {
   origin_ = {origin_.address, kPortNone, 7, kOtherMac};
   EXPECT_FALSE(spoofed());
 }
+TEST_F(Binding, Tag_IsTheSegmentWhateverTheBindingSays) {
+  origin_.tag = SegmentTag{4711};
+  End end = classify_source(endpoints_, origin_);
+  EXPECT_EQ(end.identity, identity_of(SegmentTag{4711}));
+  EXPECT_EQ(end.source, IdentitySource::kTag);
+  EXPECT_FALSE(end.spoofed);
+  EXPECT_EQ(
+      evaluate(image_, endpoints_, origin_, IpAddress::v4(0x0a000101), tcp(443), BootTime{0}).decision.reason,
+      DropReason::k_identity_unknown)
+      << "no segment has it";
+}
+TEST_F(Binding, TagOfTheBindingsSegment_KeepsItsIdentity) {
+  IdentityId bound = classify_source(endpoints_, origin_).identity;
+  origin_.tag = tag_of(bound);
+  End end = classify_source(endpoints_, origin_);
+  EXPECT_EQ(end.identity, bound);
+  EXPECT_EQ(end.source, IdentitySource::kTag);
+}
+TEST_F(Binding, TagFromAnotherPort_IsSpoofedAllTheSame) {
+  origin_.tag = tag_of(classify_source(endpoints_, origin_).identity);
+  EXPECT_FALSE(spoofed());
+  origin_.port = kRight;
+  EXPECT_TRUE(spoofed());
+}
 TEST_F(Binding, Destination_IsNeverSpoofed) {
   EXPECT_FALSE(classify_destination(endpoints_, origin_.address).spoofed);
 }
