@@ -99,6 +99,42 @@ std::optional<NeighbourSetting> read_neighbour(const yaml::Node& node, Source& s
   return right ? std::optional(neighbour) : std::nullopt;
 }
 
+/// An address that an overlay's end may have.
+Expected<IpAddress> parse_outer_address(std::string_view text) {
+  auto address = parse_address(text);
+  if (address && !parse_member_prefix(to_string(*address)))
+    return fail(
+        ErrorCode::kInvalid,
+        in_quotes(text) + " can't be an end of an overlay; write a unicast address, and no link-local one");
+  return address;
+}
+
+std::optional<OverlaySetting> read_vxlan(const yaml::Node& node, Source& source) {
+  OverlaySetting overlay;
+  Fields fields(node, source, "'vxlan'");
+  bool right = fields.required("local", overlay.local, parsed(parse_outer_address));
+  right = fields.required("vni", overlay.vni, integer<uint32_t>(0, 0xffffff)) && right;
+  right = fields.required("peers", overlay.peers, list_of(parsed(parse_outer_address))) && right;
+  fields.optional("udp_port", overlay.udp_port, integer<uint16_t>(1, 65535));
+  fields.done();
+  const yaml::Node* peers = node.find("peers");
+  if (!right || peers->items.size() != overlay.peers.size()) return std::nullopt;
+  if (peers->items.size() > kMostPeers)
+    source.error(peers->items[kMostPeers].mark, "an overlay has at most 64 peers; remove the others");
+  std::map<IpAddress, Mark> seen;
+  for (size_t i = 0; i < overlay.peers.size(); ++i) {
+    auto [first, is_new] = seen.try_emplace(overlay.peers[i], peers->items[i].mark);
+    if (!is_new)
+      source.error(peers->items[i].mark, "this peer is in the list already, in " +
+                                             to_string(source.at(first->second)) + "; remove one");
+    if (overlay.peers[i].is_v4() != overlay.local.is_v4())
+      source.error(peers->items[i].mark, "this peer is of another family than local; write one of the same");
+    if (overlay.peers[i] == overlay.local)
+      source.error(peers->items[i].mark, "local can't be its own peer; remove it");
+  }
+  return overlay;
+}
+
 }  // namespace
 
 Expected<std::string> parse_device(std::string_view text) {
@@ -199,9 +235,17 @@ void PortsReader::read_tag_keys(Fields& fields, PortSetting& port) {
   if (port.trust_tags && port.strip_tags)
     fields.source().error(fields.node().find("untrusted_tags")->mark,
                           "this port trusts tags, so none is untrusted; remove this key, or trust_tags");
-  fields.optional("impose_tags", port.impose_tags,
-                  Choice<ImposeTags>{{"none", ImposeTags::kNone}, {"cmd", ImposeTags::kCmd}});
-  fields.unavailable("vxlan");
+  fields.optional(
+      "impose_tags", port.impose_tags,
+      Choice<ImposeTags>{
+          {"none", ImposeTags::kNone}, {"vxlan_gbp", ImposeTags::kVxlanGbp}, {"cmd", ImposeTags::kCmd}});
+  bool has_vxlan = fields.has("vxlan");
+  if (const yaml::Node* node = fields.find("vxlan")) port.vxlan = read_vxlan(*node, fields.source());
+  const yaml::Node* impose = fields.node().find("impose_tags");
+  if (port.impose_tags == ImposeTags::kVxlanGbp && !has_vxlan)
+    fields.source().error(impose->mark, "vxlan_gbp is for overlay ports; add 'vxlan', or write cmd");
+  if (port.impose_tags == ImposeTags::kCmd && has_vxlan)
+    fields.source().error(impose->mark, "an overlay port carries tags in VXLAN's header; write vxlan_gbp");
 }
 
 void PortsReader::read_route_keys(Fields& fields, PortSetting& port, PortPlace& place) {
@@ -242,7 +286,7 @@ void PortsReader::check_mtu(Fields& fields, const PortSetting& port) {
         "a port with an IPv6 address needs an MTU of " + std::to_string(kIpv6MinMtu + taken) + " or more");
   else if (port.mtu < kLeastMtu + taken)
     fields.source().error(fields.node().find("mtu")->mark,
-                          "what this port imposes takes " + std::to_string(taken) +
+                          "what this port puts before a packet takes " + std::to_string(taken) +
                               " bytes of its MTU; write " + std::to_string(kLeastMtu + taken) + " or more");
 }
 
@@ -260,6 +304,10 @@ void PortsReader::check_host_addresses(Fields& fields, const PortSetting& port) 
                           "a port has at most 256 host_addresses; remove the others");
   for (const yaml::Node& item : list->items) {
     auto address = parse_address(item.text);
+    if (address && port.vxlan && *address == port.vxlan->local)
+      fields.source().error(item.mark, in_quotes(item.text) +
+                                           " is the overlay's local address; it can't be the host's too, so "
+                                           "remove one");
     if (address && std::ranges::find(port.addresses, *address, &Prefix::address) != port.addresses.end())
       fields.source().error(item.mark, in_quotes(item.text) +
                                            " is the gateway's own address on this port; it can't be the "

@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "dataplane/fastpath/fragments.h"
 #include "dataplane/fastpath/log.h"
+#include "dataplane/fastpath/overlay.h"
 #include "dataplane/fastpath/privileges.h"
 
 namespace bulkhead {
@@ -26,7 +27,7 @@ constexpr auto kGraceLimit = std::chrono::seconds(1);
 
 /// Room for the largest frame behind DPDK's headroom and, on af_xdp ports, the kernel's.
 uint16_t room_for(const DataplaneSettings& settings) {
-  constexpr unsigned kLinkHeader = 22, kXdpHeadroom = 256;
+  constexpr unsigned kLinkHeader = 30, kXdpHeadroom = 256;  // with 802.1Q, Cisco metadata and FCS
   unsigned most = 0;
   for (const PortSetting& port : settings.ports) most = std::max<unsigned>(most, port.mtu);
   unsigned room = std::max<unsigned>(RTE_MBUF_DEFAULT_DATAROOM, most + kLinkHeader + kXdpHeadroom);
@@ -120,8 +121,10 @@ Expected<> Gateway::make_workers() {
   exchange_ = std::move(*exchange);
   uint64_t seed[2];
   if (getrandom(seed, sizeof seed, 0) != sizeof seed) return fail_errno(errno, "a random seed");
-  if (settings_.mode == Mode::kRoute)
-    neighbours_ = std::make_unique<NeighbourTable>(views_.size(), HashSeed{{seed[0], seed[1]}});
+  if (size_t ports = neighbour_ports(settings_); ports != 0) {
+    neighbours_ = std::make_unique<NeighbourTable>(ports, HashSeed{{seed[0], seed[1]}});
+    stations_ = std::make_unique<StationTable>(HashSeed{{seed[0], seed[1]}});
+  }
   BootTime epoch = boot_now();
   for (unsigned worker = 0; worker < worker_count(); ++worker) {
     PipelineParts parts{.settings = &settings_,
@@ -132,6 +135,7 @@ Expected<> Gateway::make_workers() {
                         .counters = &telemetry_->worker(worker),
                         .events = telemetry_->events(worker),
                         .neighbours = neighbours_.get(),
+                        .stations = stations_.get(),
                         .hand_off = exchange_->hand_off_from(worker),
                         .max_flows = std::max(1u, settings_.max_flows / worker_count()),
                         .hash_seed = {seed[0], seed[1]},

@@ -21,6 +21,7 @@
 #include "dataplane/fastpath/publisher.h"
 #include "dataplane/fastpath/quiescence.h"
 #include "dataplane/fastpath/snapshot.h"
+#include "dataplane/fastpath/station_table.h"
 #include "dataplane/fastpath/telemetry.h"
 #include "dataplane/fastpath/worker.h"
 
@@ -92,7 +93,8 @@ class Gateway {
   std::unique_ptr<Quiescence> quiescence_;
   std::unique_ptr<Exchange> exchange_;
   std::atomic<uint32_t> datagrams_in_rings_{0};
-  std::unique_ptr<NeighbourTable> neighbours_;  ///< route mode only
+  std::unique_ptr<NeighbourTable> neighbours_;
+  std::unique_ptr<StationTable> stations_;
   std::vector<std::unique_ptr<Pipeline>> pipelines_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Publisher> publisher_;

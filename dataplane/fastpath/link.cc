@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/bytes.h"
+#include "dataplane/fastpath/overlay.h"
 #include "wire/cisco_metadata.h"
 #include "wire/ethernet.h"
 
@@ -83,20 +84,61 @@ DropReason read_cmd(std::span<const uint8_t> frame, CmdTag& cmd) noexcept {
   return DropReason::kNone;
 }
 
-DropReason open_link(rte_mbuf* mbuf, const PortView& port) noexcept {
-  CmdTag cmd;
-  DropReason reason = read_cmd({frame_of(mbuf), rte_pktmbuf_data_len(mbuf)}, cmd);
+DropReason read_link(std::span<const uint8_t> frame, const PortView& port, uint8_t parse_flags,
+                     PacketMeta& meta, Link& link) noexcept {
+  link = {};
+  link.bytes = static_cast<uint16_t>(frame.size());
+  if (port.vxlan) {
+    OuterFrame outer;
+    DropReason reason = read_outer(frame, port, parse_flags, meta, outer);
+    link.resolves = outer.resolves;
+    if (reason != DropReason::kNone || outer.resolves) return reason;
+    if (outer.group != kTagNone && !port.trust_tags && !port.strip_tags) return DropReason::k_tag_untrusted;
+    link.at = outer.at;
+    link.bytes = outer.bytes;
+    link.tag = outer.group;
+    link.peer = outer.peer;
+    link.learns = outer.learns;
+  }
+  DropReason reason = read_cmd(frame.subspan(link.at, link.bytes), link.cmd);
   if (reason != DropReason::kNone) return reason;
-  if (cmd.at != 0) strip_cmd(mbuf, cmd.at);
-  mbuf->port |= kOpenedMark;
-  mbuf->hash.fdir.hi = port.trust_tags ? cmd.tag.value : kTagNone.value;
+  // An overlay's tags stand in its own header.
+  if (link.cmd.at != 0 && port.vxlan && !port.strip_tags)
+    return port.trust_tags ? DropReason::k_tag_malformed : DropReason::k_tag_untrusted;
+  if (link.cmd.at != 0) link.tag = link.cmd.tag;
+  if (!port.trust_tags) link.tag = kTagNone;
   return DropReason::kNone;
+}
+
+void open_link(PipelineState& s, rte_mbuf* mbuf, const PortView& port, PacketMeta& meta) noexcept {
+  Link link;
+  DropReason reason =
+      read_link({frame_of(mbuf), rte_pktmbuf_data_len(mbuf)}, port, s.parts.parse_flags, meta, link);
+  if (reason != DropReason::kNone) {
+    meta = PacketMeta{};
+    meta.in_port = port.id.value;
+  }
+  meta.reason = reason;
+  if (reason != DropReason::kNone) return;
+  meta.kind = link.resolves ? PacketKind::kUnderlay : PacketKind::kFlow;
+  if (link.resolves) return;
+  rte_pktmbuf_adj(mbuf, link.at);
+  mbuf->data_len = link.bytes;
+  mbuf->pkt_len = link.bytes;
+  auto station = load<MacAddress>(frame_of(mbuf) + offsetof(EthernetHeader, source));
+  if (link.learns && !station.is_multicast() && port.vxlan->peers.size() > 1)
+    s.parts.stations->learn(port.id, station, link.peer);
+  if (link.cmd.at != 0) strip_cmd(mbuf, link.cmd.at);
+  mbuf->port |= kOpenedMark;
+  mbuf->hash.fdir.hi = link.tag.value;
 }
 
 DropReason put_with_link(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept {
   TxQueue& queue = s.tx[out.value];
+  const PortView& port = s.port(out.value);
+  SegmentTag tag = port.impose_tags != ImposeTags::kNone ? source_segment(s, mbuf) : kTagNone;
+  if (port.vxlan) return put_encapsulated(s, mbuf, out, tag);
   if (queue.count == TxQueue::kCapacity) return DropReason::k_tx_full;
-  SegmentTag tag = source_segment(s, mbuf);
   if (tag != kTagNone && !impose_cmd(mbuf, tag)) return DropReason::k_tx_full;
   queue.put(mbuf);
   return DropReason::kNone;

@@ -52,6 +52,7 @@ enum class PacketKind : uint8_t {
   kArp,
   kNeighbour,  ///< ICMPv6 133-136
   kFragment,   ///< of a datagram that isn't whole yet; l4 is where its payload begins
+  kUnderlay,   ///< ARP or neighbour discovery of an overlay port's own
 };
 
 /// How a packet may begin a flow.

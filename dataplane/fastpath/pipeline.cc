@@ -8,6 +8,7 @@
 #include "dataplane/fastpath/fragments.h"
 #include "dataplane/fastpath/inspect.h"
 #include "dataplane/fastpath/link.h"
+#include "dataplane/fastpath/overlay.h"
 #include "dataplane/fastpath/parse.h"
 #include "dataplane/fastpath/pipeline_state.h"
 #include "dataplane/fastpath/router.h"
@@ -135,13 +136,8 @@ void trim(rte_mbuf* mbuf, size_t bytes) noexcept {
     const PortView& port = s.port(static_cast<uint8_t>(mbuf->port));
     bool in_one_piece = mbuf->nb_segs == 1 || rte_pktmbuf_linearize(mbuf) == 0;
     if (port.reads_link() && in_one_piece && !is_opened(mbuf)) {
-      DropReason reason = open_link(mbuf, port);
-      if (reason != DropReason::kNone) {
-        meta = PacketMeta{};
-        meta.in_port = port.id.value;
-        meta.reason = reason;
-        continue;
-      }
+      open_link(s, mbuf, port, meta);
+      if (meta.reason != DropReason::kNone || meta.kind == PacketKind::kUnderlay) continue;
     }
     parse_one(s, i);
     meta.tag = carried_tag(mbuf);
@@ -218,6 +214,8 @@ bool is_for_gateway(PipelineState& s, const PacketRef& p) noexcept {
     settle_unreadable(s, i);
     return;
   }
+  if (p.meta->kind == PacketKind::kUnderlay) [[unlikely]]
+    return step_underlay(s, p);
   if (s.router != nullptr && Router::is_for_other_station(p, s.port(p.meta->in_port).mac)) [[unlikely]]
     return drop(s, p, DropReason::k_other_station);
   if (!has_key(*p.meta)) [[unlikely]] {
@@ -290,6 +288,10 @@ bool Pipeline::maintain(BootTime now, const Snapshot* snapshot) noexcept {
   s.snapshot = snapshot;
   s.late.clear();
   s.denies.flush(m.ticks, s.parts.events);
+  if (s.has_overlay && s.overlay_ticks != m.ticks) {
+    s.overlay_ticks = m.ticks;
+    maintain_overlay(s);
+  }
   if (snapshot == nullptr) return false;
   bool more = maintain_fragments(s, m);  // first: it needs the most room at once
   if (s.router != nullptr) s.router->maintain(s, m);
@@ -354,6 +356,7 @@ std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
     state->links[port.id.value] = untagged_link(port, state->route_mode(), parts.parse_flags);
     state->tx[port.id.value].mtu = port.writes_link() ? 0 : port.mtu;
     state->reads_links |= port.reads_link();
+    state->has_overlay |= port.vxlan.has_value();
   }
   if (parts.keep_verdicts) state->late.reserve(8192);
   state->fragments = std::make_unique<Fragments>(parts);

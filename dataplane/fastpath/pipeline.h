@@ -26,6 +26,7 @@
 namespace bulkhead {
 
 class NeighbourTable;
+class StationTable;
 
 inline constexpr uint16_t kBurst = 64;
 
@@ -70,7 +71,8 @@ struct PipelineParts {
   rte_mempool* pool;  ///< for packets that the gateway makes
   WorkerCounters* counters;
   EventWriter events;
-  NeighbourTable* neighbours;                 ///< route mode: shared by the workers; else nullptr
+  NeighbourTable* neighbours;                 ///< of neighbour_ports(): shared by the workers
+  StationTable* stations;                     ///< with overlay ports: the same; else nullptr
   std::span<rte_ring* const> hand_off;        ///< by worker: the ring to it (its own: nullptr)
   uint32_t max_flows;                         ///< this worker's share
   uint64_t hash_seed[2];                      ///< secret; the same for all workers of a gateway

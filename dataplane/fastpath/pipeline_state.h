@@ -44,6 +44,7 @@ struct PipelineState {
   Burst burst;
   /// What is allowed goes to its TxQueue, with no router and no verdict to fill in.
   bool sends_at_once = false;
+  bool has_overlay = false;  ///< some port is one
   bool reads_links = false;  ///< some port does
   FlowTable<FlowKey4> flows4;
   FlowTable<FlowKey6> flows6;
@@ -65,6 +66,7 @@ struct PipelineState {
   uint32_t sweep_generation = 0;       ///< under which the round in progress began
   uint32_t swept_generation = 0;       ///< under which the last whole round was made
   Ticks sweep_ticks = 0;               ///< when it last ran
+  Ticks overlay_ticks = 0;             ///< when maintain_overlay() last ran
   std::unique_ptr<Fragments> fragments;
 
   PipelineState();

@@ -43,6 +43,7 @@ std::vector<PortView> make_port_views(const DataplaneSettings& settings,
     view.trust_tags = setting.trust_tags;
     view.strip_tags = setting.strip_tags;
     view.impose_tags = setting.impose_tags;
+    view.vxlan = setting.vxlan;
   }
   if (settings.mode == Mode::kWire) join_wires(settings.wires, views);
   return views;

@@ -3,6 +3,7 @@
 
 #include <bitset>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/address.h"
@@ -18,7 +19,7 @@ struct PortView {
   bool any_source = true;
   std::vector<Prefix> sources;
   std::bitset<4096> vlans;  ///< those that may arrive; [0]: untagged, always set
-  uint16_t mtu = 1500;      ///< of the IP packet, less what the port imposes
+  uint16_t mtu = 1500;      ///< of the IP packet, less what the port puts before it
   MacAddress mac;
   PortId peer = kPortNone;        ///< wire mode: the wire's other end
   uint8_t wire = 0;               ///< wire mode: the wire's number
@@ -26,11 +27,12 @@ struct PortView {
   std::vector<NeighbourSetting> neighbours;
   bool trust_tags = false, strip_tags = false;
   ImposeTags impose_tags = ImposeTags::kNone;
+  std::optional<OverlaySetting> vxlan;
 
   /// Whether something before a frame's own headers is taken off when it comes in.
-  bool reads_link() const { return trust_tags || strip_tags; }
+  bool reads_link() const { return trust_tags || strip_tags || vxlan; }
   /// Whether something is put before them when it leaves.
-  bool writes_link() const { return impose_tags != ImposeTags::kNone; }
+  bool writes_link() const { return impose_tags != ImposeTags::kNone || vxlan; }
 };
 
 /// Views of all ports, by PortId. `macs`: the devices' own, for ports whose setting has none.

@@ -11,7 +11,7 @@
 #include "base/check.h"
 #include "dataplane/fastpath/eal.h"
 #include "dataplane/fastpath/fragments.h"
-#include "dataplane/fastpath/neighbour_table.h"
+#include "dataplane/fastpath/overlay.h"
 #include "dataplane/fastpath/parse.h"
 #include "dataplane/fastpath/pipeline.h"
 
@@ -103,8 +103,11 @@ bool Replay::allocate(const DataplaneSettings& settings, const Snapshot* policy,
     snapshot_->shards = shards_.get();
     snapshot_->hits[0] = hits_.data();
   }
-  if (settings.mode == Mode::kRoute)
-    neighbours_ = std::make_unique<NeighbourTable>(views_.size(), HashSeed{{kFixedSeed[0], kFixedSeed[1]}});
+  constexpr HashSeed kSeed{{kFixedSeed[0], kFixedSeed[1]}};
+  if (size_t ports = neighbour_ports(settings); ports != 0) {
+    neighbours_ = std::make_unique<NeighbourTable>(ports, kSeed);
+    stations_ = std::make_unique<StationTable>(kSeed);
+  }
   pool_ = make_pool(settings, options);
   if (pool_ == nullptr) return false;
 
@@ -119,6 +122,7 @@ bool Replay::allocate(const DataplaneSettings& settings, const Snapshot* policy,
   parts.epoch = options.start;
   parts.parse_flags = options.ignore_checksums ? kSkipL4Checksum | kSkipIpChecksum : 0;
   parts.neighbours = neighbours_.get();
+  parts.stations = stations_.get();
   parts.keep_verdicts = true;
   pipeline_ = Pipeline::create(parts);
   return pipeline_ != nullptr;

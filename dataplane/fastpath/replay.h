@@ -23,6 +23,7 @@ struct rte_mempool;
 namespace bulkhead {
 
 class NeighbourTable;
+class StationTable;
 class Pipeline;
 
 /// A packet as it arrives on a port.
@@ -102,7 +103,8 @@ class Replay {
   std::vector<RuleHits> hits_;
   std::unique_ptr<Snapshot> snapshot_;
   std::unique_ptr<ShardVersions> shards_;
-  std::unique_ptr<NeighbourTable> neighbours_;  ///< route mode
+  std::unique_ptr<NeighbourTable> neighbours_;
+  std::unique_ptr<StationTable> stations_;
   rte_mempool* pool_ = nullptr;
   std::unique_ptr<Pipeline> pipeline_;
   std::deque<Waiting> waiting_;

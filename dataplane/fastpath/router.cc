@@ -126,7 +126,9 @@ static void ask(PipelineState& s, NeighbourTable& neighbours, const NextHop& nex
   Question question = neighbours.ask(next.port, next.hop, now);
   if (question.to == Question::To::kNobody) return;
   const MacAddress* owner = question.to == Question::To::kOwner ? &question.owner : nullptr;
-  rte_mbuf* mbuf = make_solicitation(s, s.port(next.port.value), next.hop, owner);
+  const PortView& port = s.port(next.port.value);
+  const IpAddress* own = own_address_for(port, next.hop);
+  rte_mbuf* mbuf = own != nullptr ? make_solicitation(s, port.mac, *own, next.hop, owner) : nullptr;
   if (mbuf == nullptr) return;
   add(s.counters().originated, 1);
   put_own(s, mbuf, next.port);

@@ -111,15 +111,13 @@ IpAddress link_local_of(const MacAddress& mac) noexcept {
   return a;
 }
 
-rte_mbuf* make_solicitation(PipelineState& s, const PortView& port, const IpAddress& address,
-                            const MacAddress* owner) noexcept {
-  const IpAddress* own = own_address_for(port, address);
-  if (own == nullptr) return nullptr;
+rte_mbuf* make_solicitation(PipelineState& s, const MacAddress& mac, const IpAddress& own,
+                            const IpAddress& address, const MacAddress* owner) noexcept {
   if (address.is_v4())
     return make_arp(s, owner != nullptr ? *owner : kMacBroadcast,
-                    arp_of(port.mac, *own, MacAddress{}, address, kArpRequest));
+                    arp_of(mac, own, MacAddress{}, address, kArpRequest));
   if (owner != nullptr)
-    return make_nd(s, *owner, port.mac, *own, address, kIcmpv6NeighbourSolicitation, 0, address,
+    return make_nd(s, *owner, mac, own, address, kIcmpv6NeighbourSolicitation, 0, address,
                    kNdOptionSourceLinkLayer);
   // The solicited-node group: ff02::1:ff00:0/104 and the last 24 bits (RFC 4291 §2.7.1), on Ethernet 33:33
   // and the last 32 (RFC 2464 §7).
@@ -127,8 +125,7 @@ rte_mbuf* make_solicitation(PipelineState& s, const PortView& port, const IpAddr
   group.bytes = {
       0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, address.bytes[13], address.bytes[14], address.bytes[15]};
   MacAddress to{{0x33, 0x33, 0xff, address.bytes[13], address.bytes[14], address.bytes[15]}};
-  return make_nd(s, to, port.mac, *own, group, kIcmpv6NeighbourSolicitation, 0, address,
-                 kNdOptionSourceLinkLayer);
+  return make_nd(s, to, mac, own, group, kIcmpv6NeighbourSolicitation, 0, address, kNdOptionSourceLinkLayer);
 }
 
 rte_mbuf* make_arp_reply(PipelineState& s, const PortView& port, const IpAddress& address,

@@ -5,11 +5,11 @@
 
 namespace bulkhead {
 
-/// Asks for `address` on a port: an ARP request (RFC 826), or a neighbour solicitation to its solicited-node
-/// group (RFC 4861 §4.3). `owner`: only that station is asked (RFC 1122 §2.3.2.1, RFC 4861 §7.3.3); nullptr:
-/// everybody. nullptr where the port has no address of that family, or memory is short.
-rte_mbuf* make_solicitation(PipelineState& s, const PortView& port, const IpAddress& address,
-                            const MacAddress* owner) noexcept;
+/// Asks for `address` in the name of `own`, of the same family, whose MAC is `mac`: an ARP request (RFC 826),
+/// or a neighbour solicitation to its solicited-node group (RFC 4861 §4.3). `owner`: only that station is
+/// asked (RFC 1122 §2.3.2.1, RFC 4861 §7.3.3); nullptr: everybody. nullptr where memory is short.
+rte_mbuf* make_solicitation(PipelineState& s, const MacAddress& mac, const IpAddress& own,
+                            const IpAddress& address, const MacAddress* owner) noexcept;
 
 /// Answers an ARP request or a neighbour solicitation for the port's own `address`.
 rte_mbuf* make_arp_reply(PipelineState& s, const PortView& port, const IpAddress& address,

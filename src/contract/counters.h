@@ -15,7 +15,7 @@
 namespace bulkhead {
 
 inline constexpr uint64_t kCountersMagic = 0x31544e43444b4842;
-inline constexpr uint32_t kCountersFormat = 5;
+inline constexpr uint32_t kCountersFormat = 6;
 
 using Counter = std::atomic<uint64_t>;
 static_assert(Counter::is_always_lock_free && sizeof(Counter) == 8);

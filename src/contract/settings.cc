@@ -104,10 +104,16 @@ Expected<void> read(std::string_view text, TcpMode& out) {
 }
 
 std::string write(ImposeTags impose) {
-  return impose == ImposeTags::kCmd ? "cmd" : "none";
+  constexpr const char* kWords[] = {"none", "cmd", "vxlan_gbp"};
+  return kWords[static_cast<size_t>(impose)];
 }
 Expected<void> read(std::string_view text, ImposeTags& out) {
-  return read_word(text, "none", "cmd", out);
+  for (ImposeTags impose : {ImposeTags::kNone, ImposeTags::kCmd, ImposeTags::kVxlanGbp}) {
+    if (text != write(impose)) continue;
+    out = impose;
+    return {};
+  }
+  return expected("none, cmd or vxlan_gbp");
 }
 
 std::string write(std::chrono::milliseconds time) {
@@ -193,6 +199,27 @@ Expected<void> read(std::string_view text, VlanSetting& out) {
   return {};
 }
 
+/// LOCAL VNI UDP_PORT PEER[,PEER...]
+std::string write(const OverlaySetting& o) {
+  std::string out = write(o.local) + " " + write(o.vni) + " " + write(o.udp_port);
+  for (const IpAddress& peer : o.peers) out += (&peer == &o.peers.front() ? " " : ",") + write(peer);
+  return out;
+}
+Expected<void> read(std::string_view text, OverlaySetting& out) {
+  auto word = [&](char end) {
+    size_t at = std::min(text.find(end), text.size());
+    std::string_view first = text.substr(0, at);
+    text.remove_prefix(std::min(at + 1, text.size()));
+    return first;
+  };
+  if (auto taken = read(word(' '), out.local); !taken) return taken;
+  if (auto taken = read(word(' '), out.vni); !taken) return taken;
+  if (auto taken = read(word(' '), out.udp_port); !taken) return taken;
+  while (!text.empty())
+    if (auto taken = read(word(','), out.peers.emplace_back()); !taken) return taken;
+  return {};
+}
+
 // What there is to write and read: each field once, for both directions.
 
 template <class Settings, class Field>
@@ -240,6 +267,7 @@ void for_each_port_field(Port& p, Field field) {
   field("port.trust_tags", p.trust_tags);
   field("port.strip_tags", p.strip_tags);
   field("port.impose_tags", p.impose_tags);
+  field("port.vxlan", p.vxlan);
 }
 
 /// Writes a field's line, or a list's lines.
@@ -249,6 +277,10 @@ struct FieldWriter {
   template <class T>
   void operator()(const char* key, const T& value) {
     out.append(key).append(" ").append(write(value)).append("\n");
+  }
+  template <class T>
+  void operator()(const char* key, const std::optional<T>& value) {
+    if (value) (*this)(key, *value);
   }
   template <class T>
   void operator()(const char* key, const std::vector<T>& list) {
@@ -267,6 +299,10 @@ struct FieldReader {
     if (key != name) return;
     result = seen.emplace(key).second ? read(text, value)
                                       : fail(ErrorCode::kInvalid, "is there for the second time");
+  }
+  template <class T>
+  void operator()(const char* name, std::optional<T>& value) {
+    if (key == name) (*this)(name, value.emplace());
   }
   template <class T>
   void operator()(const char* name, std::vector<T>& list) {
@@ -319,6 +355,28 @@ bool has_host_bits(const Prefix& prefix) {
   return masked(prefix.address, prefix.bits) != prefix.address;
 }
 
+bool is_unicast(const IpAddress& a) {
+  if (a.is_v4()) return a.bytes[12] != 0 && a.bytes[12] != 127 && a.bytes[12] < 224;
+  return a.bytes[0] != 0xff && a != IpAddress{};
+}
+
+/// What must hold for a port's overlay: an error's text, or nothing.
+std::string check_overlay(const PortSetting& port) {
+  bool grouped = port.impose_tags == ImposeTags::kVxlanGbp;
+  if (!port.vxlan) return grouped ? "imposes vxlan_gbp without an overlay" : "";
+  const OverlaySetting& o = *port.vxlan;
+  if (port.impose_tags == ImposeTags::kCmd) return "imposes cmd in an overlay";
+  if (o.vni > 0xffffff || o.udp_port == 0) return "has an overlay with an impossible VNI or UDP port";
+  if (o.peers.empty() || o.peers.size() > kMostPeers)
+    return "has an overlay without peers, or with more than " + std::to_string(kMostPeers);
+  if (!is_unicast(o.local)) return "has an overlay with a local address that isn't unicast";
+  std::set<IpAddress> seen{o.local};
+  for (const IpAddress& peer : o.peers)
+    if (peer.is_v4() != o.local.is_v4() || !is_unicast(peer) || !seen.insert(peer).second)
+      return "has an overlay with the peer " + write(peer) + ", which can't be one";
+  return {};
+}
+
 /// What must hold for the settings as a whole: an error's text, or nothing.
 std::string check(const DataplaneSettings& s) {
   if (s.cores.empty() || s.cores.size() > kMaxCores)
@@ -344,6 +402,8 @@ std::string check(const DataplaneSettings& s) {
       return "port " + write(port.name) + " has a source with host bits set";
     if (port.trust_tags && port.strip_tags)
       return "port " + write(port.name) + " trusts tags and strips them";
+    if (std::string wrong = check_overlay(port); !wrong.empty())
+      return "port " + write(port.name) + " " + wrong;
     uint16_t taken = link_overhead(port);
     if (taken != 0 && port.mtu < kLeastMtu + taken)
       return "port " + write(port.name) + " has an MTU too small for what it imposes";

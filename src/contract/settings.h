@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,7 +31,17 @@ struct NeighbourSetting {
 };
 
 /// How the source's segment goes along with what a port sends.
-enum class ImposeTags : uint8_t { kNone, kCmd };
+enum class ImposeTags : uint8_t { kNone, kCmd, kVxlanGbp };
+
+/// An overlay port: frames come and go as VXLAN between `local` and `peers`, which are on its link.
+struct OverlaySetting {
+  IpAddress local;
+  uint32_t vni = 0;
+  uint16_t udp_port = 4789;
+  std::vector<IpAddress> peers;  ///< 1 to kMostPeers, of local's family
+  bool operator==(const OverlaySetting&) const = default;
+};
+inline constexpr size_t kMostPeers = 64;  ///< a frame to all of them must fit a TxQueue
 
 struct PortSetting {
   std::string name;
@@ -47,14 +58,16 @@ struct PortSetting {
   bool trust_tags = false;  ///< identity tags that arrive here are believed
   bool strip_tags = false;  ///< untrusted_tags: strip; else what has one is dropped
   ImposeTags impose_tags = ImposeTags::kNone;
+  std::optional<OverlaySetting> vxlan;
   bool operator==(const PortSetting&) const = default;
 };
 
 inline constexpr uint16_t kLeastMtu = 68;  // RFC 791 §3.2
 /// Bytes of the port's MTU that what it writes before an IP packet takes: the packet may be as much shorter.
 inline uint16_t link_overhead(const PortSetting& port) {
-  constexpr uint16_t kCmdBytes = 8;
-  return port.impose_tags == ImposeTags::kCmd ? kCmdBytes : 0;
+  constexpr uint16_t kCmd = 8, kVxlan4 = 20 + 8 + 8 + 14, kVxlan6 = 40 + 8 + 8 + 14;
+  if (port.vxlan) return port.vxlan->local.is_v4() ? kVxlan4 : kVxlan6;
+  return port.impose_tags == ImposeTags::kCmd ? kCmd : 0;
 }
 
 struct RouteSetting {

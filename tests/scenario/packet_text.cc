@@ -74,6 +74,8 @@ class FrameBuilder {
     Bytes payload = from(i + 1);
     std::string next = i + 1 < layers_.size() ? layers_[i + 1].kind() : "";
     const std::string& kind = layer.kind();
+    here_ = i;
+    if (kind == "vxlan") return vxlan(layer, payload);
     if (kind == "eth") return with_link(layer, payload, next);
     if (kind == "vlan") return vlan(layer, payload, next);
     if (kind == "cmd") return cmd(layer, payload, next);
@@ -122,9 +124,12 @@ class FrameBuilder {
     if (next == "cmd") return 0x8909;
     return ip.known && !ip.v4() ? 0x86dd : 0x0800;
   }
+  /// Of the first IP layer from here on.
   const Addresses& first_addresses() const {
-    auto at = std::ranges::find_if(addresses_, &Addresses::known);
-    return at == addresses_.end() ? addresses_[0] : *at;
+    static const Addresses kNone;
+    auto at = std::find_if(addresses_.begin() + static_cast<ptrdiff_t>(here_), addresses_.end(),
+                           [](const Addresses& a) { return a.known; });
+    return at == addresses_.end() ? kNone : *at;
   }
 
   Bytes with_link(Layer&& layer, const Bytes& payload, const std::string& next) {
@@ -138,9 +143,9 @@ class FrameBuilder {
     if (defaults_.source) source = *defaults_.source;
     if (auto to = layer.value("to")) destination = mac_of(*to);
     if (auto by = layer.value("from")) source = mac_of(*by);
-    Bytes frame;
-    append(frame, destination.bytes);
-    append(frame, source.bytes);
+    Bytes frame(12);
+    std::ranges::copy(destination.bytes, frame.begin());
+    std::ranges::copy(source.bytes, frame.begin() + 6);
     put16(frame, layer.number("type", layer.flag("llc") ? payload.size() : ether_type_of(next, ip)));
     append(frame, payload);
     return frame;
@@ -153,6 +158,18 @@ class FrameBuilder {
     put16(tag, layer.number("type", ether_type_of(next, first_addresses())));
     append(tag, payload);
     return tag;
+  }
+
+  static Bytes vxlan(Layer& layer, const Bytes& payload) {
+    auto group = layer.number("group");
+    uint64_t flags = 0x0800 | (group ? 0x8000 : 0) | (layer.flag("applied") ? 8 : 0) |
+                     (layer.flag("dont-learn") ? 0x40 : 0);
+    Bytes header;
+    put16(header, layer.number("flags", flags));
+    put16(header, group.value_or(0));
+    put32(header, layer.number("vni", 42) << 8 | layer.number("reserved", 0));
+    append(header, payload);
+    return header;
   }
 
   /// Cisco metadata: its header behind its EtherType.
@@ -387,6 +404,7 @@ class FrameBuilder {
   const LinkDefaults& defaults_;
   std::vector<Layer> layers_;
   std::vector<Addresses> addresses_;  // by layer
+  size_t here_ = 0;                   // the layer that is being built
   MacAddress arp_source_, arp_destination_;
 };
 

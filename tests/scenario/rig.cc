@@ -11,7 +11,7 @@
 #include "dataplane/fastpath/flow_hash.h"
 #include "dataplane/fastpath/fragments.h"
 #include "dataplane/fastpath/link.h"
-#include "dataplane/fastpath/neighbour_table.h"
+#include "dataplane/fastpath/overlay.h"
 #include "dataplane/fastpath/parse.h"
 
 namespace bulkhead::test {
@@ -64,7 +64,10 @@ Rig::Rig(const DataplaneSettings& settings, unsigned workers, BootTime start, Na
   quiescence_ = Quiescence::create(workers);
   publisher_ =
       std::make_unique<Publisher>(published_, *quiescence_, workers, static_cast<unsigned>(views_.size()));
-  if (settings_.mode == Mode::kRoute) neighbours_ = std::make_unique<NeighbourTable>(views_.size(), kSeed);
+  if (size_t ports = neighbour_ports(settings_); ports != 0) {
+    neighbours_ = std::make_unique<NeighbourTable>(ports, kSeed);
+    stations_ = std::make_unique<StationTable>(kSeed);
+  }
   pool_ =
       rte_pktmbuf_pool_create(unique_name("scenario_pool").c_str(), kPoolPackets, 0, 0, kRoom, SOCKET_ID_ANY);
   if (pool_ == nullptr) throw std::runtime_error(std::string("no packet pool: ") + rte_strerror(rte_errno));
@@ -103,6 +106,7 @@ void Rig::create_pipelines(BootTime epoch) {
     parts.pool = pool_;
     parts.counters = counters_[worker].get();
     parts.neighbours = neighbours_.get();
+    parts.stations = stations_.get();
     parts.datagrams_in_rings = &datagrams_in_rings_;
     parts.hand_off = std::span(rings_).subspan(size_t{worker} * workers, workers);
     parts.max_flows = std::min(settings_.max_flows, kUsualFlows) / workers;
@@ -149,10 +153,17 @@ std::optional<unsigned> Rig::wrong_worker_for(PortId port, std::span<const uint8
   PacketMeta meta;
   PacketKey key;
   Bytes opened(frame.begin(), frame.end());
-  CmdTag cmd;
-  if (views_[port.value].reads_link() && read_cmd(frame, cmd) == DropReason::kNone && cmd.at != 0)
-    opened.erase(opened.begin() + static_cast<ptrdiff_t>(cmd.at),
-                 opened.begin() + static_cast<ptrdiff_t>(cmd.at + kCmdBytes));
+  const PortView& view = views_[port.value];
+  if (view.reads_link()) {
+    Link link;
+    if (read_link(frame, view, parse_flags_, meta, link) != DropReason::kNone || link.resolves)
+      return std::nullopt;
+    auto inner = frame.subspan(link.at, link.bytes);
+    opened.assign(inner.begin(), inner.end());
+    if (link.cmd.at != 0)
+      opened.erase(opened.begin() + static_cast<ptrdiff_t>(link.cmd.at),
+                   opened.begin() + static_cast<ptrdiff_t>(link.cmd.at + kCmdBytes));
+  }
   frame = opened;
   parse_frame(frame, views_[port.value], settings_.mode == Mode::kRoute, parse_flags_, meta, key);
   bool fragment = meta.kind == PacketKind::kFragment;

@@ -118,6 +118,7 @@ class Rig {
   std::unique_ptr<Quiescence> quiescence_;
   std::unique_ptr<Publisher> publisher_;
   std::unique_ptr<NeighbourTable> neighbours_;
+  std::unique_ptr<StationTable> stations_;
   rte_mempool* pool_ = nullptr;
   std::vector<rte_ring*> rings_;  ///< [from][to]
   std::vector<std::unique_ptr<Pipeline>> pipelines_;

@@ -181,10 +181,6 @@ TEST(GatewayLoad, KeysOfLaterVersions_AreRefusedByName) {
   EXPECT_THAT(rest("svid: {}").errors(), ElementsAre(IsAt("g.yaml:8:1", "'svid' is not available")));
   EXPECT_THAT(more("hold: {packets: 1}").errors(),
               ElementsAre(IsAt("g.yaml:8:3", "'hold' is not available")));
-  auto port = [](const char* key) {
-    return left("{name: left, device: \"null\", " + std::string(key) + "}").errors();
-  };
-  EXPECT_THAT(port("vxlan: {vni: 42}"), ElementsAre(IsAt("g.yaml:5:36", "'vxlan' is not available")));
 }
 
 TEST(Ports, Tags) {
@@ -210,10 +206,58 @@ TEST(Ports, Tags) {
   EXPECT_THAT(errors("untrusted_tags: keep"), ElementsAre(IsAt("g.yaml:5:52", "write one of: drop, strip")));
   EXPECT_THAT(errors("trust_tags: true, untrusted_tags: strip"),
               ElementsAre(IsAt("g.yaml:5:70", "none is untrusted; remove this key, or trust_tags")));
-  EXPECT_THAT(errors("impose_tags: sgt"), ElementsAre(IsAt("g.yaml:5:49", "write one of: none, cmd")));
+  EXPECT_THAT(errors("impose_tags: sgt"),
+              ElementsAre(IsAt("g.yaml:5:49", "write one of: none, vxlan_gbp, cmd")));
   EXPECT_THAT(errors("impose_tags: cmd, mtu: 75"),
               ElementsAre(IsAt("g.yaml:5:59", "takes 8 bytes of its MTU; write 76 or more")));
   EXPECT_THAT(errors("impose_tags: cmd, mtu: 76"), IsEmpty());
+}
+
+TEST(Ports, Overlays) {
+  auto errors = [](const std::string& keys) {
+    return left("{name: left, device: \"null\", " + keys + "}").errors();
+  };
+  LoadedGateway loaded =
+      load_gateway_text("g.yaml", left("{name: left, device: \"null\", impose_tags: vxlan_gbp, "
+                                       "vxlan: {local: 192.0.2.1, vni: 42, peers: [192.0.2.2, 192.0.2.3]}}")
+                                      .text());
+  ASSERT_TRUE(loaded.config) << told(loaded.diagnostics).front();
+  const PortSetting& port = loaded.config->dataplane.ports[0];
+  EXPECT_EQ(port.impose_tags, ImposeTags::kVxlanGbp);
+  ASSERT_TRUE(port.vxlan);
+  EXPECT_EQ(*port.vxlan, (OverlaySetting{*parse_address("192.0.2.1"),
+                                         42,
+                                         4789,
+                                         {*parse_address("192.0.2.2"), *parse_address("192.0.2.3")}}));
+  EXPECT_THAT(errors("vxlan: {local: \"fd00::1\", vni: 0, peers: [\"fd00::2\"], udp_port: 8472}"), IsEmpty());
+
+  EXPECT_THAT(errors("vxlan: 42"), ElementsAre(IsAt("g.yaml:5:43", "'vxlan' must be a mapping")));
+  EXPECT_THAT(
+      errors("vxlan: {colour: red}"),
+      ElementsAre(IsAt("g.yaml:5:43", "needs the key 'local'"), IsAt("g.yaml:5:43", "needs the key 'peers'"),
+                  IsAt("g.yaml:5:43", "needs the key 'vni'"), IsAt("g.yaml:5:44", "has no key 'colour'")));
+  EXPECT_THAT(errors("vxlan: {local: 224.0.0.1, vni: 16777216, peers: [\"fe80::1\"], udp_port: 0}"),
+              ElementsAre(IsAt("g.yaml:5:51", "'224.0.0.1' can't be an end of an overlay"),
+                          IsAt("g.yaml:5:67", "isn't a decimal number from 0 to 16777215"),
+                          IsAt("g.yaml:5:85", "'fe80::1' can't be an end of an overlay"),
+                          IsAt("g.yaml:5:107", "isn't a decimal number from 1 to 65535")));
+  EXPECT_THAT(errors("vxlan: {local: 192.0.2.1, vni: 1, peers: []}"),
+              ElementsAre(IsAt("g.yaml:5:77", "this list is empty")));
+  EXPECT_THAT(
+      errors("vxlan: {local: 192.0.2.1, vni: 1, peers: [\"fd00::2\", 192.0.2.1, 192.0.2.3, 192.0.2.3]}"),
+      ElementsAre(IsAt("g.yaml:5:78", "another family than local"),
+                  IsAt("g.yaml:5:89", "local can't be its own peer"),
+                  IsAt("g.yaml:5:111", "is in the list already, in /etc/bh/g.yaml:5:100")));
+  EXPECT_THAT(errors("impose_tags: vxlan_gbp"),
+              ElementsAre(IsAt("g.yaml:5:49", "vxlan_gbp is for overlay ports; add 'vxlan', or write cmd")));
+  EXPECT_THAT(errors("impose_tags: cmd, vxlan: {local: 192.0.2.1, vni: 1, peers: [192.0.2.2]}"),
+              ElementsAre(IsAt("g.yaml:5:49", "write vxlan_gbp")));
+  EXPECT_THAT(errors("mtu: 117, vxlan: {local: 192.0.2.1, vni: 1, peers: [192.0.2.2]}"),
+              ElementsAre(IsAt("g.yaml:5:41", "takes 50 bytes of its MTU; write 118 or more")));
+  std::string many = "192.0.2.2";
+  for (int i = 0; i < 64; ++i) many += ", 198.51.100." + std::to_string(i + 1);
+  EXPECT_THAT(errors("vxlan: {local: 192.0.2.1, vni: 1, peers: [" + many + "]}"),
+              ElementsAre(IsAt("g.yaml:5:1025", "at most 64 peers")));
 }
 
 TEST(Ports, Devices) {

@@ -34,7 +34,11 @@ DataplaneSettings everything() {
       .trust_tags = true,
       .impose_tags = ImposeTags::kCmd};
   PortSetting right{.name = "right", .device = "null", .vlans = {.any = true, .ids = {}}, .strip_tags = true};
-  PortSetting third{.name = "third", .device = ""};
+  PortSetting third{
+      .name = "third",
+      .device = "",
+      .impose_tags = ImposeTags::kVxlanGbp,
+      .vxlan = OverlaySetting{address("fd00::1"), 0xffffff, 8472, {address("fd00::2"), address("fd00::3")}}};
   return {.name = "edge-1",
           .file_prefix = "edge",
           .cores = {3, 1, 70},
@@ -129,7 +133,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"VlanZero", "port.vlans 10,0", "port.vlans: should be none, any, or VLANs from 1 to 4094"},
         BadLine{"VlanTooLarge", "port.vlans 4095",
                 "port.vlans: should be none, any, or VLANs from 1 to 4094"},
-        BadLine{"UnknownTags", "port.impose_tags sgt", "port.impose_tags: should be none or cmd"},
+        BadLine{"UnknownTags", "port.impose_tags sgt", "port.impose_tags: should be none, cmd or vxlan_gbp"},
         BadLine{"OneEndedWire", "wire 0", "wire: should be two values"},
         BadLine{"BadEscape", "name a%4", "name: should be text with each % written as %25"},
         BadLine{"ControlCharacterInKey", "\x01 x", "%01: is not a setting"}),
@@ -139,6 +143,36 @@ TEST(SettingsRefusedWhole, TagsTrustedAndStripped) {
   EXPECT_EQ(error_of(kSmall + "port.trust_tags yes\n"), "none");
   EXPECT_EQ(error_of(kSmall + "port.trust_tags yes\nport.strip_tags yes\n"),
             "settings: port b trusts tags and strips them");
+}
+TEST(SettingsRefusedWhole, Overlays) {
+  EXPECT_EQ(error_of(kSmall + "port.vxlan 192.0.2.1 42 4789 192.0.2.2\n"), "none");
+  EXPECT_EQ(error_of(kSmall + "port.vxlan 192.0.2.1 42 4789 192.0.2.2\nport.impose_tags vxlan_gbp\n"),
+            "none");
+  struct Wrong {
+    const char* lines;
+    const char* error;
+  };
+  for (auto [lines, error] : {
+           Wrong{"port.impose_tags vxlan_gbp\n", "imposes vxlan_gbp without an overlay"},
+           Wrong{"port.vxlan 192.0.2.1 42 4789 192.0.2.2\nport.impose_tags cmd\n",
+                 "imposes cmd in an overlay"},
+           Wrong{"port.vxlan 192.0.2.1 16777216 4789 192.0.2.2\n",
+                 "has an overlay with an impossible VNI or UDP port"},
+           Wrong{"port.vxlan 192.0.2.1 42 0 192.0.2.2\n",
+                 "has an overlay with an impossible VNI or UDP port"},
+           Wrong{"port.vxlan 192.0.2.1 42 4789\n", "has an overlay without peers, or with more than 64"},
+           Wrong{"port.vxlan 224.0.0.1 42 4789 192.0.2.2\n",
+                 "has an overlay with a local address that isn't unicast"},
+           Wrong{"port.vxlan 192.0.2.1 42 4789 fd00::2\n",
+                 "has an overlay with the peer fd00::2, which can't be one"},
+           Wrong{"port.vxlan 192.0.2.1 42 4789 192.0.2.1\n",
+                 "has an overlay with the peer 192.0.2.1, which can't be one"},
+           Wrong{"port.vxlan 192.0.2.1 42 4789 192.0.2.2,192.0.2.2\n",
+                 "has an overlay with the peer 192.0.2.2, which can't be one"},
+       })
+    EXPECT_EQ(error_of(kSmall + lines), std::string("settings: port b ") + error) << lines;
+  EXPECT_EQ(error_of(kSmall + "port.vxlan 192.0.2.1 x 4789 192.0.2.2\n"),
+            "settings, line 6: port.vxlan: should be a number up to 4294967295");
 }
 TEST(SettingsRefusedWhole, MtuThatATagUsesUp) {
   EXPECT_EQ(error_of(kSmall + "port.impose_tags cmd\nport.mtu 76\n"), "none");

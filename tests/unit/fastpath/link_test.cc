@@ -61,5 +61,54 @@ TEST(ReadCmd, EveryBeginning_IsTruncatedOrWithoutATag) {
   }
 }
 
+PortView overlay_port() {
+  PortView port;
+  port.id = PortId{0};
+  port.vlans.set();
+  port.mac = MacAddress{{0x02, 0xff, 0, 0, 0, 2}};
+  port.trust_tags = true;
+  port.vxlan = OverlaySetting{
+      IpAddress::v4(0xc0000201), 42, 4789, {IpAddress::v4(0xc0000202), IpAddress::v4(0xc0000203)}};
+  return port;
+}
+
+DropReason read_link_exactly(std::span<const uint8_t> frame, Link& link) {
+  std::unique_ptr<uint8_t[]> block(new uint8_t[frame.size()]);
+  std::copy(frame.begin(), frame.end(), block.get());
+  static const PortView port = overlay_port();
+  PacketMeta meta;
+  return read_link({block.get(), frame.size()}, port, 0, meta, link);
+}
+
+const char* const kOuter =
+    "eth to 02:ff:00:00:00:02 / ip 192.0.2.3 > 192.0.2.1 / udp 50000 > 4789 / vxlan group 4660 dont-learn";
+const std::string kInner = " / eth / ip 10.1.0.5 > 10.2.0.9 / udp 1000 > 53 / zeros 3";
+
+TEST(ReadLink, InnerFrameGroupAndPeer) {
+  Bytes frame = build_frame(kOuter + kInner + " | pad 7").bytes;
+  Link link;
+  ASSERT_EQ(read_link_exactly(frame, link), DropReason::kNone);
+  EXPECT_EQ(link.at, 50);
+  EXPECT_EQ(link.bytes, frame.size() - 50 - 7);
+  EXPECT_EQ(link.tag, SegmentTag{0x1234});
+  EXPECT_EQ(link.peer, 1);
+  EXPECT_FALSE(link.learns);
+  EXPECT_FALSE(link.resolves);
+}
+
+TEST(ReadLink, EveryBeginning_IsRefused) {
+  Bytes frame = build_frame(kOuter + kInner).bytes;
+  Link link;
+  for (size_t bytes = 0; bytes < frame.size(); ++bytes)
+    EXPECT_NE(read_link_exactly(std::span(frame).first(bytes), link), DropReason::kNone) << bytes;
+}
+
+TEST(ReadLink, Arp_IsThePortsOwn) {
+  Link link;
+  ASSERT_EQ(read_link_exactly(build_frame("arp request 192.0.2.2 > 192.0.2.1").bytes, link),
+            DropReason::kNone);
+  EXPECT_TRUE(link.resolves);
+}
+
 }  // namespace
 }  // namespace bulkhead
