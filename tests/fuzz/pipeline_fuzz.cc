@@ -32,6 +32,15 @@ dataplane:
   ports: [{name: left, addresses: [10.1.0.254/24, "fd00:1::fe/64"]}, {name: right, addresses: [10.2.0.254/24, "fd00:2::fe/64"]}]
   on_implicit_deny: reject
 )";
+constexpr const char* kTags = R"(gateway: {name: gw}
+dataplane:
+  mode: wire
+  ports:
+    - {name: left, vlans: any, trust_tags: true, impose_tags: cmd}
+    - {name: right, mac: "02:ff:00:00:00:02", trust_tags: true, impose_tags: vxlan_gbp, vxlan: {local: 192.0.2.1, vni: 42, peers: [192.0.2.2, 192.0.2.3]}}
+  wires: [[left, right]]
+  on_implicit_deny: reject
+)";
 /// One pair may open; nothing else may, so every flow must be of that pair.
 constexpr const char* kPolicy = R"(segments:
   web: {tag: 100, members: [10.1.0.0/24, "fd00:1::/32"]}
@@ -56,7 +65,9 @@ void check_flows(const test::Rig& rig) {
   static const Prefix kWeb4 = *parse_prefix("10.1.0.0/24"), kWeb6 = *parse_prefix("fd00:1::/32");
   static const Prefix kDb4 = *parse_prefix("10.2.0.0/24"), kDb6 = *parse_prefix("fd00:2::/32");
   for (const FlowRecord& flow : rig.flows()) {
-    BULKHEAD_CHECK(kWeb4.contains(flow.source) || kWeb6.contains(flow.source));
+    bool tagged = flow.source_from == static_cast<uint8_t>(IdentitySource::kTag);
+    BULKHEAD_CHECK(tagged ? tag_of(IdentityId{flow.source_identity}) == SegmentTag{100}
+                          : kWeb4.contains(flow.source) || kWeb6.contains(flow.source));
     BULKHEAD_CHECK(kDb4.contains(flow.destination) || kDb6.contains(flow.destination));
   }
 }
@@ -92,7 +103,7 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
   if (size == 0) return 0;
-  auto rig = make_rig((input[0] & 1) != 0 ? kRoutes : kWires);
+  auto rig = make_rig((input[0] & 2) != 0 ? kTags : (input[0] & 1) != 0 ? kRoutes : kWires);
   run(*rig, {input + 1, size - 1});
   BULKHEAD_CHECK(rig->close() == 0);
   return 0;

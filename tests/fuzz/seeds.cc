@@ -193,9 +193,13 @@ size_t add_scenario(Seeds& seeds, const fs::path& file, const std::string& name)
     return view;
   }();
   auto statements = read_statements(file.string());
-  bool route = std::ranges::any_of(
-      statements, [](const Statement& s) { return s.block.find("mode: route") != std::string::npos; });
-  Bytes bursts{static_cast<uint8_t>(route)};
+  auto says = [&](const char* words) {
+    return std::ranges::any_of(statements,
+                               [=](const Statement& s) { return s.block.find(words) != std::string::npos; });
+  };
+  bool route = says("mode: route");
+  bool tags = !route && (says("trust_tags: true") || says("vxlan: {local: 192.0.2.1"));
+  Bytes bursts{static_cast<uint8_t>(route ? 1 : tags ? 2 : 0)};
   size_t number = 0, parsed = 0;
   for (const Statement& statement : statements) {
     for (const Packet& packet : packets_of(statement, route)) {
