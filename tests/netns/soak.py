@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""Hours in little: real traffic and hostile packets through a live gateway, its policy changed meanwhile.
+"""Real traffic and hostile packets through a live gateway, its policy changed meanwhile.
 
     tests/netns/soak.py [--seconds N] [--build DIR]     (default: 600 seconds; needs root)
 
