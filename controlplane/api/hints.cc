@@ -33,9 +33,6 @@ constexpr Hint kHints[] = {
      "vlan_unexpected: frames carry VLAN tags that the port's `vlans` doesn't list"},
     {DropReason::k_tcp_out_of_window,
      "tcp_out_of_window: if some packets of a connection pass elsewhere, set `tcp: liberal`"},
-    {DropReason::k_tcp_no_state,
-     "tcp_no_state: connections that began elsewhere, or before this gateway; if only their answers pass "
-     "elsewhere, set `tcp: liberal`"},
     {DropReason::k_flow_table_full,
      "flow_table_full: set a larger max_flows or max_flows_per_identity, or shorter timeouts"},
     {DropReason::k_fragment_limit,
@@ -66,7 +63,7 @@ std::vector<std::string> hints_for(const Readings& readings, Nanoseconds up, boo
         up < kJustStarted
             ? "tcp_no_state: connections from before the gateway's start must be opened again"
             : "tcp_no_state: connections that were idle beyond `timeouts.established`, or of which only one "
-              "direction passes here");
+              "direction passes here; if only their answers pass elsewhere, set `tcp: liberal`");
   if (readings.half_open_evicted >= kPilingUp)
     hints.emplace_back(
         "half_open: a SYN flood or a scan makes opening connections give way; `bulkhead flows` shows from "
