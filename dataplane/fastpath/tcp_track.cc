@@ -22,7 +22,8 @@ enum class Move : uint8_t {
   kChallenge,  ///< RFC 5961 §4.2
   kReopen,     ///< after the end: another connection
   kRefuse,     ///< tcp_no_state: not what a handshake has at this point
-  kOutside,    ///< tcp_out_of_window: after the handshake every segment has an ACK (RFC 9293 §3.10.7.4)
+  kOutside,    ///< tcp_out_of_window: after the handshake every segment has an ACK (RFC 9293 §3.10.7.4), and
+               ///< none opens a connection the other way, for which policy was never asked
 };
 
 /// What a segment does, by phase, direction (first the initiator's) and kind.
@@ -34,10 +35,10 @@ constexpr Move kMoves[5][2][5] = {
      {Move::kAgain, Move::kConfirm, Move::kMatch, Move::kRefuse, Move::kReset}},
     {{Move::kAgain, Move::kRefuse, Move::kMatch, Move::kRefuse, Move::kReset},  // kAnswered
      {Move::kRefuse, Move::kAnswer, Move::kMatch, Move::kRefuse, Move::kReset}},
-    {{Move::kChallenge, Move::kChallenge, Move::kMatch, Move::kOutside, Move::kReset},  // kUp
-     {Move::kChallenge, Move::kChallenge, Move::kMatch, Move::kOutside, Move::kReset}},
-    {{Move::kReopen, Move::kChallenge, Move::kMatch, Move::kOutside, Move::kReset},  // kClosing
-     {Move::kChallenge, Move::kChallenge, Move::kMatch, Move::kOutside, Move::kReset}},
+    {{Move::kChallenge, Move::kOutside, Move::kMatch, Move::kOutside, Move::kReset},  // kUp
+     {Move::kOutside, Move::kChallenge, Move::kMatch, Move::kOutside, Move::kReset}},
+    {{Move::kReopen, Move::kOutside, Move::kMatch, Move::kOutside, Move::kReset},  // kClosing
+     {Move::kOutside, Move::kChallenge, Move::kMatch, Move::kOutside, Move::kReset}},
 };
 
 Phase phase_of(const FlowHot& flow) noexcept {
@@ -113,6 +114,13 @@ void begin_responder(FlowHot& flow, const TcpSegment& s, uint32_t acked, uint8_t
   if (!answered) t.window[0] = in_units(t.window[0], flow.shifts[0]);
   t.window[1] = in_units(t.window[1], flow.shifts[1]);
   flow.flags |= kFlowSynAck;
+}
+
+/// The responder's answer passed elsewhere: what the initiator acknowledges is all that is known of it.
+void begin_unseen_responder(FlowHot& flow, const TcpSegment& s) noexcept {
+  TcpTrack& t = flow.tcp;
+  t.end[1] = t.max_end[1] = t.acked[1] = s.acknowledgement;
+  t.window[1] = 1;
 }
 
 /// Whether a segment acknowledges the initiator's SYN, and no more than it brought.
@@ -192,6 +200,7 @@ TcpResult track_tcp(FlowHot& flow, unsigned direction, std::span<const uint8_t> 
   switch (kMoves[phase_of(flow)][direction][kind_of(s)]) {
     case Move::kOneWay:
       if (mode == TcpMode::kStrict) return drop(DropReason::k_tcp_no_state);
+      begin_unseen_responder(flow, s);
       [[fallthrough]];
     case Move::kMatch:
       return track_match(flow, direction, s, mode);

@@ -96,9 +96,6 @@ DIVERGENCES = [
                "numbers over", lambda s: opening_refused(s) and s.is_flags(SYN | ACK) and s.packet.from_client, lasting=True),
     Divergence("tcp: SYN against SYN", "Linux lets a responder open towards the initiator though no rule does; Bulkhead asks policy for that direction too",
                lambda s: opening_refused(s) and s.is_flags(SYN) and not s.packet.from_client, lasting=True),
-    Divergence("tcp: challenge", "Bulkhead passes a SYN or SYN-ACK on a live connection at a limited rate, so that its peer can answer by a challenge ACK "
-               "(RFC 5961 §4.2); Linux only the initiator's SYN and the responder's SYN-ACK",
-               lambda s: s.bulkhead and not s.linux and s.reason == "established" and s.is_flags(s.packet.flags & ACK | SYN)),
     Divergence("tcp: the initiator takes its SYN back", "Linux has no reset of it by an ACK before the answer; at the exact number it is one for Bulkhead",
                lambda s: s.bulkhead and not s.linux and s.is_flags(RST | ACK) and s.packet.from_client and s.talk.answer is None),
     Divergence("tcp: reset in the window", "Linux believes a reset anywhere in the window; RFC 5961 §3.2 wants the exact number",

@@ -200,8 +200,8 @@ TEST(TcpTrack, EachPhaseDirectionAndKind_DoesWhatItShould) {
   const char* expected[5][2] = {{"pnnne", "xpnne"},   // a SYN was sent
                                 {"pppne", "pppne"},   // one from each end
                                 {"pnpne", "nppne"},   // it was answered
-                                {"ccpwe", "ccpwe"},   // established
-                                {"rcpwe", "ccpwe"}};  // both have ended
+                                {"cwpwe", "wcpwe"},   // established
+                                {"rwpwe", "wcpwe"}};  // both have ended
   for (int phase = 0; phase < 5; ++phase) {
     for (unsigned direction : {0u, 1u}) {
       std::string got;
