@@ -339,7 +339,10 @@ void Engine::refused(const PublishResult& result) {
                 result.generation, why);
   refused_here_ = in_flight_ ? in_flight_->candidate.policy : wanted_->policy;
   if (wanted_->policy != refused_here_) return;  // something newer was read meanwhile, and goes next
-  if (last_good_) wanted_ = last_good_;
+  if (last_good_) {
+    wanted_ = last_good_;
+    clock_moved_ = true;  // it may have since that was compiled
+  }
   parts_.board.change([&](ControlState& state) {
     state.feed.standing = FeedState::Standing::kRefused;
     state.feed.errors = {"the dataplane refused it: " + why};
