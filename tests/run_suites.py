@@ -6,6 +6,7 @@ GoogleTest's XML, from a closing line `N passed, N failed, N skipped`, or else o
 a suite without a test and an executable that ends badly count as failed.
 """
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import os
@@ -147,9 +148,11 @@ class BuildAhead:
 
     def stop(self):
         self.ended = True
-        if child := self.child:
-            os.killpg(child.pid, signal.SIGTERM)
-        self.thread.join()
+        while self.thread.is_alive():
+            if child := self.child:  # there may be one more: it began as this was called
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGTERM)
+            self.thread.join(0.2)
 
     def _run(self, command, **options):
         if self.ended:

@@ -45,8 +45,9 @@ uint64_t available_memory_bytes() {
   return 0;
 }
 
-/// Whether that many 2 MiB pages can be promised now. Asking takes a reservation and gives it back, it touches
-/// no page. (munmap() wants whole pages, unlike mmap(): a part of one would leave the reservation in place.)
+/// Whether that many 2 MiB pages can be promised now. Asking takes a reservation and gives it back, it
+/// touches no page. (munmap() wants whole pages, unlike mmap(): a part of one would leave the reservation in
+/// place.)
 bool hugepages_hold(size_t pages) {
   size_t bytes = pages * kHugepageBytes;
   void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
@@ -194,7 +195,7 @@ Expected<> start_eal(const DataplaneSettings& settings) {
                 std::string("DPDK didn't start: ") + rte_strerror(rte_errno) +
                     (words.empty() ? "" : " (" + words + ")"));
   }
-  log.take_last_line();             // what it said on the way isn't news
+  log.take_last_line();              // what it said on the way isn't news
   rmdir(rte_eal_get_runtime_dir());  // nothing is shared by files, so it is empty and stays so
   return {};
 }

@@ -16,6 +16,7 @@ static ErrorCode code_of(int error_number) {
       return ErrorCode::kNotFound;
     case ELOOP:
     case ENAMETOOLONG:
+    case ENXIO:
       return ErrorCode::kInvalid;
     case EEXIST:
     case EADDRINUSE:

@@ -44,7 +44,7 @@ inline std::unexpected<Error> with_context(Error error, const std::string& conte
 }
 
 /// "what: strerror(errno)" as an error; maps EACCES, EPERM, ENOENT, ENODEV, ENOTDIR, EEXIST, EADDRINUSE,
-/// ENOMEM, ENOSPC, EDQUOT, ELOOP and ENAMETOOLONG to their codes.
+/// ENOMEM, ENOSPC, EDQUOT, ELOOP, ENAMETOOLONG and ENXIO to their codes.
 std::unexpected<Error> fail_errno(int error_number, const std::string& what);
 
 }  // namespace bulkhead

@@ -39,6 +39,11 @@ class Seen:
     def sequence(self):
         return struct.unpack_from("!I", self.packet.ip, (20 if self.packet.ip[0] >> 4 == 4 else 40) + 4)[0]
 
+    @property
+    def quoted_proto(self):
+        """Of an ICMP error."""
+        return self.packet.ip[28 + 9] if self.packet.ip[0] >> 4 == 4 else self.packet.ip[48 + 6]
+
     def is_flags(self, flags, mask=SYN | ACK | RST):
         return self.packet.proto == TCP and self.packet.flags & mask == flags
 
@@ -82,8 +87,10 @@ DIVERGENCES = [
                "pieces", both(is_what("error: tiny mtu"), only_linux("icmp_forbidden"))),
     Divergence("icmp: redirects and source quench", "Linux has them as related; no router of a workload's may redirect it (RFC 4890 §4.3.3), and source quench "
                "is dead (RFC 6633)", both(is_what("error: forbidden"), only_linux("icmp_forbidden"))),
+    Divergence("icmp: a quotation that is cut", "Linux makes do with the ports; an error quotes at least 8 bytes behind the IP header (RFC 792)",
+               both(is_what("error: cut"), only_linux("icmp_unrelated"))),
     Divergence("icmp: a segment that isn't in flight", "Linux doesn't look at the quoted sequence number (RFC 5927 §4.1)",
-               lambda s: s.packet.what.startswith("error") and s.linux and s.reason == "icmp_unrelated"),
+               lambda s: s.packet.what.startswith("error") and s.linux and s.reason == "icmp_unrelated" and s.quoted_proto == TCP),
     Divergence("tcp: behind the window", "Linux passes what is under the lower bounds without believing it; RFC 9293 §3.10.7.4 calls it unacceptable",
                both(is_what("sequence behind", "acknowledgement behind", "said again"), is_flags_of_data, only_linux("tcp_out_of_window"))),
     Divergence("tcp: ahead of the window", "Linux lets a sender overshoot by as much as a window, and takes it over",
@@ -111,6 +118,8 @@ SECOND_ANSWER = "tcp: second answer"  # Bulkhead follows the latest SYN-ACK that
 def explain(seen):
     """The name of what explains that the two differ; None where nothing does."""
     found = next((d for d in DIVERGENCES if d.holds(seen)), None)
+    if seen.talk.apart == RESET and not seen.linux:
+        return None  # Bulkhead knows less then, never more
     if seen.talk.apart:
         return found.name if found and not found.lasting else f"after {seen.talk.apart}"
     if found and found.lasting:

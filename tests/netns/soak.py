@@ -23,6 +23,7 @@ from frames import ACK, FIN, RST, SYN, frame, icmp, ip, is_v4, tcp, udp
 GROWTH_KIB = 4096
 SHARE = "max_flows_per_identity: 8192"  # half of the table: what is closed stays for minutes, and the well-behaved close nine a second
 PLANES = ("bulkhead-dataplane", "bulkhead-controlplane")
+HOSTILE_REASONS = "policy_denied", "tcp_no_state", "l4_checksum", "icmp_unrelated"
 POLICY = """
 policies:
   - {{name: web-calls-db, from: web, to: db, allow: [tcp/7000, udp/7000]}}
@@ -139,7 +140,11 @@ def soak(seconds):
 
 def judge(gateway, honest, hostile, early, late):
     wrong = [f"a well-behaved client failed: {failure}" for loop in honest for failure in loop.failed]
-    wrong += ["a well-behaved client did nothing" for loop in honest if loop.done == 0]
+    wrong += ["a client did nothing" for loop in honest + hostile if loop.done == 0]
+    wrong += [f"an attack failed: {failure}" for loop in hostile for failure in loop.failed[:1]]
+    wrong += [f"no {reason} among the drops" for reason in HOSTILE_REASONS if not gateway.drops().get(reason)]
+    if gateway.status()["generation"] < 3:
+        wrong.append("its policy wasn't changed")
     for program in PLANES:
         if late[program] > early[program] + GROWTH_KIB:
             wrong.append(f"{program} grew from {early[program]:,} to {late[program]:,} KiB")

@@ -1,4 +1,7 @@
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -52,7 +55,12 @@ TEST_F(MembersFile, MoreThanThereIsRoomFor_IsToldAtTheFirstThatHasNone) {
 TEST_F(MembersFile, PathThatLeadsNowhere_IsTheUsersToMend_AndNothingToWaitFor) {
   std::filesystem::create_symlink("loop.csv", directory_ + "/loop.csv");
   std::ofstream(directory_ + "/file") << "x";
-  for (std::string name : {"loop.csv", "file/m.csv", "gone.csv"}) {
+  int listener = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un at{.sun_family = AF_UNIX, .sun_path = {}};
+  (directory_ + "/socket").copy(at.sun_path, sizeof at.sun_path - 1);
+  ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&at), sizeof at), 0);
+  ::close(listener);  // its name stays
+  for (std::string name : {"loop.csv", "file/m.csv", "gone.csv", "socket"}) {
     Report report;
     Source source(report, directory_ + "/" + name);
     std::vector<Member> members;
