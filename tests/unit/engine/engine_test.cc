@@ -345,6 +345,23 @@ TEST_F(Engine_, SteppedClock_MovesWhatIsInForceWhateverTheDirectoryHolds) {
   EXPECT_TRUE(is_refused(control->board.read())) << "what the directory holds is as wrong as it was";
 }
 
+TEST_F(Engine_, SteppedClock_MovesWhatARefusedPolicyFallsBackTo) {
+  dataplane.emplace(socket, "edge", 1);  // it knows no second port
+  directory.write("policy/a.yaml", timed_policy("tcp/80", from_now("until", 3600s)));
+  start_control();
+  ASSERT_TRUE(eventually(enforces(1)));
+  dataplane->go_deaf();
+  directory.write("policy/b.yaml",
+                  "segments:\n  app: {tag: 300, members: [{prefix: 10.3.0.1, port: edge/right}]}\n");
+  ASSERT_TRUE(eventually(
+      [](const ControlState& state) { return state.feed.standing == FeedState::Standing::kWaiting; }));
+  control->wall_error_ns = Nanoseconds(2h).count();
+  std::this_thread::sleep_for(2500ms);  // the clock is looked at every second
+  dataplane->hear();
+  ASSERT_TRUE(eventually([](const ControlState& state) { return state.enforced.generation > 1; }));
+  EXPECT_EQ(dataplane->verdict("10.1.0.1", "10.2.0.1", 80), Verdict::kDeny);
+}
+
 TEST_F(Engine_, FullDisk_RefusesOnlyNewTimedGrants) {
   start_dataplane();
   std::string timed = timed_policy("tcp/80, tcp/81", from_now("until", 3600s));
