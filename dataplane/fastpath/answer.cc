@@ -251,10 +251,12 @@ void answer_reject(PipelineState& s, const PacketRef& p, IdentityId source, cons
 void drop_too_big(PipelineState& s, const PacketRef& p, PortId out, const Moment& m) noexcept {
   const PortView& port = s.port(out.value);
   if (port.writes_link()) {
-    IcmpError error{kIcmpv6PacketTooBig, 0, port.mtu};
-    if (p.meta->family == 4) error = {kIcmpUnreachable, kIcmpFragmentationNeeded, port.mtu};
+    uint32_t mtu = port.most_ip_bytes(p.meta->vlan);
+    IcmpError error{kIcmpv6PacketTooBig, 0, mtu};
+    if (p.meta->family == 4) error = {kIcmpUnreachable, kIcmpFragmentationNeeded, mtu};
     Ends ends = ends_of(p);
-    Origin origin{ends.source, PortId{p.meta->in_port}, p.meta->vlan, source_mac(p), p.meta->tag};
+    Origin origin{ends.source, PortId{p.meta->in_port}, p.meta->vlan, source_mac(p),
+                  known_tag(s, p.meta->tag)};
     if (s.rejects.take(classify_source(*m.snapshot->endpoints, origin).identity, m.ticks))
       originate(s, make_icmp_error(s, p, ends.destination, error), PortId{p.meta->in_port});
   }

@@ -87,7 +87,7 @@ void note_audit(PipelineState& s, const PacketRef& p, const FlowAddresses& a, co
 DropReason judge_packet(PipelineState& s, const PacketRef& p, const FlowAddresses& a, Evaluation& e,
                         const Moment& m) noexcept {
   const PortView& port = s.port(p.meta->in_port);
-  Origin origin{a.initiator, port.id, p.meta->vlan, source_mac(p), p.meta->tag};
+  Origin origin{a.initiator, port.id, p.meta->vlan, source_mac(p), known_tag(s, p.meta->tag)};
   e = evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, a.responder, ServiceKey{p.meta->service},
                m.now);
   count_hits(s, e.decision, m);
@@ -195,7 +195,7 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
     auto admitted = s.router->admit(s, p, m);
     if (!admitted) return;
     next = *admitted;
-  } else if (p.meta->ip_bytes > s.port(next.port.value).mtu) {
+  } else if (p.meta->ip_bytes > s.port(next.port.value).most_ip_bytes(p.meta->vlan)) {
     return drop_too_big(s, p, next.port, m);  // before there is a flow for it
   }
   reason = make_room(s, p.meta->proto, e.source.identity, m);

@@ -17,17 +17,18 @@ namespace {
 /// A packet's source as its binding has it; spoofed where binding or port say otherwise.
 End classify_sender(PipelineState& s, const PacketRef& p, const IpAddress& source, const Moment& m) noexcept {
   const PortView& port = s.port(p.meta->in_port);
-  End end =
-      classify_source(*m.snapshot->endpoints, {source, port.id, p.meta->vlan, source_mac(p), p.meta->tag});
+  End end = classify_source(*m.snapshot->endpoints,
+                            {source, port.id, p.meta->vlan, source_mac(p), known_tag(s, p.meta->tag)});
   end.spoofed |= !admits(port, source, end);
   return end;
 }
 
 /// Whether a tag on a packet of a live flow, or that it has none, agrees with what the flow was allowed by.
-bool tag_agrees(const FlowCold& flow, unsigned direction, SegmentTag tag) noexcept {
+bool tag_agrees(const PipelineState& s, const FlowCold& flow, unsigned direction, SegmentTag tag) noexcept {
   bool by_tag = direction == 0 && flow.source_from == static_cast<uint8_t>(IdentitySource::kTag);
   if (tag == kTagNone) return !by_tag;
-  return tag == tag_of(IdentityId{direction == 0 ? flow.source : flow.destination});
+  SegmentTag of_flow = tag_of(IdentityId{direction == 0 ? flow.source : flow.destination});
+  return tag == of_flow || known_tag(s, tag) == of_flow;
 }
 
 /// Whether a packet of a live flow comes from the end that it says, and goes to no other: kNone, or why it is
@@ -44,7 +45,8 @@ DropReason refused_sender(PipelineState& s, const PacketRef& p, uint32_t slot, u
     return DropReason::k_spoofed_source;
   End end = classify_sender(s, p, direction == 0 ? a.initiator : a.responder, m);
   if (end.spoofed) return DropReason::k_spoofed_source;
-  if (!tag_agrees(s.table<Key>().cold(slot), direction, p.meta->tag)) return DropReason::k_identity_changed;
+  if (!tag_agrees(s, s.table<Key>().cold(slot), direction, p.meta->tag))
+    return DropReason::k_identity_changed;
   if (end.endpoint != nullptr && (end.endpoint->flags & kEndpointHasMac) != 0)
     entry.hot.flags |= kFlowSenderBound;
   if (direction == 1) entry.hot.flags &= static_cast<uint8_t>(~kFlowResponderUnchecked);

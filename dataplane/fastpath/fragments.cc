@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "dataplane/fastpath/flow_step.h"
+#include "dataplane/fastpath/overlay.h"
 #include "dataplane/fastpath/router.h"
 #include "wire/ipv4.h"
 #include "wire/ipv6.h"
@@ -114,7 +115,8 @@ bool make_room(PipelineState& s, uint32_t datagram) noexcept {
 DropReason check_sender(PipelineState& s, const PacketRef& p, const FragmentKey& key, End& sender,
                         const Moment& m) noexcept {
   const PortView& port = s.port(key.port);
-  sender = classify_source(*m.snapshot->endpoints, {key.source, port.id, key.vlan, key.mac, key.tag});
+  sender = classify_source(*m.snapshot->endpoints,
+                           {key.source, port.id, key.vlan, key.mac, known_tag(s, key.tag)});
   // A router's neighbour may talk to it from a link-local address that nobody has bound.
   bool link_local = s.router != nullptr && key.source.is_ipv6_link_local();
   if (sender.spoofed || (!admits(port, key.source, sender) && !link_local))
@@ -223,10 +225,32 @@ static bool expire(PipelineState& s, const Moment& m) noexcept {
   return false;
 }
 
+/// What a datagram's fragments take of a TxQueue.
+struct Places {
+  uint32_t count;      ///< with the copies for further peers of an overlay
+  uint32_t most;       ///< that may be in use then
+  DropReason refused;  ///< why they can't be put at all, however long they wait
+};
+static Places places_of(PipelineState& s, const rte_mbuf* datagram, PortId out) noexcept {
+  Places places{packets_in(datagram), TxQueue::kCapacity, DropReason::kNone};
+  if (!s.port(out.value).vxlan) return places;
+  uint32_t packets = places.count;
+  places.count = 0;
+  for (const rte_mbuf* f = datagram; f != nullptr; f = f->next) {
+    auto receivers = static_cast<uint32_t>(count_receivers(s, f, out));
+    if (receivers == 0) places.refused = DropReason::k_neighbour_unresolved;
+    places.count += receivers;
+  }
+  if (places.count > packets) places.most = TxQueue::kCapacity - kBurst;  // as put_encapsulated() has it
+  if (places.refused == DropReason::kNone && places.count > places.most)
+    places.refused = DropReason::k_tx_full;
+  return places;
+}
+
 /// Puts all fragments into the TxQueue, with `room` of its places at most in use. False: there isn't as much.
-static bool put_all(PipelineState& s, rte_mbuf* datagram, PortId out, uint32_t packets,
+static bool put_all(PipelineState& s, rte_mbuf* datagram, PortId out, const Places& places,
                     uint32_t room) noexcept {
-  if (s.tx[out.value].count + packets > room) return false;
+  if (s.tx[out.value].count + places.count > std::min(room, places.most)) return false;
   while (datagram != nullptr) put_own(s, take_first(datagram), out);
   return true;
 }
@@ -239,11 +263,15 @@ PacketVerdict part_datagram(PipelineState& s, PacketVerdict verdict) noexcept {
   rte_mbuf* datagram = queue.take_back();
   uint32_t packets = packets_in(datagram);
   if (s.router != nullptr) Router::follow_first(datagram);
+  Places places = places_of(s, datagram, verdict.out);
   // As many places stay free as the rest of the burst may take.
-  if (all.leaving_count == 0 && put_all(s, datagram, verdict.out, packets, TxQueue::kCapacity - kBurst))
+  if (places.refused == DropReason::kNone && all.leaving_count == 0 &&
+      put_all(s, datagram, verdict.out, places, TxQueue::kCapacity - kBurst))
     return verdict;
-  if (!all.has_room(packets)) {
-    drop(s, {datagram, nullptr, nullptr, &verdict}, DropReason::k_tx_full);
+  DropReason refused = places.refused;
+  if (refused == DropReason::kNone && !all.has_room(packets)) refused = DropReason::k_tx_full;
+  if (refused != DropReason::kNone) {
+    drop(s, {datagram, nullptr, nullptr, &verdict}, refused);
     return verdict;
   }
   all.leaving[(all.leaving_first + all.leaving_count++) % all.most] = {datagram, verdict.out};
@@ -261,12 +289,20 @@ static bool leave(PipelineState& s) noexcept {
     auto [datagram, out] = all.leaving[all.leaving_first];
     FragmentNames names(s, datagram);
     uint32_t packets = packets_in(datagram);
-    if (!put_all(s, datagram, out, packets, TxQueue::kCapacity)) return true;
+    Places places = places_of(s, datagram, out);  // peers come and go
+    bool refused = places.refused != DropReason::kNone;
+    if (!refused && !put_all(s, datagram, out, places, TxQueue::kCapacity)) return true;
     all.leaving_first = (all.leaving_first + 1) % all.most;
     --all.leaving_count;
     all.leaving_packets -= packets;
     add(s.counters().held, -uint64_t{packets});
-    for (const rte_mbuf* name : names) note_late(s, name, Fate::kForward, DropReason::kNone, out);
+    for (const rte_mbuf* name : names) {
+      if (refused)
+        note_late(s, name, Fate::kDrop, places.refused, kPortNone);
+      else
+        note_late(s, name, Fate::kForward, DropReason::kNone, out);
+    }
+    while (refused && datagram != nullptr) discard(s, take_first(datagram), places.refused);
   }
   return false;
 }

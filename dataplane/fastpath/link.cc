@@ -3,12 +3,17 @@
 #include <cstring>
 
 #include "base/bytes.h"
+#include "dataplane/fastpath/flow_step.h"
 #include "dataplane/fastpath/overlay.h"
 #include "wire/cisco_metadata.h"
 #include "wire/ethernet.h"
 
 namespace bulkhead {
 namespace {
+
+// In hash.fdir.hi, above the tag.
+constexpr unsigned kPeerShift = 16;
+constexpr uint32_t kLearns = 1u << 24;
 
 uint16_t word_at(const uint8_t* frame, size_t at) noexcept {
   return load<Be16>(frame + at).host();
@@ -125,12 +130,29 @@ void open_link(PipelineState& s, rte_mbuf* mbuf, const PortView& port, PacketMet
   rte_pktmbuf_adj(mbuf, link.at);
   mbuf->data_len = link.bytes;
   mbuf->pkt_len = link.bytes;
-  auto station = load<MacAddress>(frame_of(mbuf) + offsetof(EthernetHeader, source));
-  if (link.learns && !station.is_multicast() && port.vxlan->peers.size() > 1)
-    s.parts.stations->learn(port.id, station, link.peer);
   if (link.cmd.at != 0) strip_cmd(mbuf, link.cmd.at);
   mbuf->port |= kOpenedMark;
-  mbuf->hash.fdir.hi = link.tag.value;
+  bool learns = link.learns && port.vxlan->peers.size() > 1;
+  mbuf->hash.fdir.hi = link.tag.value | (learns ? kLearns | uint32_t{link.peer} << kPeerShift : 0);
+}
+
+void learn_station(PipelineState& s, const rte_mbuf* mbuf, PortId port) noexcept {
+  if (!is_opened(mbuf) || (mbuf->hash.fdir.hi & kLearns) == 0) return;
+  auto station = load<MacAddress>(frame_of(mbuf) + offsetof(EthernetHeader, source));
+  if (!station.is_multicast())
+    s.parts.stations->learn(port, station, static_cast<uint8_t>(mbuf->hash.fdir.hi >> kPeerShift));
+}
+
+void learn_ip_station(PipelineState& s, const rte_mbuf* mbuf, const PacketMeta& meta,
+                      const PortView& port) noexcept {
+  if (!is_opened(mbuf) || (mbuf->hash.fdir.hi & kLearns) == 0) return;
+  auto station = load<MacAddress>(frame_of(mbuf) + offsetof(EthernetHeader, source));
+  auto peer = static_cast<uint8_t>(mbuf->hash.fdir.hi >> kPeerShift);
+  if (s.parts.stations->find(port.id, station) == peer) return;
+  IpAddress source = source_of(frame_of(mbuf) + meta.l3, meta.family == 4);
+  End end =
+      classify_source(*s.snapshot->endpoints, {source, port.id, meta.vlan, station, known_tag(s, meta.tag)});
+  if (!end.spoofed && !end.contained && admits(port, source, end)) learn_station(s, mbuf, port.id);
 }
 
 DropReason put_with_link(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept {

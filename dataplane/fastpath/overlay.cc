@@ -46,9 +46,8 @@ DropReason check_header(const VxlanHeader& header, const OverlaySetting& overlay
 }
 
 /// Something of the inner frame that differs from flow to flow, so that what is between the peers may spread
-/// them (RFC 7348 §5). Reads its first 64 bytes or what there is.
+/// them (RFC 7348 §5).
 uint16_t source_port_for(const uint8_t* frame, size_t bytes) noexcept {
-  constexpr size_t kRead = 64;
   constexpr uint16_t kFirst = 49'152, kCount = 16'384;  // RFC 6335 §6
   uint64_t sum = 0;
   auto mix = [&](const uint8_t* at, size_t count) {
@@ -56,14 +55,14 @@ uint16_t source_port_for(const uint8_t* frame, size_t bytes) noexcept {
   };
   size_t at = load<Be16>(frame + 12).host() == static_cast<uint16_t>(EtherType::kVlan) ? 18 : 14;
   mix(frame, 12);
-  if (bytes < std::max<size_t>(kRead, at + 44)) return static_cast<uint16_t>(kFirst + (sum >> 40) % kCount);
   const uint8_t* ip = frame + at;
   uint16_t type = load<Be16>(ip - 2).host();
-  if (type == static_cast<uint16_t>(EtherType::kIpv4)) {
+  constexpr size_t kPorts = 4;
+  if (type == static_cast<uint16_t>(EtherType::kIpv4) && bytes >= at + sizeof(Ipv4Header) + kPorts) {
     bool fragment = (load<Be16>(ip + 6).host() & (kIpv4MoreFragments | kIpv4OffsetMask)) != 0;
     mix(ip + 12, 8);
     if (!fragment && ip[0] == 0x45 && (ip[9] == 6 || ip[9] == 17)) mix(ip + 20, 4);
-  } else if (type == static_cast<uint16_t>(EtherType::kIpv6)) {
+  } else if (type == static_cast<uint16_t>(EtherType::kIpv6) && bytes >= at + sizeof(Ipv6Header) + kPorts) {
     mix(ip + 8, 32);
     if (ip[6] == 6 || ip[6] == 17) mix(ip + 40, 4);
   }
@@ -297,12 +296,18 @@ DropReason put_encapsulated(PipelineState& s, rte_mbuf* mbuf, PortId out, Segmen
   TxQueue& queue = s.tx[out.value];
   constexpr uint16_t kMostAdded =
       sizeof(EthernetHeader) + sizeof(Ipv6Header) + sizeof(UdpHeader) + sizeof(VxlanHeader);
-  if (queue.count + count > TxQueue::kCapacity || rte_pktmbuf_headroom(mbuf) < kMostAdded)
-    return DropReason::k_tx_full;
+  // Copies leave room for a burst of frames that go to one peer each.
+  size_t room = count == 1 ? TxQueue::kCapacity : TxQueue::kCapacity - kBurst;
+  if (queue.count + count > room || rte_pktmbuf_headroom(mbuf) < kMostAdded) return DropReason::k_tx_full;
   for (size_t i = 1; i < count; ++i) put_copy(s, mbuf, port, receivers[i], group);
   encapsulate(mbuf, port, receivers[0], group);
   queue.put(mbuf);
   return DropReason::kNone;
+}
+
+size_t count_receivers(PipelineState& s, const rte_mbuf* mbuf, PortId out) noexcept {
+  std::array<Receiver, kMostPeers> receivers;
+  return receivers_of(s, s.port(out.value), load<MacAddress>(frame_of(mbuf)), receivers);
 }
 
 void maintain_overlay(PipelineState& s) noexcept {

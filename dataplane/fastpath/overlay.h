@@ -38,6 +38,8 @@ void step_underlay(PipelineState& s, const PacketRef& p) noexcept;
 /// none is sent along. kNone; else the packet is as it was, and this is why: neighbour_unresolved,
 /// packet_too_big, tx_full.
 DropReason put_encapsulated(PipelineState& s, rte_mbuf* mbuf, PortId out, SegmentTag group) noexcept;
+/// How many peers a frame goes to, as far as they are resolved; asks for the others.
+size_t count_receivers(PipelineState& s, const rte_mbuf* mbuf, PortId out) noexcept;
 /// Asks for peers that aren't known, or weren't heard of for long, so that a frame need not wait for that.
 void maintain_overlay(PipelineState& s) noexcept;
 

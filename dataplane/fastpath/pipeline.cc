@@ -130,6 +130,8 @@ void trim(rte_mbuf* mbuf, size_t bytes) noexcept {
 
 /// The same where some ports read what stands before a frame's own headers.
 [[gnu::noinline]] void parse_behind_links(PipelineState& s) noexcept {
+#pragma GCC unroll 4
+  for (size_t i = 0, count = s.burst.count; i < count; ++i) rte_prefetch0(frame_of(s.burst.packets[i]));
   for (size_t i = 0; i < s.burst.count; ++i) {
     rte_mbuf* mbuf = s.burst.packets[i];
     PacketMeta& meta = s.burst.meta[i];
@@ -141,6 +143,8 @@ void trim(rte_mbuf* mbuf, size_t bytes) noexcept {
     }
     parse_one(s, i);
     meta.tag = carried_tag(mbuf);
+    bool judged_by_address = meta.kind != PacketKind::kArp && meta.kind != PacketKind::kNeighbour;
+    if (meta.reason == DropReason::kNone && judged_by_address) learn_ip_station(s, mbuf, meta, port);
   }
 }
 
@@ -185,13 +189,10 @@ bool hand_off(PipelineState& s, size_t i) noexcept {
 /// ARP and neighbour discovery: between the ends of a wire, or to the router.
 void step_neighbour(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
   DropReason reason = p.meta->kind == PacketKind::kArp ? inspect_arp(s, p, m) : inspect_neighbour(s, p, m);
-  if (reason != DropReason::kNone) {
-    drop(s, p, reason);
-  } else if (s.router != nullptr) {
-    s.router->resolve(s, p, m);
-  } else {
-    send(s, p, s.port(p.meta->in_port).peer);
-  }
+  if (reason != DropReason::kNone) return drop(s, p, reason);
+  learn_station(s, p.mbuf, PortId{p.meta->in_port});
+  if (s.router != nullptr) return s.router->resolve(s, p, m);
+  send(s, p, s.port(p.meta->in_port).peer);
 }
 
 template <class Key>

@@ -139,6 +139,12 @@ inline Counted counted(const PacketRef& p) noexcept {
   return sum;
 }
 
+/// A tag as policy has it: one that it doesn't define is segment `unknown`'s, so that all such share what
+/// that one may take.
+inline SegmentTag known_tag(const PipelineState& s, SegmentTag tag) noexcept {
+  return tag == kTagNone || s.snapshot->image->knows(identity_of(tag)) ? tag : kTagUnknown;
+}
+
 inline MacAddress destination_mac(const PacketRef& p) noexcept {
   return load<MacAddress>(frame_of(p.mbuf));
 }

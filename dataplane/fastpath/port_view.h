@@ -9,6 +9,7 @@
 #include "base/address.h"
 #include "base/types.h"
 #include "contract/settings.h"
+#include "wire/ethernet.h"
 
 namespace bulkhead {
 
@@ -32,6 +33,11 @@ struct PortView {
   /// Whether something before a frame's own headers is taken off when it comes in.
   bool reads_link() const { return trust_tags || strip_tags || vxlan; }
   /// Whether something is put before them when it leaves.
+  /// Bytes of the longest IP packet that leaves here in a frame with that VLAN tag (0: none): inside of an
+  /// overlay the tag comes off what the outside leaves.
+  uint32_t most_ip_bytes(uint16_t vlan) const {
+    return mtu - (vxlan && vlan != 0 ? uint32_t{sizeof(VlanHeader)} : 0);
+  }
   bool writes_link() const { return impose_tags != ImposeTags::kNone || vxlan; }
 };
 

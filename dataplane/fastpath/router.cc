@@ -142,8 +142,8 @@ static void answer_error(PipelineState& s, const PacketRef& p, IcmpError error, 
   const IpAddress* own = own_address_for(port, source);
   if (own == nullptr) return;
   // At its own cost: what one workload provokes must not use up what others are told.
-  End sender = classify_source(*m.snapshot->endpoints,
-                               Origin{source, port.id, p.meta->vlan, source_mac(p), p.meta->tag});
+  End sender = classify_source(*m.snapshot->endpoints, Origin{source, port.id, p.meta->vlan, source_mac(p),
+                                                              known_tag(s, p.meta->tag)});
   if (s.rejects.take(sender.identity, m.ticks)) originate(s, make_icmp_error(s, p, *own, error), port.id);
 }
 

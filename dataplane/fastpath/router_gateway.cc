@@ -20,7 +20,7 @@ void Router::receive(PipelineState& s, const PacketRef& p, const Moment& m) noex
     return drop(s, p, DropReason::k_icmp_unrelated);
   if (p.meta->opening == Opening::kTcpNot) return drop(s, p, DropReason::k_tcp_no_state);
   const PortView& port = s.port(p.meta->in_port);
-  Origin origin{source, port.id, p.meta->vlan, source_mac(p), p.meta->tag};
+  Origin origin{source, port.id, p.meta->vlan, source_mac(p), known_tag(s, p.meta->tag)};
   Evaluation e =
       evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, own, ServiceKey{p.meta->service}, m.now);
   add(s.counters().judged, 1);

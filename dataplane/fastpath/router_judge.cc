@@ -18,7 +18,7 @@ DropReason judge_without_flow(PipelineState& s, const PacketRef& p, const Moment
   if (p.meta->opening == Opening::kTcpNot && !resets) return DropReason::k_tcp_no_state;
   const PortView& port = s.port(p.meta->in_port);
   IpAddress source = source_of(p), destination = destination_of(p);
-  Origin origin{source, port.id, p.meta->vlan, source_mac(p), p.meta->tag};
+  Origin origin{source, port.id, p.meta->vlan, source_mac(p), known_tag(s, p.meta->tag)};
   Evaluation e = evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, destination,
                           ServiceKey{p.meta->service}, m.now);
   add(s.counters().judged, 1);
