@@ -251,7 +251,7 @@ void answer_reject(PipelineState& s, const PacketRef& p, IdentityId source, cons
 void drop_too_big(PipelineState& s, const PacketRef& p, PortId out, const Moment& m) noexcept {
   const PortView& port = s.port(out.value);
   if (port.writes_link()) {
-    uint32_t mtu = port.most_ip_bytes(p.meta->vlan);
+    uint16_t mtu = port.most_ip_bytes(p.meta->l3);
     IcmpError error{kIcmpv6PacketTooBig, 0, mtu};
     if (p.meta->family == 4) error = {kIcmpUnreachable, kIcmpFragmentationNeeded, mtu};
     Ends ends = ends_of(p);

@@ -57,7 +57,10 @@ FlowRecord packet_record(PipelineState& s, const PacketRef& p, const IpAddress& 
   r.destination_port = p.meta->destination_port;
   r.source_identity = e.source.identity.value;
   r.destination_identity = e.destination.identity.value;
-  r.source_workload = e.source.endpoint != nullptr ? e.source.endpoint->workload : 0;
+  // A tag that names another segment than the address says that it isn't that workload.
+  bool is_endpoint = e.source.endpoint != nullptr &&
+                     tag_of(IdentityId{e.source.endpoint->identity}) == tag_of(e.source.identity);
+  r.source_workload = is_endpoint ? e.source.endpoint->workload : 0;
   r.destination_workload = e.destination.endpoint != nullptr ? e.destination.endpoint->workload : 0;
   r.service = p.meta->service;
   r.rule = e.decision.rule.value;
@@ -195,7 +198,7 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
     auto admitted = s.router->admit(s, p, m);
     if (!admitted) return;
     next = *admitted;
-  } else if (p.meta->ip_bytes > s.port(next.port.value).most_ip_bytes(p.meta->vlan)) {
+  } else if (p.meta->ip_bytes > s.port(next.port.value).most_ip_bytes(p.meta->l3)) {
     return drop_too_big(s, p, next.port, m);  // before there is a flow for it
   }
   reason = make_room(s, p.meta->proto, e.source.identity, m);

@@ -25,7 +25,7 @@ inline uint32_t tcp_payload(const PacketRef& p, std::span<const uint8_t> header)
 inline void forward(PipelineState& s, const PacketRef& p, uint8_t out, const Moment& m) noexcept {
   if (s.router != nullptr) [[unlikely]]
     return s.router->forward(s, p, m);
-  if (p.meta->ip_bytes > s.port(out).most_ip_bytes(p.meta->vlan)) [[unlikely]]
+  if (p.meta->ip_bytes > s.port(out).most_ip_bytes(p.meta->l3)) [[unlikely]]
     return drop_too_big(s, p, PortId{out}, m);
   send(s, p, PortId{out});
 }
@@ -83,7 +83,7 @@ void pass_flow(PipelineState& s, const PacketRef& p, const Key& key, uint32_t sl
   show_flow(p, table, slot, FlowRelation::kEstablished);
   uint8_t out = hot.ports[direction ^ 1];
   // Dropped there, before it could change the flow.
-  if (p.meta->ip_bytes > s.port(out).most_ip_bytes(p.meta->vlan)) return forward(s, p, out, m);
+  if (p.meta->ip_bytes > s.port(out).most_ip_bytes(p.meta->l3)) return forward(s, p, out, m);
   bool tcp = p.meta->proto == IpProto::kTcp;
   if (tcp && !step_tcp(s, p, key, slot, direction, m)) return;
   hot.last = m.ticks;

@@ -99,7 +99,11 @@ FlowRecord record_of(const PipelineState& s, uint32_t slot, const Snapshot* snap
   // Numbers of workloads are the present policy's; a flow that wasn't judged under it yet speaks of the one
   // before.
   if (snapshot != nullptr && cold.image_generation == static_cast<uint32_t>(snapshot->image_generation)) {
-    if (auto* e = snapshot->endpoints->find(a.initiator)) r.source_workload = e->workload;
+    bool tagged = cold.source_from == static_cast<uint8_t>(IdentitySource::kTag);
+    // A tag that names another segment than the address says that it isn't that workload.
+    if (auto* e = snapshot->endpoints->find(a.initiator);
+        e != nullptr && (!tagged || tag_of(IdentityId{e->identity}) == tag_of(IdentityId{cold.source})))
+      r.source_workload = e->workload;
     if (auto* e = snapshot->endpoints->find(a.responder)) r.destination_workload = e->workload;
   }
   r.service = service_of(key, a).value;

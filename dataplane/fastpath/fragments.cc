@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "dataplane/fastpath/flow_step.h"
+#include "dataplane/fastpath/link.h"
 #include "dataplane/fastpath/overlay.h"
 #include "dataplane/fastpath/router.h"
 #include "wire/ipv4.h"
@@ -225,34 +226,22 @@ static bool expire(PipelineState& s, const Moment& m) noexcept {
   return false;
 }
 
-/// What a datagram's fragments take of a TxQueue.
-struct Places {
-  uint32_t count;      ///< with the copies for further peers of an overlay
-  uint32_t most;       ///< that may be in use then
-  DropReason refused;  ///< why they can't be put at all, however long they wait
-};
-static Places places_of(PipelineState& s, const rte_mbuf* datagram, PortId out) noexcept {
-  Places places{packets_in(datagram), TxQueue::kCapacity, DropReason::kNone};
-  if (!s.port(out.value).vxlan) return places;
-  uint32_t packets = places.count;
-  places.count = 0;
-  for (const rte_mbuf* f = datagram; f != nullptr; f = f->next) {
-    auto receivers = static_cast<uint32_t>(count_receivers(s, f, out));
-    if (receivers == 0) places.refused = DropReason::k_neighbour_unresolved;
-    places.count += receivers;
-  }
-  if (places.count > packets) places.most = TxQueue::kCapacity - kBurst;  // as put_encapsulated() has it
-  if (places.refused == DropReason::kNone && places.count > places.most)
-    places.refused = DropReason::k_tx_full;
-  return places;
-}
+enum class Parting : uint8_t { kLeft, kWaits, kUnresolved };
 
-/// Puts all fragments into the TxQueue, with `room` of its places at most in use. False: there isn't as much.
-static bool put_all(PipelineState& s, rte_mbuf* datagram, PortId out, const Places& places,
-                    uint32_t room) noexcept {
-  if (s.tx[out.value].count + places.count > std::min(room, places.most)) return false;
-  while (datagram != nullptr) put_own(s, take_first(datagram), out);
-  return true;
+/// Puts all fragments into the TxQueue, with `room` of its places at most in use, or none where one would
+/// find no place or no peer.
+static Parting put_all(PipelineState& s, rte_mbuf* datagram, PortId out, uint32_t room) noexcept {
+  uint16_t copies = places_for(s, out, load<MacAddress>(frame_of(datagram)));
+  if (copies == 0) return Parting::kUnresolved;
+  room = std::min<uint32_t>(room, most_in_use(copies));
+  if (s.tx[out.value].count + copies * packets_in(datagram) > room) return Parting::kWaits;
+  bool writes_link = s.port(out.value).writes_link();
+  while (datagram != nullptr) {
+    rte_mbuf* fragment = take_first(datagram);
+    DropReason reason = writes_link ? put_with_link(s, fragment, out, true) : enqueue(s, fragment, 0, out);
+    if (reason != DropReason::kNone) discard(s, fragment, reason);
+  }
+  return Parting::kLeft;
 }
 
 static_assert(FragmentTable::kMostOfDatagram <= TxQueue::kCapacity);
@@ -263,15 +252,13 @@ PacketVerdict part_datagram(PipelineState& s, PacketVerdict verdict) noexcept {
   rte_mbuf* datagram = queue.take_back();
   uint32_t packets = packets_in(datagram);
   if (s.router != nullptr) Router::follow_first(datagram);
-  Places places = places_of(s, datagram, verdict.out);
   // As many places stay free as the rest of the burst may take.
-  if (places.refused == DropReason::kNone && all.leaving_count == 0 &&
-      put_all(s, datagram, verdict.out, places, TxQueue::kCapacity - kBurst))
-    return verdict;
-  DropReason refused = places.refused;
-  if (refused == DropReason::kNone && !all.has_room(packets)) refused = DropReason::k_tx_full;
-  if (refused != DropReason::kNone) {
-    drop(s, {datagram, nullptr, nullptr, &verdict}, refused);
+  Parting parting = Parting::kWaits;
+  if (all.leaving_count == 0) parting = put_all(s, datagram, verdict.out, TxQueue::kCapacity - kBurst);
+  if (parting == Parting::kLeft) return verdict;
+  if (parting == Parting::kUnresolved || !all.has_room(packets)) {
+    drop(s, {datagram, nullptr, nullptr, &verdict},
+         parting == Parting::kUnresolved ? DropReason::k_neighbour_unresolved : DropReason::k_tx_full);
     return verdict;
   }
   all.leaving[(all.leaving_first + all.leaving_count++) % all.most] = {datagram, verdict.out};
@@ -289,20 +276,20 @@ static bool leave(PipelineState& s) noexcept {
     auto [datagram, out] = all.leaving[all.leaving_first];
     FragmentNames names(s, datagram);
     uint32_t packets = packets_in(datagram);
-    Places places = places_of(s, datagram, out);  // peers come and go
-    bool refused = places.refused != DropReason::kNone;
-    if (!refused && !put_all(s, datagram, out, places, TxQueue::kCapacity)) return true;
+    Parting parting = put_all(s, datagram, out, TxQueue::kCapacity);
+    DropReason reason = DropReason::kNone;
+    if (parting == Parting::kUnresolved) reason = DropReason::k_neighbour_unresolved;
+    // More peers have answered since it was admitted: it would wait for ever.
+    if (parting == Parting::kWaits && s.tx[out.value].count == 0) reason = DropReason::k_tx_full;
+    if (parting == Parting::kWaits && reason == DropReason::kNone) return true;
+    if (reason != DropReason::kNone) drop(s, {datagram, nullptr, nullptr, nullptr}, reason);
     all.leaving_first = (all.leaving_first + 1) % all.most;
     --all.leaving_count;
     all.leaving_packets -= packets;
     add(s.counters().held, -uint64_t{packets});
-    for (const rte_mbuf* name : names) {
-      if (refused)
-        note_late(s, name, Fate::kDrop, places.refused, kPortNone);
-      else
-        note_late(s, name, Fate::kForward, DropReason::kNone, out);
-    }
-    while (refused && datagram != nullptr) discard(s, take_first(datagram), places.refused);
+    for (const rte_mbuf* name : names)
+      note_late(s, name, reason == DropReason::kNone ? Fate::kForward : Fate::kDrop, reason,
+                reason == DropReason::kNone ? out : kPortNone);
   }
   return false;
 }

@@ -3,17 +3,12 @@
 #include <cstring>
 
 #include "base/bytes.h"
-#include "dataplane/fastpath/flow_step.h"
 #include "dataplane/fastpath/overlay.h"
 #include "wire/cisco_metadata.h"
 #include "wire/ethernet.h"
 
 namespace bulkhead {
 namespace {
-
-// In hash.fdir.hi, above the tag.
-constexpr unsigned kPeerShift = 16;
-constexpr uint32_t kLearns = 1u << 24;
 
 uint16_t word_at(const uint8_t* frame, size_t at) noexcept {
   return load<Be16>(frame + at).host();
@@ -132,34 +127,24 @@ void open_link(PipelineState& s, rte_mbuf* mbuf, const PortView& port, PacketMet
   mbuf->pkt_len = link.bytes;
   if (link.cmd.at != 0) strip_cmd(mbuf, link.cmd.at);
   mbuf->port |= kOpenedMark;
-  bool learns = link.learns && port.vxlan->peers.size() > 1;
-  mbuf->hash.fdir.hi = link.tag.value | (learns ? kLearns | uint32_t{link.peer} << kPeerShift : 0);
+  mbuf->hash.fdir.hi = link.tag.value | (link.learns ? (link.peer + 1u) << 16 : 0);
 }
 
-void learn_station(PipelineState& s, const rte_mbuf* mbuf, PortId port) noexcept {
-  if (!is_opened(mbuf) || (mbuf->hash.fdir.hi & kLearns) == 0) return;
+void learn_station(PipelineState& s, rte_mbuf* mbuf) noexcept {
+  uint32_t peer = is_opened(mbuf) ? mbuf->hash.fdir.hi >> 16 : 0;
+  if (peer == 0) return;
+  mbuf->hash.fdir.hi &= 0xffff;
+  PortId port{static_cast<uint8_t>(mbuf->port)};
   auto station = load<MacAddress>(frame_of(mbuf) + offsetof(EthernetHeader, source));
-  if (!station.is_multicast())
-    s.parts.stations->learn(port, station, static_cast<uint8_t>(mbuf->hash.fdir.hi >> kPeerShift));
+  if (!station.is_multicast() && s.port(port.value).has_several_peers())
+    s.parts.stations->learn(port, station, static_cast<uint8_t>(peer - 1));
 }
 
-void learn_ip_station(PipelineState& s, const rte_mbuf* mbuf, const PacketMeta& meta,
-                      const PortView& port) noexcept {
-  if (!is_opened(mbuf) || (mbuf->hash.fdir.hi & kLearns) == 0) return;
-  auto station = load<MacAddress>(frame_of(mbuf) + offsetof(EthernetHeader, source));
-  auto peer = static_cast<uint8_t>(mbuf->hash.fdir.hi >> kPeerShift);
-  if (s.parts.stations->find(port.id, station) == peer) return;
-  IpAddress source = source_of(frame_of(mbuf) + meta.l3, meta.family == 4);
-  End end =
-      classify_source(*s.snapshot->endpoints, {source, port.id, meta.vlan, station, known_tag(s, meta.tag)});
-  if (!end.spoofed && !end.contained && admits(port, source, end)) learn_station(s, mbuf, port.id);
-}
-
-DropReason put_with_link(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept {
+DropReason put_with_link(PipelineState& s, rte_mbuf* mbuf, PortId out, bool admitted) noexcept {
   TxQueue& queue = s.tx[out.value];
   const PortView& port = s.port(out.value);
   SegmentTag tag = port.impose_tags != ImposeTags::kNone ? source_segment(s, mbuf) : kTagNone;
-  if (port.vxlan) return put_encapsulated(s, mbuf, out, tag);
+  if (port.vxlan) return put_encapsulated(s, mbuf, out, tag, admitted);
   if (queue.count == TxQueue::kCapacity) return DropReason::k_tx_full;
   if (tag != kTagNone && !impose_cmd(mbuf, tag)) return DropReason::k_tx_full;
   queue.put(mbuf);
@@ -169,7 +154,11 @@ DropReason put_with_link(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept 
 DropReason enqueue_apart(PipelineState& s, rte_mbuf* mbuf, uint32_t ip_bytes, PortId out) noexcept {
   if (ip_bytes > s.port(out.value).mtu) return DropReason::k_packet_too_big;
   // A datagram is taken back to be parted, and its fragments come here each.
-  if (is_datagram(mbuf)) return s.tx[out.value].put(mbuf) ? DropReason::kNone : DropReason::k_tx_full;
+  if (is_datagram(mbuf)) {
+    DropReason reason = admit_datagram(s, mbuf, out);
+    if (reason != DropReason::kNone) return reason;
+    return s.tx[out.value].put(mbuf) ? DropReason::kNone : DropReason::k_tx_full;
+  }
   return put_with_link(s, mbuf, out);
 }
 

@@ -2,9 +2,9 @@
 // that read it take it off before anything else is read, so that all stages see plain frames; ports that
 // write it put it on as the last thing before the TxQueue. Neither is in the way of other ports' packets.
 //
-// A packet whose link was read has kOpenedMark in the upper byte of its rte_mbuf::port, and in hash.fdir.hi,
-// which drivers only write for a flow director, its believed tag and behind which peer of an overlay its
-// sender is: both go along to other workers.
+// A packet whose link was read has kOpenedMark in the upper byte of its rte_mbuf::port, and its believed tag
+// in the lower half of hash.fdir.hi, which drivers only write for a flow director; in the upper half, until
+// its sender is learnt, the peer that it came from, plus 1. All of it goes along to other workers.
 #pragma once
 
 #include <span>
@@ -47,20 +47,14 @@ void open_link(PipelineState& s, rte_mbuf* mbuf, const PortView& port, PacketMet
 inline bool is_opened(const rte_mbuf* mbuf) noexcept {
   return (mbuf->port & kOpenedMark) != 0 && mbuf->port != RTE_MBUF_PORT_INVALID;
 }
-/// The believed tag that a packet came with, as it stands there.
+/// The believed tag that a packet came with.
 inline SegmentTag carried_tag(const rte_mbuf* mbuf) noexcept {
   return is_opened(mbuf) ? SegmentTag{static_cast<uint16_t>(mbuf->hash.fdir.hi)} : kTagNone;
 }
 
-/// Remembers behind which peer the sender of a decapsulated frame is. Only of frames that were found good:
-/// else any frame with somebody's MAC would take what is for them elsewhere.
-void learn_station(PipelineState& s, const rte_mbuf* mbuf, PortId port) noexcept;
-/// The same of IP, where the sender is who it says by `port` and its binding. `meta`: parsed, and good.
-void learn_ip_station(PipelineState& s, const rte_mbuf* mbuf, const PacketMeta& meta,
-                      const PortView& port) noexcept;
-
 /// Puts a frame into the TxQueue of a port that writes links, with its source's segment where one is known.
-/// kNone; else the packet is as it was, and this is why: tx_full, and put_encapsulated()'s.
-DropReason put_with_link(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept;
+/// kNone; else the packet is as it was, and this is why: tx_full, and put_encapsulated()'s,
+/// where `admitted` is explained.
+DropReason put_with_link(PipelineState& s, rte_mbuf* mbuf, PortId out, bool admitted = false) noexcept;
 
 }  // namespace bulkhead

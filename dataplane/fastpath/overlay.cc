@@ -46,7 +46,7 @@ DropReason check_header(const VxlanHeader& header, const OverlaySetting& overlay
 }
 
 /// Something of the inner frame that differs from flow to flow, so that what is between the peers may spread
-/// them (RFC 7348 §5).
+/// them (RFC 7348 §5), and is the same for all packets of one.
 uint16_t source_port_for(const uint8_t* frame, size_t bytes) noexcept {
   constexpr uint16_t kFirst = 49'152, kCount = 16'384;  // RFC 6335 §6
   uint64_t sum = 0;
@@ -55,14 +55,14 @@ uint16_t source_port_for(const uint8_t* frame, size_t bytes) noexcept {
   };
   size_t at = load<Be16>(frame + 12).host() == static_cast<uint16_t>(EtherType::kVlan) ? 18 : 14;
   mix(frame, 12);
+  constexpr size_t kRead4 = 24, kRead6 = 44;  // addresses and ports
   const uint8_t* ip = frame + at;
   uint16_t type = load<Be16>(ip - 2).host();
-  constexpr size_t kPorts = 4;
-  if (type == static_cast<uint16_t>(EtherType::kIpv4) && bytes >= at + sizeof(Ipv4Header) + kPorts) {
+  if (type == static_cast<uint16_t>(EtherType::kIpv4) && bytes >= at + kRead4) {
     bool fragment = (load<Be16>(ip + 6).host() & (kIpv4MoreFragments | kIpv4OffsetMask)) != 0;
     mix(ip + 12, 8);
     if (!fragment && ip[0] == 0x45 && (ip[9] == 6 || ip[9] == 17)) mix(ip + 20, 4);
-  } else if (type == static_cast<uint16_t>(EtherType::kIpv6) && bytes >= at + sizeof(Ipv6Header) + kPorts) {
+  } else if (type == static_cast<uint16_t>(EtherType::kIpv6) && bytes >= at + kRead6) {
     mix(ip + 8, 32);
     if (ip[6] == 6 || ip[6] == 17) mix(ip + 40, 4);
   }
@@ -287,27 +287,39 @@ void step_underlay(PipelineState& s, const PacketRef& p) noexcept {
   p.meta->family == 0 ? step_arp(s, p, port) : step_discovery(s, p, port);
 }
 
-DropReason put_encapsulated(PipelineState& s, rte_mbuf* mbuf, PortId out, SegmentTag group) noexcept {
+uint16_t places_for(PipelineState& s, PortId out, const MacAddress& station) noexcept {
+  const PortView& port = s.port(out.value);
+  if (!port.vxlan) return 1;
+  std::array<Receiver, kMostPeers> receivers;
+  return static_cast<uint16_t>(receivers_of(s, port, station, receivers));
+}
+
+DropReason admit_datagram(PipelineState& s, const rte_mbuf* datagram, PortId out) noexcept {
+  uint16_t copies = places_for(s, out, load<MacAddress>(frame_of(datagram)));
+  uint32_t packets = packets_in(datagram);
+  if (copies == 0) return DropReason::k_neighbour_unresolved;
+  if (packets * copies > most_in_use(copies)) return DropReason::k_tx_full;
+  bool within = copies == 1 || s.floods[out.value].take(s.ticks, packets);
+  return within ? DropReason::kNone : DropReason::k_tx_full;
+}
+
+DropReason put_encapsulated(PipelineState& s, rte_mbuf* mbuf, PortId out, SegmentTag group,
+                            bool admitted) noexcept {
   const PortView& port = s.port(out.value);
   if (mbuf->pkt_len > port.mtu + uint32_t{sizeof(EthernetHeader)}) return DropReason::k_packet_too_big;
   std::array<Receiver, kMostPeers> receivers;
-  size_t count = receivers_of(s, port, load<MacAddress>(frame_of(mbuf)), receivers);
+  auto count = static_cast<uint16_t>(receivers_of(s, port, load<MacAddress>(frame_of(mbuf)), receivers));
   if (count == 0) return DropReason::k_neighbour_unresolved;
   TxQueue& queue = s.tx[out.value];
   constexpr uint16_t kMostAdded =
       sizeof(EthernetHeader) + sizeof(Ipv6Header) + sizeof(UdpHeader) + sizeof(VxlanHeader);
-  // Copies leave room for a burst of frames that go to one peer each.
-  size_t room = count == 1 ? TxQueue::kCapacity : TxQueue::kCapacity - kBurst;
-  if (queue.count + count > room || rte_pktmbuf_headroom(mbuf) < kMostAdded) return DropReason::k_tx_full;
+  if (queue.count + count > most_in_use(count) || rte_pktmbuf_headroom(mbuf) < kMostAdded)
+    return DropReason::k_tx_full;
+  if (count > 1 && !admitted && !s.floods[out.value].take(s.ticks)) return DropReason::k_tx_full;
   for (size_t i = 1; i < count; ++i) put_copy(s, mbuf, port, receivers[i], group);
   encapsulate(mbuf, port, receivers[0], group);
   queue.put(mbuf);
   return DropReason::kNone;
-}
-
-size_t count_receivers(PipelineState& s, const rte_mbuf* mbuf, PortId out) noexcept {
-  std::array<Receiver, kMostPeers> receivers;
-  return receivers_of(s, s.port(out.value), load<MacAddress>(frame_of(mbuf)), receivers);
 }
 
 void maintain_overlay(PipelineState& s) noexcept {

@@ -16,6 +16,9 @@ namespace bulkhead {
 /// ports. 0: none is needed.
 size_t neighbour_ports(const DataplaneSettings& settings) noexcept;
 
+/// Frames of a port that may go to several peers, shared evenly by the workers.
+inline constexpr uint32_t kFloodsPerSecond = 1000;
+
 /// A frame from the outside.
 struct OuterFrame {
   bool resolves = false;       ///< ARP or neighbour discovery
@@ -35,11 +38,23 @@ DropReason read_outer(std::span<const uint8_t> frame, const PortView& port, uint
 /// the packet.
 void step_underlay(PipelineState& s, const PacketRef& p) noexcept;
 /// Encapsulates a frame and puts it into the TxQueue, with copies of it for further peers. `group`: kTagNone:
-/// none is sent along. kNone; else the packet is as it was, and this is why: neighbour_unresolved,
-/// packet_too_big, tx_full.
-DropReason put_encapsulated(PipelineState& s, rte_mbuf* mbuf, PortId out, SegmentTag group) noexcept;
-/// How many peers a frame goes to, as far as they are resolved; asks for the others.
-size_t count_receivers(PipelineState& s, const rte_mbuf* mbuf, PortId out) noexcept;
+/// none is sent along. `admitted`: charged for by admit_datagram(). kNone; else the packet is as it was, and
+/// this is why: neighbour_unresolved, packet_too_big, tx_full.
+DropReason put_encapsulated(PipelineState& s, rte_mbuf* mbuf, PortId out, SegmentTag group,
+                            bool admitted) noexcept;
+/// Peers that a frame to `station` goes to now, each of which takes a place in the TxQueue; asks for those
+/// that aren't resolved. 1 on ports that are no overlay's.
+uint16_t places_for(PipelineState& s, PortId out, const MacAddress& station) noexcept;
+/// Places of the TxQueue that may be in use with a frame of so many copies in it: what goes to several peers
+/// leaves room for what goes to one.
+inline uint16_t most_in_use(uint16_t copies) noexcept {
+  return copies > 1 ? TxQueue::kCapacity - kBurst : TxQueue::kCapacity;
+}
+static_assert(kMostPeers <= TxQueue::kCapacity - kBurst);
+/// Whether a datagram, which is in no TxQueue yet, may leave as a whole: its peers are resolved, its
+/// fragments fit an empty TxQueue, and it is within the floods' rate, which it is charged for. kNone, or
+/// neighbour_unresolved, tx_full.
+DropReason admit_datagram(PipelineState& s, const rte_mbuf* datagram, PortId out) noexcept;
 /// Asks for peers that aren't known, or weren't heard of for long, so that a frame need not wait for that.
 void maintain_overlay(PipelineState& s) noexcept;
 

@@ -34,6 +34,7 @@ void discard(PipelineState& s, rte_mbuf* mbuf, DropReason reason) noexcept {
 }
 
 void consume(PipelineState& s, const PacketRef& p) noexcept {
+  learn_station(s, p.mbuf);
   add(s.counters().consumed, packets_in(p.mbuf));
   if (p.verdict != nullptr) p.verdict->fate = Fate::kConsume;
   free_packets(p.mbuf);
@@ -130,8 +131,7 @@ void trim(rte_mbuf* mbuf, size_t bytes) noexcept {
 
 /// The same where some ports read what stands before a frame's own headers.
 [[gnu::noinline]] void parse_behind_links(PipelineState& s) noexcept {
-#pragma GCC unroll 4
-  for (size_t i = 0, count = s.burst.count; i < count; ++i) rte_prefetch0(frame_of(s.burst.packets[i]));
+  for (size_t i = 0; i < s.burst.count; ++i) rte_prefetch0(frame_of(s.burst.packets[i]));
   for (size_t i = 0; i < s.burst.count; ++i) {
     rte_mbuf* mbuf = s.burst.packets[i];
     PacketMeta& meta = s.burst.meta[i];
@@ -143,8 +143,6 @@ void trim(rte_mbuf* mbuf, size_t bytes) noexcept {
     }
     parse_one(s, i);
     meta.tag = carried_tag(mbuf);
-    bool judged_by_address = meta.kind != PacketKind::kArp && meta.kind != PacketKind::kNeighbour;
-    if (meta.reason == DropReason::kNone && judged_by_address) learn_ip_station(s, mbuf, meta, port);
   }
 }
 
@@ -189,10 +187,13 @@ bool hand_off(PipelineState& s, size_t i) noexcept {
 /// ARP and neighbour discovery: between the ends of a wire, or to the router.
 void step_neighbour(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
   DropReason reason = p.meta->kind == PacketKind::kArp ? inspect_arp(s, p, m) : inspect_neighbour(s, p, m);
-  if (reason != DropReason::kNone) return drop(s, p, reason);
-  learn_station(s, p.mbuf, PortId{p.meta->in_port});
-  if (s.router != nullptr) return s.router->resolve(s, p, m);
-  send(s, p, s.port(p.meta->in_port).peer);
+  if (reason != DropReason::kNone) {
+    drop(s, p, reason);
+  } else if (s.router != nullptr) {
+    s.router->resolve(s, p, m);
+  } else {
+    send(s, p, s.port(p.meta->in_port).peer);
+  }
 }
 
 template <class Key>
@@ -358,6 +359,7 @@ std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
     state->tx[port.id.value].mtu = port.writes_link() ? 0 : port.mtu;
     state->reads_links |= port.reads_link();
     state->has_overlay |= port.vxlan.has_value();
+    state->learns_stations |= port.has_several_peers();
   }
   if (parts.keep_verdicts) state->late.reserve(8192);
   state->fragments = std::make_unique<Fragments>(parts);
@@ -368,12 +370,13 @@ std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
   state->flows_of.resize(65536);
   state->rejects.set(share(parts.settings->reject_per_identity), share(parts.settings->reject_total));
   state->challenges.set(100);
+  for (TokenBucket& floods : state->floods) floods.set(share(kFloodsPerSecond));
   state->denies = DenyLog(seed);
   if (parts.settings->mode == Mode::kRoute) {
     state->router = Router::create(parts);
     if (!state->router) return nullptr;
   }
-  state->sends_at_once = state->router == nullptr && !parts.keep_verdicts;
+  state->sends_at_once = state->router == nullptr && !parts.keep_verdicts && !state->learns_stations;
   return std::unique_ptr<Pipeline>(new Pipeline(std::move(state)));
 }
 

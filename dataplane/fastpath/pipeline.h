@@ -41,7 +41,8 @@ struct LateVerdict {
 struct TxQueue {
   static constexpr uint16_t kCapacity = 2 * kBurst;
   uint16_t count = 0;
-  uint16_t mtu = 0;    ///< the port's: no longer IP packet is put; 0: nothing is but by put_with_link()
+  uint16_t mtu =
+      0;  ///< the port's: a longer IP packet goes the long way; 0: each does, since the port writes links
   uint32_t bytes = 0;  ///< of all frames
   rte_mbuf* packets[kCapacity];
 

@@ -42,10 +42,11 @@ struct Burst {
 struct PipelineState {
   PipelineParts parts;
   Burst burst;
-  /// What is allowed goes to its TxQueue, with no router and no verdict to fill in.
+  /// What is allowed goes to its TxQueue, with no router, no verdict to fill in and no station to learn.
   bool sends_at_once = false;
-  bool has_overlay = false;  ///< some port is one
-  bool reads_links = false;  ///< some port does
+  bool has_overlay = false;      ///< some port is one
+  bool reads_links = false;      ///< some port does
+  bool learns_stations = false;  ///< some port is an overlay's with several peers
   FlowTable<FlowKey4> flows4;
   FlowTable<FlowKey6> flows6;
   std::array<LinkPart, kMaxPorts> links{};  ///< of untagged frames, by PortId
@@ -53,9 +54,10 @@ struct PipelineState {
   std::array<uint32_t, 7> timeout_ms{};  ///< by FlowState
   DenyLog denies;
   RejectLimiter rejects;
-  TokenBucket challenges;          ///< SYNs that pass on live connections
-  std::unique_ptr<Router> router;  ///< route mode
-  std::vector<LateVerdict> late;   ///< room reserved at the start
+  std::array<TokenBucket, kMaxPorts> floods;  ///< frames to several peers, by PortId
+  TokenBucket challenges;                     ///< SYNs that pass on live connections
+  std::unique_ptr<Router> router;             ///< route mode
+  std::vector<LateVerdict> late;              ///< room reserved at the start
   HalfOpenFlows half_open;
   std::vector<uint32_t> flows_of;  ///< flows by the tag of their source's segment: 65,536
   uint32_t serial = 0;
@@ -174,6 +176,9 @@ inline void note_late(PipelineState& s, const rte_mbuf* packet, Fate fate, DropR
 void hand_over(PipelineState& s, const PacketRef& p, unsigned owner, uint32_t packets = 1) noexcept;
 /// The end of a packet that was for the gateway itself.
 void consume(PipelineState& s, const PacketRef& p) noexcept;
+/// Remembers behind which peer the sender of a packet from an overlay port is, once: where the packet was
+/// found good, and before its link header is written anew. What is dropped teaches nothing.
+void learn_station(PipelineState& s, rte_mbuf* mbuf) noexcept;
 /// enqueue() of what is too long, or goes to a port that writes links.
 DropReason enqueue_apart(PipelineState& s, rte_mbuf* mbuf, uint32_t ip_bytes, PortId out) noexcept;
 /// Puts a packet into its port's TxQueue. kNone, or why not: packet_too_big, tx_full.
@@ -185,6 +190,8 @@ inline DropReason enqueue(PipelineState& s, rte_mbuf* mbuf, uint32_t ip_bytes, P
 }
 /// The same with its verdict, or drops it.
 inline void send(PipelineState& s, const PacketRef& p, PortId out) noexcept {
+  if (s.learns_stations) [[unlikely]]
+    learn_station(s, p.mbuf);
   DropReason reason = enqueue(s, p.mbuf, p.meta->ip_bytes, out);
   if (reason != DropReason::kNone) [[unlikely]]
     return drop(s, p, reason);

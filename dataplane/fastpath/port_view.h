@@ -9,7 +9,6 @@
 #include "base/address.h"
 #include "base/types.h"
 #include "contract/settings.h"
-#include "wire/ethernet.h"
 
 namespace bulkhead {
 
@@ -32,12 +31,15 @@ struct PortView {
 
   /// Whether something before a frame's own headers is taken off when it comes in.
   bool reads_link() const { return trust_tags || strip_tags || vxlan; }
-  /// Whether something is put before them when it leaves.
-  /// Bytes of the longest IP packet that leaves here in a frame with that VLAN tag (0: none): inside of an
-  /// overlay the tag comes off what the outside leaves.
-  uint32_t most_ip_bytes(uint16_t vlan) const {
-    return mtu - (vxlan && vlan != 0 ? uint32_t{sizeof(VlanHeader)} : 0);
+  /// The longest IP packet that a frame may carry there with `l3` bytes before it: an overlay carries a VLAN
+  /// tag inside, at the packet's cost.
+  uint16_t most_ip_bytes(uint16_t l3) const {
+    constexpr uint16_t kEthernet = 14, kVlan = 4;
+    return vxlan && l3 > kEthernet ? static_cast<uint16_t>(mtu - kVlan) : mtu;
   }
+  /// Whether it matters behind which peer a station is.
+  bool has_several_peers() const { return vxlan && vxlan->peers.size() > 1; }
+  /// Whether something is put before them when it leaves.
   bool writes_link() const { return impose_tags != ImposeTags::kNone || vxlan; }
 };
 

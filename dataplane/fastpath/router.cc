@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "dataplane/fastpath/answer.h"
 #include "dataplane/fastpath/fragments.h"
+#include "dataplane/fastpath/overlay.h"
 #include "dataplane/fastpath/router_parts.h"
 #include "dataplane/fastpath/solicit.h"
 #include "wire/checksum.h"
@@ -185,6 +186,7 @@ void Router::forward(PipelineState& s, const PacketRef& p, const Moment& m) noex
 }
 
 void Router::deliver(PipelineState& s, const PacketRef& p, const NextHop& next, const Moment& m) noexcept {
+  learn_station(s, p.mbuf);
   decrement_ttl(frame_of(p.mbuf) + p.meta->l3, p.meta->family == 4);
   pass(s, p, false, next, parts_->millis(m.now));
 }
@@ -253,7 +255,10 @@ void Router::settle(PipelineState& s, HoldTable::Hop& hop, const Moment& m) noex
   bool over = age_of(hop.since, now) >= HoldTable::kGiveUp;
   if (!neighbour && !over) return ask(s, *parts_->neighbours, next, now);
   for (uint16_t left = hop.count; left != 0; --left) {
-    if (neighbour && s.tx[next.port.value].count == TxQueue::kCapacity) return;
+    if (neighbour) {
+      uint16_t copies = places_for(s, next.port, neighbour->mac);
+      if (s.tx[next.port.value].count + std::max<uint16_t>(copies, 1) > most_in_use(copies)) return;
+    }
     HeldPacket held = parts_->held.take(hop);
     release(s, held, next, neighbour ? &neighbour->mac : nullptr, m);
   }

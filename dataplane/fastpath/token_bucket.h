@@ -14,12 +14,12 @@ namespace bulkhead {
 class TokenBucket {
  public:
   void set(uint32_t rate) noexcept { rate_ = rate, milli_ = uint64_t{rate} * 1000; }
-  bool take(Ticks now) noexcept {
+  bool take(Ticks now, uint32_t count = 1) noexcept {
     Ticks elapsed = now - last_;
     last_ = now;
     milli_ = std::min(milli_ + uint64_t{elapsed} * rate_, uint64_t{rate_} * 1000);
-    if (milli_ < 1000) return false;
-    milli_ -= 1000;
+    if (milli_ < uint64_t{count} * 1000) return false;
+    milli_ -= uint64_t{count} * 1000;
     return true;
   }
 
