@@ -102,7 +102,7 @@ std::optional<NeighbourSetting> read_neighbour(const yaml::Node& node, Source& s
 /// An address that an overlay's end may have.
 Expected<IpAddress> parse_outer_address(std::string_view text) {
   auto address = parse_address(text);
-  if (address && !parse_member_prefix(to_string(*address)))
+  if (address && !address->is_routable_unicast())
     return fail(
         ErrorCode::kInvalid,
         in_quotes(text) + " can't be an end of an overlay; write a unicast address, and no link-local one");
@@ -246,6 +246,10 @@ void PortsReader::read_tag_keys(Fields& fields, PortSetting& port) {
     fields.source().error(impose->mark, "vxlan_gbp is for overlay ports; add 'vxlan', or write cmd");
   if (port.impose_tags == ImposeTags::kCmd && has_vxlan)
     fields.source().error(impose->mark, "an overlay port carries tags in VXLAN's header; write vxlan_gbp");
+  if (port.trust_tags && port.attached)
+    fields.source().warning(fields.node().find("trust_tags")->mark,
+                            "workloads on this attached port may claim any segment with a tag; trust tags "
+                            "only of a link to other gateways or switches");
 }
 
 void PortsReader::read_route_keys(Fields& fields, PortSetting& port, PortPlace& place) {
@@ -288,6 +292,10 @@ void PortsReader::check_mtu(Fields& fields, const PortSetting& port) {
     fields.source().error(fields.node().find("mtu")->mark,
                           "what this port puts before a packet takes " + std::to_string(taken) +
                               " bytes of its MTU; write " + std::to_string(kLeastMtu + taken) + " or more");
+  else if (settings_.mode == Mode::kWire && port.mtu < kIpv6MinMtu + taken)
+    fields.source().warning(fields.node().find("mtu")->mark,
+                            "this leaves IPv6 fewer than the 1280 bytes that it needs (RFC 8200 §5); write " +
+                                std::to_string(kIpv6MinMtu + taken) + " or more");
 }
 
 void PortsReader::check_host_addresses(Fields& fields, const PortSetting& port) {

@@ -20,6 +20,15 @@ IpAddress masked(const IpAddress& address, uint8_t bits) {
   return result;
 }
 
+bool IpAddress::is_routable_unicast() const {
+  if (is_v4()) {
+    uint8_t first = bytes[12];
+    return first != 0 && first != 127 && first < 224 && !(first == 169 && bytes[13] == 254);
+  }
+  bool in_zeros = masked(*this, 96) == IpAddress{};  // unspecified, loopback, IPv4-compatible
+  return !in_zeros && bytes[0] != 0xff && !is_ipv6_link_local();
+}
+
 bool Prefix::contains(const IpAddress& other) const {
   return masked(other, bits) == masked(address, bits);
 }

@@ -44,6 +44,9 @@ struct IpAddress {
   /// Whether it is an IPv6 link-local unicast address (fe80::/10, RFC 4291 §2.5.6): one that is unique on its
   /// link only.
   constexpr bool is_ipv6_link_local() const { return bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80; }
+  /// Whether a host can have it as its own and be reached there from beyond its link: not "this network",
+  /// loopback, link-local, multicast or reserved (RFC 6890 §2.2), nor an IPv6 form of an IPv4 address.
+  bool is_routable_unicast() const;
   constexpr auto operator<=>(const IpAddress&) const = default;
 };
 

@@ -355,11 +355,6 @@ bool has_host_bits(const Prefix& prefix) {
   return masked(prefix.address, prefix.bits) != prefix.address;
 }
 
-bool is_unicast(const IpAddress& a) {
-  if (a.is_v4()) return a.bytes[12] != 0 && a.bytes[12] != 127 && a.bytes[12] < 224;
-  return a.bytes[0] != 0xff && a != IpAddress{};
-}
-
 /// What must hold for a port's overlay: an error's text, or nothing.
 std::string check_overlay(const PortSetting& port) {
   bool grouped = port.impose_tags == ImposeTags::kVxlanGbp;
@@ -369,10 +364,10 @@ std::string check_overlay(const PortSetting& port) {
   if (o.vni > 0xffffff || o.udp_port == 0) return "has an overlay with an impossible VNI or UDP port";
   if (o.peers.empty() || o.peers.size() > kMostPeers)
     return "has an overlay without peers, or with more than " + std::to_string(kMostPeers);
-  if (!is_unicast(o.local)) return "has an overlay with a local address that isn't unicast";
+  if (!o.local.is_routable_unicast()) return "has an overlay with a local address that hosts can't have";
   std::set<IpAddress> seen{o.local};
   for (const IpAddress& peer : o.peers)
-    if (peer.is_v4() != o.local.is_v4() || !is_unicast(peer) || !seen.insert(peer).second)
+    if (peer.is_v4() != o.local.is_v4() || !peer.is_routable_unicast() || !seen.insert(peer).second)
       return "has an overlay with the peer " + write(peer) + ", which can't be one";
   return {};
 }

@@ -34,6 +34,16 @@ TEST(IpAddress, Ipv4StandsMapped) {
   EXPECT_EQ(v4, address("10.1.0.5"));
   EXPECT_FALSE(address("fd00::a01:5").is_v4());
 }
+TEST(IpAddress, RoutableUnicast) {
+  for (const char* text : {"1.0.0.0", "126.255.255.255", "128.0.0.1", "169.253.255.255", "169.255.0.0",
+                           "223.255.255.255", "::1:0:0", "2001:db8::1", "fe7f::1", "fec0::1"})
+    EXPECT_TRUE(parse_address(text)->is_routable_unicast()) << text;
+  for (const char* text :
+       {"0.0.0.0", "0.255.255.255", "127.0.0.1", "169.254.0.0", "169.254.255.255", "224.0.0.1", "240.0.0.1",
+        "255.255.255.255", "::", "::1", "::192.0.2.1", "fe80::1", "febf::1", "ff02::1"})
+    EXPECT_FALSE(parse_address(text)->is_routable_unicast()) << text;
+}
+
 TEST(ParsePrefix, LengthsAndHosts) {
   EXPECT_EQ(prefix("10.1.0.0/24").bits, 120);
   EXPECT_EQ(prefix("10.1.0.0/24").length(), 24);

@@ -210,7 +210,11 @@ TEST(Ports, Tags) {
               ElementsAre(IsAt("g.yaml:5:49", "write one of: none, vxlan_gbp, cmd")));
   EXPECT_THAT(errors("impose_tags: cmd, mtu: 75"),
               ElementsAre(IsAt("g.yaml:5:59", "takes 8 bytes of its MTU; write 76 or more")));
-  EXPECT_THAT(errors("impose_tags: cmd, mtu: 76"), IsEmpty());
+  EXPECT_THAT(errors("impose_tags: cmd, mtu: 76"),
+              ElementsAre(IsAt("g.yaml:5:59: warning", "write 1288 or more")));
+  EXPECT_THAT(errors("impose_tags: cmd, mtu: 1288"), IsEmpty());
+  EXPECT_THAT(errors("link: attached, sources: any, trust_tags: true"),
+              ElementsAre(IsAt("g.yaml:5:78: warning", "may claim any segment with a tag")));
 }
 
 TEST(Ports, Overlays) {
@@ -241,6 +245,9 @@ TEST(Ports, Overlays) {
                           IsAt("g.yaml:5:67", "isn't a decimal number from 0 to 16777215"),
                           IsAt("g.yaml:5:85", "'fe80::1' can't be an end of an overlay"),
                           IsAt("g.yaml:5:107", "isn't a decimal number from 1 to 65535")));
+  for (std::string reserved : {"169.254.0.1", "240.0.0.1", "\"::1\"", "\"::192.0.2.1\""})
+    EXPECT_THAT(errors("vxlan: {local: " + reserved + ", vni: 1, peers: [192.0.2.2]}"),
+                ElementsAre(IsAt("g.yaml:5:51", "can't be an end of an overlay")));
   EXPECT_THAT(errors("vxlan: {local: 192.0.2.1, vni: 1, peers: []}"),
               ElementsAre(IsAt("g.yaml:5:77", "this list is empty")));
   EXPECT_THAT(
