@@ -48,7 +48,7 @@ STAGES = [
     Stage("netns", "release", ("netns",), waits=True),
     Stage("sanitize", "asan", ("unit", "property", "scenario", "publication"), slower=6.0),
     Stage("sanitize", "tsan", ("publication",), slower=10.0),
-    Stage("fuzz", "fuzz", ("fuzz",)),
+    Stage("fuzz", "asan", ("fuzz",)),
 ]
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:strict_string_checks=1",
