@@ -69,6 +69,22 @@ DropReason check_fragment(std::span<const uint8_t> payload, Chain& chain) noexce
   return DropReason::kNone;
 }
 
+/// The options of a hop-by-hop or destination options header (RFC 8200 §4.2): a list that doesn't add up is
+/// refused, and so is a jumbo payload, which a packet with a payload length mustn't have (RFC 2675 §3).
+DropReason check_options(std::span<const uint8_t> options) noexcept {
+  while (!options.empty()) {
+    uint8_t type = options[0];
+    if (type == kIpv6OptionJumbo) return DropReason::k_ip_malformed;
+    size_t bytes = 1;
+    if (type != kIpv6OptionPad1) {
+      if (options.size() < 2 || options[1] + size_t{2} > options.size()) return DropReason::k_ip_malformed;
+      bytes = options[1] + size_t{2};
+    }
+    options = options.subspan(bytes);
+  }
+  return DropReason::kNone;
+}
+
 Chain walk_chain(IpProto first, std::span<const uint8_t> payload) noexcept {
   Chain chain{first, 0};
   for (int headers = 0;; ++headers) {
@@ -100,6 +116,11 @@ Chain walk_chain(IpProto first, std::span<const uint8_t> payload) noexcept {
       chain.reason = cut_off;
       return chain;
     }
+    if (options) {
+      constexpr size_t kAt = sizeof(Ipv6Extension);
+      chain.reason = check_options(payload.subspan(chain.offset + kAt, bytes - kAt));
+      if (chain.reason != DropReason::kNone) return chain;
+    }
     chain.offset += bytes;
     if (chain.offset > kIpv6MaxExtensionBytes) {
       chain.reason = DropReason::k_ipv6_header_chain;
@@ -116,8 +137,8 @@ DropReason finish_fragment(const Chain& chain, std::span<const uint8_t> l4, Pack
   meta.l4 = static_cast<uint16_t>(meta.l3 + sizeof(Ipv6Header) + chain.carried_at);
   if (chain.later) return DropReason::kNone;
   if (!holds_l4_header(chain.proto, l4)) return DropReason::k_fragment_tiny;
-  bool neighbour = chain.proto == IpProto::kIcmpv6 && l4[0] >= kIcmpv6RouterSolicitation &&
-                   l4[0] <= kIcmpv6NeighbourAdvertisement;
+  bool neighbour =
+      chain.proto == IpProto::kIcmpv6 && l4[0] >= kIcmpv6RouterSolicitation && l4[0] <= kIcmpv6Redirect;
   return neighbour ? DropReason::k_nd_invalid : DropReason::kNone;  // RFC 6980 §5
 }
 

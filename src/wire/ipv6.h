@@ -22,6 +22,9 @@ struct Ipv6Extension {
   uint8_t length;  ///< in units of 8 bytes, not counting the first 8
 };
 
+inline constexpr uint8_t kIpv6OptionPad1 = 0;      // §4.2
+inline constexpr uint8_t kIpv6OptionJumbo = 0xc2;  // RFC 2675 §2
+
 /// §4.5
 struct Ipv6Fragment {
   IpProto next_header;
