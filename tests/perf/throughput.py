@@ -167,10 +167,11 @@ def measure(arguments, flows: int, tcp_share: float) -> dict:
         buffers = captures.make(left, right, flows, tcp_share, arguments.size) + SPARE_BUFFERS
         max_flows = max(65536, 2 * flows)
         reserve_hugepages(gateway_memory(buffers, max_flows) + 64)
-        ours, theirs, drops, reasons = [], [], [], []
-        for _ in range(arguments.rounds):
-            theirs.append(run_testpmd(left, right, buffers, arguments.seconds))
-            gateway = Bulkhead(arguments.build, directory, left, right, arguments.rules, buffers, max_flows)
+        ours, theirs, others, drops, reasons = [], [], [], [], []
+
+        def run(build: str) -> dict:
+            nonlocal reasons
+            gateway = Bulkhead(build, directory, left, right, arguments.rules, buffers, max_flows)
             try:
                 gateway.wait_in_force()
                 time.sleep(1.0)
@@ -178,10 +179,18 @@ def measure(arguments, flows: int, tcp_share: float) -> dict:
                 reasons = gateway.drop_reasons()
             finally:
                 gateway.stop()
+            return rate
+
+        for _ in range(arguments.rounds):
+            theirs.append(run_testpmd(left, right, buffers, arguments.seconds))
+            if arguments.against:
+                others.append(run(arguments.against)["transmitted"])
+            rate = run(arguments.build)
             ours.append(rate["transmitted"])
             drops.append(rate["dropped"] / max(1.0, rate["received"]))
         ratios = [a / b for a, b in zip(ours, theirs)]
-        return {"flows": flows, "tcp_share": tcp_share, "rules": arguments.rules, "bytes": arguments.size, "rounds": arguments.rounds,
+        against = {"against_mpps": statistics.median(others) / 1e6, "against_ratio": statistics.median(ours) / statistics.median(others)} if others else {}
+        return against | {"flows": flows, "tcp_share": tcp_share, "rules": arguments.rules, "bytes": arguments.size, "rounds": arguments.rounds,
                 "bulkhead_mpps": statistics.median(ours) / 1e6, "macswap_mpps": statistics.median(theirs) / 1e6,
                 "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
                 "dropped_share": statistics.median(drops), "drop_reasons": [reason for reason, _ in reasons]}
@@ -196,6 +205,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=60, help="bytes of a frame, without FCS")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--against", help="another build's directory, measured in the same run: did a change cost anything?")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     for flows in arguments.flows:
@@ -206,7 +216,8 @@ def main() -> int:
                 continue
             print(f"{r['flows']:>8} flows, {100 * r['tcp_share']:.0f} % TCP: {r['bulkhead_mpps']:.2f} Mpps, macswap {r['macswap_mpps']:.2f} Mpps, "
                   f"ratio {r['ratio']:.2f} ({r['ratio_min']:.2f}-{r['ratio_max']:.2f}), {100 * r['dropped_share']:.2f} % dropped"
-                  + (f" ({', '.join(r['drop_reasons'])})" if r["drop_reasons"] else ""), flush=True)
+                  + (f" ({', '.join(r['drop_reasons'])})" if r["drop_reasons"] else "")
+                  + (f"; the other build {r['against_mpps']:.2f} Mpps, ratio {r['against_ratio']:.2f}" if arguments.against else ""), flush=True)
     return 0
 
 
