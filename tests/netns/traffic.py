@@ -110,6 +110,10 @@ def send_udp(namespace, destination, port, payloads, source=None, source_port=0)
             s.sendto(payload, (destination, port))
 
 
+def _is_icmp(frame):
+    return (frame[20] if frame[12:14] == b"\x86\xdd" else frame[23]) in (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6)
+
+
 class Probes:
     """A thread that sends UDP datagrams with a mark and their number, `burst` of them every `interval` seconds. A context manager."""
 
@@ -150,9 +154,12 @@ class Probes:
             time.sleep(self._interval)
 
     def numbers_in(self, capture):
-        """The numbers of the probes that a capture holds, in order of arrival."""
+        """The numbers of the probes that a capture holds, in order of arrival. Those that ICMP errors quote aren't among them: an echo that
+        comes after the probes' socket was closed is answered so."""
         numbers = []
         for _, frame in capture.marked(self.mark):
+            if _is_icmp(frame):
+                continue
             at = frame.index(self.mark) + len(self.mark)
             numbers.append(int(frame[at:at + 10]))
         return numbers
