@@ -3,9 +3,9 @@
 #include <filesystem>
 
 #include "config/gateway_reader.h"
-#include "config/member_text.h"
 #include "config/policy.h"
 #include "config/read_file.h"
+#include "svid/spiffe_id.h"
 
 namespace bulkhead {
 namespace {
@@ -32,9 +32,10 @@ std::optional<milliseconds> read_fragment_timeout(const yaml::Node& node, Source
 
 std::optional<std::string> read_trust_domain(const yaml::Node& node, Source& source) {
   auto text = read_text(node, source);
-  if (!text || is_trust_domain(*text)) return text;
-  source.error(node.mark,
-               in_quotes(*text) + " isn't a trust domain; write it like corp.example, in lower case");
+  if (!text) return std::nullopt;
+  auto domain = parse_trust_domain(*text);
+  if (domain) return domain->name();
+  source.error(node.mark, domain.error().message);
   return std::nullopt;
 }
 

@@ -4,13 +4,10 @@
 #include <charconv>
 
 #include "config/report.h"
+#include "svid/spiffe_id.h"
 
 namespace bulkhead {
 namespace {
-
-bool is_alphanumeric(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
 
 std::unexpected<Error> invalid(std::string message) {
   return fail(ErrorCode::kInvalid, std::move(message));
@@ -119,32 +116,10 @@ Expected<MacAddress> parse_unicast_mac(std::string_view text) {
   return mac;
 }
 
-bool is_trust_domain(std::string_view text) {
-  return !text.empty() && text.size() <= 255 && std::ranges::all_of(text, [](char c) {
-    return (is_alphanumeric(c) && !(c >= 'A' && c <= 'Z')) || c == '.' || c == '-' || c == '_';
-  });
-}
-
-static bool is_spiffe_segment(std::string_view segment) {
-  return !segment.empty() && segment != "." && segment != ".." && std::ranges::all_of(segment, [](char c) {
-    return is_alphanumeric(c) || c == '.' || c == '-' || c == '_';
-  });
-}
-
-Expected<std::string> parse_spiffe_id(std::string_view text) {
-  constexpr std::string_view kScheme = "spiffe://";
-  bool right = text.starts_with(kScheme) && text.size() <= 2048;
-  std::string_view left = right ? text.substr(kScheme.size()) : std::string_view();
-  size_t slash = left.find('/');
-  right = right && slash != std::string_view::npos && is_trust_domain(left.substr(0, slash));
-  while (right && slash != std::string_view::npos) {
-    left.remove_prefix(slash + 1);
-    slash = left.find('/');
-    right = is_spiffe_segment(left.substr(0, slash));
-  }
-  if (!right)
-    return invalid(in_quotes(text) + " isn't a workload's SPIFFE ID; write spiffe://TRUST-DOMAIN/PATH");
-  return std::string(text);
+Expected<std::string> parse_member_spiffe(std::string_view text) {
+  auto id = parse_workload_id(text);
+  if (!id) return std::unexpected(id.error());
+  return id->text();
 }
 
 Expected<std::string> parse_workload(std::string_view text) {

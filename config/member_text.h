@@ -19,11 +19,9 @@ Expected<std::string> parse_member_port(std::string_view text);
 Expected<uint16_t> parse_member_vlan(std::string_view text);
 /// A unicast MAC address.
 Expected<MacAddress> parse_unicast_mac(std::string_view text);
-/// A workload's SPIFFE ID: spiffe://TRUST-DOMAIN/PATH (SPIFFE-ID §2).
-Expected<std::string> parse_spiffe_id(std::string_view text);
+/// A workload's SPIFFE ID, as parse_workload_id has it.
+Expected<std::string> parse_member_spiffe(std::string_view text);
 /// A workload's name: 1-253 visible ASCII characters.
 Expected<std::string> parse_workload(std::string_view text);
-/// The lower-case letters, digits, '.', '-' and '_' of a trust domain (SPIFFE-ID §2.1).
-bool is_trust_domain(std::string_view text);
 
 }  // namespace bulkhead

@@ -33,7 +33,7 @@ constexpr Column kColumns[] = {{"prefix", set_field<parse_member_prefix, &Member
                                {"port", set_field<parse_member_port, &Member::port>},
                                {"vlan", set_field<parse_member_vlan, &Member::vlan>},
                                {"mac", set_field<parse_unicast_mac, &Member::mac>},
-                               {"spiffe", set_field<parse_spiffe_id, &Member::spiffe>},
+                               {"spiffe", set_field<parse_member_spiffe, &Member::spiffe>},
                                {"workload", set_field<parse_workload, &Member::workload>}};
 
 class MembersReader {

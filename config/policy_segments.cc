@@ -28,7 +28,7 @@ std::optional<Member> read_member(const yaml::Node& node, Source& source) {
   fields.optional("port", member.port, parsed(parse_member_port));
   fields.optional("vlan", member.vlan, integer<uint16_t>(0, 4094));
   fields.optional("mac", member.mac, parsed(parse_unicast_mac));
-  fields.optional("spiffe", member.spiffe, parsed(parse_spiffe_id));
+  fields.optional("spiffe", member.spiffe, parsed(parse_member_spiffe));
   fields.optional("workload", member.workload, parsed(parse_workload));
   fields.done();
   return right ? std::optional(std::move(member)) : std::nullopt;

@@ -68,14 +68,6 @@ Diagnostics Report::finish() {
   return std::move(diagnostics_);
 }
 
-std::string in_quotes(std::string_view text) {
-  constexpr size_t kShown = 80;
-  if (text.size() <= kShown) return "'" + std::string(text) + "'";
-  size_t cut = kShown;
-  while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xc0) == 0x80) --cut;
-  return "'" + std::string(text.substr(0, cut)) + "...'";
-}
-
 std::string to_string(const Location& location) {
   std::string out = location.file;
   if (location.line != 0) out += ":" + std::to_string(location.line);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "config/diagnostic.h"
 
 namespace bulkhead {
@@ -92,8 +93,6 @@ class Source {
   std::string file_;
 };
 
-/// 'text' in quotes, shortened where it is long, for a message.
-std::string in_quotes(std::string_view text);
 /// "FILE:LINE:COLUMN" of something named in another place's message.
 std::string to_string(const Location& location);
 

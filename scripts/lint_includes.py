@@ -1,6 +1,6 @@
 """Checks that includes point only the way that ARCHITECTURE.md says, and that libraries stay behind their owners.
 
-    base <- wire <- policy <- contract <- config <- {dataplane/*, controlplane/*} <- cli
+    base <- svid <- wire <- policy <- contract <- config <- {dataplane/*, controlplane/*} <- cli
 
 Prints FILE:LINE: and what is wrong; exits 1 if anything is.
 """
@@ -9,7 +9,7 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LAYERS = ["base", "wire", "policy", "contract", "config", "planes", "cli"]
+LAYERS = ["base", "svid", "wire", "policy", "contract", "config", "planes", "cli"]
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 # Who alone may include a library: pattern of the header, the directory.
 OWNERS = [

@@ -11,6 +11,9 @@ namespace bulkhead {
 /// \u{NNNN}, so that nothing that a packet or a peer chose can move a cursor. UTF-8 otherwise unchanged.
 std::string printable(std::string_view text);
 
+/// 'text' in quotes, shortened where it is long, for a message.
+std::string in_quotes(std::string_view text);
+
 /// One character of UTF-8 text: its code point, and its bytes. `bytes` 1 and `valid` false: not UTF-8 there.
 struct Character {
   char32_t code = 0;
