@@ -135,22 +135,6 @@ SvidFault fault_of(int error) {
   }
 }
 
-std::optional<SvidFault> check_size(X509* leaf, const STACK_OF(X509) * intermediates) {
-  size_t certificates = 1;
-  int bytes = i2d_X509(leaf, nullptr);
-  for (int i = 0; i < sk_X509_num(intermediates); ++i) {
-    X509* one = sk_X509_value(intermediates, i);
-    if (one == leaf) continue;
-    if (++certificates > kMaxChainCertificates) return SvidFault::k_chain_too_long;
-    int length = i2d_X509(one, nullptr);
-    if (bytes < 0 || length < 0) return SvidFault::k_certificate_malformed;
-    bytes += length;
-  }
-  if (bytes < 0) return SvidFault::k_certificate_malformed;
-  if (static_cast<size_t>(bytes) > kMaxChainBytes) return SvidFault::k_chain_too_large;
-  return std::nullopt;
-}
-
 std::optional<SvidFault> check_intermediates(const X509* leaf, const STACK_OF(X509) * intermediates) {
   for (int i = 0; i < sk_X509_num(intermediates); ++i) {
     X509* one = sk_X509_value(intermediates, i);
@@ -202,7 +186,7 @@ std::expected<VerifiedSvid, SvidFault> verify_svid(X509* leaf, const STACK_OF(X5
                                                    std::chrono::seconds skew) {
   ErrorMark mark;
   if (leaf == nullptr) return unexpected(SvidFault::k_certificate_missing);
-  if (auto fault = check_size(leaf, intermediates)) return unexpected(*fault);
+  if (auto fault = check_chain_size(leaf, intermediates)) return unexpected(*fault);
   auto id = check_leaf(leaf);
   if (!id) return unexpected(id.error());
   auto path = TrustPath::of(id->trust_domain(), trust, now, skew);
@@ -211,6 +195,22 @@ std::expected<VerifiedSvid, SvidFault> verify_svid(X509* leaf, const STACK_OF(X5
   auto expires = check_path(leaf, intermediates, *path);
   if (!expires) return unexpected(expires.error());
   return VerifiedSvid{std::move(*id), *expires, fingerprint_of(leaf), serial_of(leaf)};
+}
+
+std::optional<SvidFault> check_chain_size(X509* leaf, const STACK_OF(X509) * intermediates) {
+  size_t certificates = 1;
+  int bytes = i2d_X509(leaf, nullptr);
+  for (int i = 0; i < sk_X509_num(intermediates); ++i) {
+    X509* one = sk_X509_value(intermediates, i);
+    if (one == leaf) continue;
+    if (++certificates > kMaxChainCertificates) return SvidFault::k_chain_too_long;
+    int length = i2d_X509(one, nullptr);
+    if (bytes < 0 || length < 0) return SvidFault::k_certificate_malformed;
+    bytes += length;
+  }
+  if (bytes < 0) return SvidFault::k_certificate_malformed;
+  if (static_cast<size_t>(bytes) > kMaxChainBytes) return SvidFault::k_chain_too_large;
+  return std::nullopt;
 }
 
 std::array<uint8_t, 32> fingerprint_of(const X509* certificate) {

@@ -37,6 +37,10 @@ std::expected<VerifiedSvid, SvidFault> verify_svid(X509* leaf, const STACK_OF(X5
                                                    const TrustStore& trust, WallTime now,
                                                    std::chrono::seconds skew = kClockSkew);
 
+/// Whether a chain is within kMaxChainCertificates and kMaxChainBytes; nothing: it is. Input: as
+/// verify_svid's.
+std::optional<SvidFault> check_chain_size(X509* leaf, const STACK_OF(X509) * intermediates);
+
 /// SHA-256 of the DER.
 std::array<uint8_t, 32> fingerprint_of(const X509* certificate);
 /// Hexadecimal, upper case, as OpenSSL's tools print it.
