@@ -67,15 +67,6 @@ Expected<Mapping> map(const Fd& fd, size_t bytes, int protection) {
 
 }  // namespace
 
-Fd& Fd::operator=(Fd&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  return *this;
-}
-
-Fd::~Fd() {
-  if (fd_ >= 0) close(fd_);
-}
-
 Mapping::Mapping(Mapping&& other) noexcept
     : at_(std::exchange(other.at_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
 
