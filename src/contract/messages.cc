@@ -2,13 +2,14 @@
 
 #include <cstring>
 
+#include "contract/relay_messages.h"
 #include "contract/settings.h"
 
 namespace bulkhead {
 
 namespace {
 
-/// The length of a type's message; 0: no such type.
+/// The length of a type's message, without the texts that may follow; 0: no such type.
 size_t length_of(MessageType type) {
   switch (type) {
     case MessageType::kHello:
@@ -29,6 +30,16 @@ size_t length_of(MessageType type) {
       return sizeof(PortEvent);
     case MessageType::kShutdown:
       return sizeof(Shutdown);
+    case MessageType::kRelayWelcome:
+      return sizeof(RelayWelcome);
+    case MessageType::kPublishIdentities:
+      return sizeof(PublishIdentities);
+    case MessageType::kRelayDrain:
+      return sizeof(RelayDrain);
+    case MessageType::kConnectionProof:
+      return sizeof(ProofRecord);
+    case MessageType::kRelayCounters:
+      return sizeof(RelayCounters);
   }
   return 0;
 }
@@ -71,6 +82,17 @@ template <>
 const char* check(PortEvent& m) {
   return m.port >= kMaxPorts || m.up > 1 ? "a PortEvent of an impossible port or state" : nullptr;
 }
+template <>
+const char* check(RelayWelcome& m) {
+  bool possible = m.state >= RelayState::kStarting && m.state <= RelayState::kDraining;
+  return possible ? nullptr : "a RelayWelcome with an impossible state";
+}
+template <>
+const char* check(PublishIdentities& m) {
+  if (m.generation == 0) return "a PublishIdentities without a generation";
+  bool possible = m.image_bytes != 0 && m.image_bytes <= kMaxRelayIdentitiesBytes;
+  return possible ? nullptr : "a PublishIdentities with an image of no length, or over 1 GiB";
+}
 
 }  // namespace
 
@@ -86,7 +108,8 @@ Expected<MessageHeader> decode_header(std::span<const std::byte> packet) {
   if (length == 0)
     return fail(ErrorCode::kInvalid,
                 "a message of unknown type " + std::to_string(static_cast<uint32_t>(header.type)));
-  if (header.bytes != packet.size() || header.bytes != length)
+  bool texts_follow = header.type == MessageType::kConnectionProof;
+  if (header.bytes != packet.size() || (texts_follow ? header.bytes < length : header.bytes != length))
     return fail(ErrorCode::kInvalid,
                 "a message of type " + std::to_string(static_cast<uint32_t>(header.type)) + " with " +
                     std::to_string(packet.size()) + " bytes instead of " + std::to_string(length));
@@ -117,5 +140,9 @@ template Expected<ListFlows> decode_message(std::span<const std::byte>, MessageT
 template Expected<FlowPage> decode_message(std::span<const std::byte>, MessageType);
 template Expected<PortEvent> decode_message(std::span<const std::byte>, MessageType);
 template Expected<Shutdown> decode_message(std::span<const std::byte>, MessageType);
+template Expected<RelayWelcome> decode_message(std::span<const std::byte>, MessageType);
+template Expected<PublishIdentities> decode_message(std::span<const std::byte>, MessageType);
+template Expected<RelayDrain> decode_message(std::span<const std::byte>, MessageType);
+template Expected<RelayCounters> decode_message(std::span<const std::byte>, MessageType);
 
 }  // namespace bulkhead

@@ -24,7 +24,7 @@
 namespace bulkhead {
 
 inline constexpr uint32_t kContractVersion = 1;
-inline constexpr size_t kMaxMessageBytes = 4096;
+inline constexpr size_t kMaxMessageBytes = 8192;
 inline constexpr uint64_t kMaxImageBytes = uint64_t{1} << 30;
 inline constexpr uint64_t kMaxBatchCount = uint64_t{1} << 24;
 inline constexpr uint64_t kMaxFlowPage = 65536;  ///< flows in one answer to ListFlows
@@ -39,6 +39,12 @@ enum class MessageType : uint32_t {
   kFlowPage,
   kPortEvent,
   kShutdown,
+
+  kRelayWelcome = 32,  // contract/relay_messages.h
+  kPublishIdentities,
+  kRelayDrain,
+  kConnectionProof,
+  kRelayCounters,
 };
 
 struct MessageHeader {
@@ -144,7 +150,8 @@ Message make_message(MessageType type) {
 }
 
 /// The header of a packet as received. Errors: shorter than a header, another version, `bytes` that isn't the
-/// packet's length, a type that doesn't exist, a length that isn't that type's.
+/// packet's length, a type that doesn't exist, a length that isn't that type's (a ConnectionProof has its
+/// texts behind it: less than its least).
 Expected<MessageHeader> decode_header(std::span<const std::byte> packet);
 
 /// The packet as a message of `type`; its text fields are terminated, its enums, flags and counts in range

@@ -12,6 +12,9 @@
 #include "base/check.h"
 #include "config/gateway.h"
 #include "contract/messages.h"
+#include "contract/relay_flow.h"
+#include "contract/relay_identities.h"
+#include "contract/relay_messages.h"
 #include "contract/settings.h"
 #include "dataplane/fastpath/parse.h"
 #include "packet_text.h"
@@ -90,6 +93,41 @@ dataplane:
   routes: [{to: 0.0.0.0/0, via: 10.2.0.1}]
 )";
 
+void add_relay_contract(Seeds& seeds) {
+  RelayWelcome welcome{};
+  welcome.generation = 3, welcome.state = RelayState::kReady;
+  add_message(seeds, "relay-welcome", MessageType::kRelayWelcome, welcome);
+  add_message(seeds, "publish-identities", MessageType::kPublishIdentities,
+              PublishIdentities{.header = {}, .generation = 3, .image_bytes = 400});
+  add_message(seeds, "relay-drain", MessageType::kRelayDrain, RelayDrain{});
+  add_message(seeds, "relay-counters", MessageType::kRelayCounters, RelayCounters{});
+  ConnectionProof proof;
+  proof.record.moment = ProofMoment::kEnded, proof.record.role = RelayRole::kTerminate;
+  proof.own_id = "spiffe://corp.example/db", proof.peer_id = "spiffe://corp.example/web",
+  proof.detail = "why";
+  auto packet = encode_proof(proof);
+  BULKHEAD_CHECK(decode_proof(packet).has_value());
+  seeds.add("contract", "proof", {reinterpret_cast<const uint8_t*>(packet.data()), packet.size()});
+
+  RelayAnnouncement announcement = make_relay_announcement();
+  announcement.client = announcement.server = IpAddress::v4(0x0a000001);
+  announcement.client_port = announcement.server_port = 7;
+  announcement.role = RelayRole::kOriginate;
+  BULKHEAD_CHECK(read_relay_announcement(std::as_bytes(std::span(&announcement, 1))).has_value());
+  seeds.add("contract", "announcement", bytes_of(announcement));
+  RelayHeartbeat heartbeat = make_relay_heartbeat();
+  heartbeat.state = RelayState::kReady;
+  seeds.add("contract", "heartbeat", bytes_of(heartbeat));
+  auto identities = write_identities(
+      {.generation = 3,
+       .segments =
+           {{SegmentTag{100}, "web", {"spiffe://corp.example/web/*"}, "spiffe://corp.example/web/relay"}},
+       .workloads = {{7, "spiffe://corp.example/web/7"}}});
+  BULKHEAD_CHECK(identities.has_value());
+  seeds.add("contract", "identities",
+            {reinterpret_cast<const uint8_t*>(identities->data()), identities->size()});
+}
+
 void add_contract(Seeds& seeds) {
   add_message(seeds, "hello", MessageType::kHello, Hello{.header = {}, .pid = 7});
   Welcome welcome{};
@@ -119,6 +157,7 @@ void add_contract(Seeds& seeds) {
   std::string settings = encode(loaded.config->dataplane);
   BULKHEAD_CHECK(decode_settings(settings).has_value());
   seeds.add("contract", "settings", bytes_of(settings));
+  add_relay_contract(seeds);
 }
 
 // --- image
