@@ -42,7 +42,7 @@ bool is_text(const IdentitiesView& view, StringRef ref) {
 }
 
 bool is_id(const IdentitiesView& view, StringRef ref) {
-  return is_text(view, ref) && ref.length != 0 && ref.length <= kMaxSpiffeIdBytes;
+  return is_text(view, ref) && ref.length != 0 && ref.length <= kMaxIdentityBytes;
 }
 
 Expected<> check_segments(const IdentitiesView& view) {
@@ -51,7 +51,7 @@ Expected<> check_segments(const IdentitiesView& view) {
     if (s.tag < least) return wrong("segments are not by ascending tag");
     least = uint32_t{s.tag} + 1;
     if (!is_text(view, s.name)) return wrong("a segment's name lies outside the strings");
-    if (!is_text(view, s.relay_id) || s.relay_id.length > kMaxSpiffeIdBytes)
+    if (!is_text(view, s.relay_id) || s.relay_id.length > kMaxIdentityBytes)
       return wrong("a relay_id lies outside the strings, or is too long");
     if (s.pattern_first > view.patterns.size() || s.pattern_count > view.patterns.size() - s.pattern_first)
       return wrong("a segment's patterns lie outside their section");

@@ -16,7 +16,7 @@ const char* check(const ProofRecord& r, size_t bytes) {
   if (r.end > RelayEnd::kCount || (r.end == RelayEnd::kCount) != (r.moment == ProofMoment::kEstablished))
     return "a ConnectionProof with an impossible end";
   if (r.resumed > 1 || r.reserved != 0) return "a ConnectionProof with unknown flags";
-  if (r.own_id_bytes > kMaxSpiffeIdBytes || r.peer_id_bytes > kMaxSpiffeIdBytes ||
+  if (r.own_id_bytes > kMaxIdentityBytes || r.peer_id_bytes > kMaxIdentityBytes ||
       r.detail_bytes > kMaxProofDetail)
     return "a ConnectionProof with texts that are too long";
   size_t texts = size_t{r.own_id_bytes} + r.peer_id_bytes + r.detail_bytes;
@@ -30,8 +30,8 @@ std::string_view first(std::string_view text, size_t most) {
 }  // namespace
 
 std::vector<std::byte> encode_proof(const ConnectionProof& proof) {
-  std::string_view own = first(proof.own_id, kMaxSpiffeIdBytes),
-                   peer = first(proof.peer_id, kMaxSpiffeIdBytes),
+  std::string_view own = first(proof.own_id, kMaxIdentityBytes),
+                   peer = first(proof.peer_id, kMaxIdentityBytes),
                    detail = first(proof.detail, kMaxProofDetail);
   ProofRecord record = proof.record;
   record.own_id_bytes = static_cast<uint16_t>(own.size());

@@ -21,7 +21,7 @@
 namespace bulkhead {
 
 inline constexpr uint64_t kMaxRelayIdentitiesBytes = uint64_t{1} << 30;
-inline constexpr size_t kMaxSpiffeIdBytes = 2048;  ///< SPIFFE-ID §2.3
+inline constexpr size_t kMaxIdentityBytes = 2048;  ///< SPIFFE-ID §2.3
 
 /// The relay's answer to Hello.
 struct RelayWelcome {
@@ -84,7 +84,7 @@ struct ConnectionProof {
   std::string detail;   ///< what exactly was wrong, for counting and for a person, e.g. a name of SvidFault
 };
 inline constexpr size_t kMaxProofDetail = 200;
-static_assert(sizeof(ProofRecord) + 2 * kMaxSpiffeIdBytes + kMaxProofDetail <= kMaxMessageBytes);
+static_assert(sizeof(ProofRecord) + 2 * kMaxIdentityBytes + kMaxProofDetail <= kMaxMessageBytes);
 
 /// What the relay counted since it started.
 struct RelayCounters {
@@ -102,7 +102,7 @@ struct RelayCounters {
   uint64_t proofs_lost;  ///< couldn't be sent, and no room to keep them
 };
 
-/// Its packet; the header and the lengths of the texts are filled in. IDs over kMaxSpiffeIdBytes and a detail
+/// Its packet; the header and the lengths of the texts are filled in. IDs over kMaxIdentityBytes and a detail
 /// over kMaxProofDetail are cut off.
 std::vector<std::byte> encode_proof(const ConnectionProof& proof);
 /// Errors: kInvalid, as decode_message.

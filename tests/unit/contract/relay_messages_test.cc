@@ -72,14 +72,14 @@ TEST_F(ProofTest, ComesOutAsItWentIn) {
   EXPECT_EQ(decoded->detail, proof.detail);
 }
 TEST_F(ProofTest, TheLongestTextsFitAMessage) {
-  proof.own_id.assign(kMaxSpiffeIdBytes + 9, 'a');
-  proof.peer_id.assign(kMaxSpiffeIdBytes, 'b');
+  proof.own_id.assign(kMaxIdentityBytes + 9, 'a');
+  proof.peer_id.assign(kMaxIdentityBytes, 'b');
   proof.detail.assign(kMaxProofDetail + 1, 'c');
   auto packet = encode_proof(proof);
   EXPECT_LE(packet.size(), kMaxMessageBytes);
   auto decoded = decode_proof(packet);
   ASSERT_TRUE(decoded) << decoded.error().message;
-  EXPECT_EQ(decoded->own_id, std::string(kMaxSpiffeIdBytes, 'a'));
+  EXPECT_EQ(decoded->own_id, std::string(kMaxIdentityBytes, 'a'));
   EXPECT_EQ(decoded->peer_id, proof.peer_id);
   EXPECT_EQ(decoded->detail, std::string(kMaxProofDetail, 'c'));
 }
