@@ -29,7 +29,7 @@ namespace bulkhead {
   NAME(too_many_handshakes, "more handshakes at once than one source address or the relay may have")     \
   NAME(too_many_connections, "more connections than one source address or the relay may have")           \
   NAME(memory_limit, "the relay's memory is used up")                                                    \
-  NAME(link_lost, "the link to the dataplane went away before the connection was set up")                \
+  NAME(link_lost, "the link to the dataplane went away")                                                 \
   NAME(shutdown, "the relay was told to stop")
 
 enum class RelayEnd : uint8_t {

@@ -15,7 +15,8 @@ const char* check(const ProofRecord& r, size_t bytes) {
     return "a ConnectionProof of an unknown role";
   if (r.end > RelayEnd::kCount || (r.end == RelayEnd::kCount) != (r.moment == ProofMoment::kEstablished))
     return "a ConnectionProof with an impossible end";
-  if (r.resumed > 1 || r.reserved != 0) return "a ConnectionProof with unknown flags";
+  if (r.resumed > 1 || std::ranges::any_of(r.reserved, [](uint16_t word) { return word != 0; }))
+    return "a ConnectionProof with unknown flags";
   if (r.own_id_bytes > kMaxIdentityBytes || r.peer_id_bytes > kMaxIdentityBytes ||
       r.detail_bytes > kMaxProofDetail)
     return "a ConnectionProof with texts that are too long";

@@ -72,8 +72,9 @@ struct ProofRecord {
   uint8_t own_certificate[32];   ///< SHA-256 of the leaf that the relay showed; zeroes: none
   uint8_t peer_certificate[32];  ///< SHA-256 of the peer's leaf; zeroes: none
   uint16_t own_id_bytes, peer_id_bytes, detail_bytes;
-  uint16_t reserved;
+  uint16_t reserved[3];
 };
+static_assert(sizeof(ProofRecord) == 184);
 
 /// What the relay knows of one connection: proof of who spoke with whom, and how.
 struct ConnectionProof {

@@ -1,0 +1,234 @@
+#include "dataplane/relay/confinement.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/landlock.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <memory>
+
+#include "contract/memfd.h"
+
+namespace bulkhead {
+
+namespace {
+
+constexpr uint32_t kKeptCapabilities = uint32_t{1} << CAP_NET_ADMIN;
+
+Expected<> limit_process() {
+  rlimit none{0, 0};
+  if (setrlimit(RLIMIT_CORE, &none) != 0) return fail_errno(errno, "forbidding core dumps");
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+    return fail_errno(errno, "keeping others out of this process's memory");
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return fail_errno(errno, "no_new_privs");
+  return {};
+}
+
+/// Of each right on files that the kernel can withhold all are withheld; the header may know fewer than the
+/// kernel.
+uint64_t all_file_rights(int abi) {
+  constexpr std::array<int, 6> kRightsUpTo{0, 13, 14, 15, 15, 16};  // landlock(7), by ABI version
+  size_t known = std::min(static_cast<size_t>(abi), kRightsUpTo.size() - 1);
+  return (uint64_t{1} << kRightsUpTo[known]) - 1;
+}
+
+Expected<> limit_files(const std::string& readable) {
+  int abi =
+      static_cast<int>(syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION));
+  if (abi < 1)
+    return fail(ErrorCode::kSystem,
+                "this kernel has no Landlock, which keeps the relay from files: "
+                "use one of 5.13 or later with `landlock` in its lsm= list");
+  landlock_ruleset_attr rights{};
+  rights.handled_access_fs = all_file_rights(abi);
+  Fd ruleset(
+      static_cast<int>(syscall(SYS_landlock_create_ruleset, &rights, sizeof rights.handled_access_fs, 0)));
+  if (!ruleset) return fail_errno(errno, "Landlock");
+  Fd directory(open(readable.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) return fail_errno(errno, "SVID directory " + readable);
+  landlock_path_beneath_attr beneath{};
+  beneath.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
+  beneath.parent_fd = directory.get();
+  if (syscall(SYS_landlock_add_rule, ruleset.get(), LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) != 0 ||
+      syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0)
+    return fail_errno(errno, "Landlock");
+  return {};
+}
+
+Expected<> limit_capabilities() {
+  for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability)
+    prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);  // nothing is executed any more, either
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, 2> sets{};
+  sets[0].permitted = sets[0].effective = kKeptCapabilities;
+  if (syscall(SYS_capset, &header, sets.data()) != 0) return fail_errno(errno, "dropping capabilities");
+  return {};
+}
+
+// In groups: connections; events and time; files under the directory; memory and threads; the end.
+constexpr int kAllowed[] = {
+    SCMP_SYS(accept4),
+    SCMP_SYS(bind),
+    SCMP_SYS(connect),
+    SCMP_SYS(getsockname),
+    SCMP_SYS(getpeername),
+    SCMP_SYS(getsockopt),
+    SCMP_SYS(setsockopt),
+    SCMP_SYS(shutdown),
+    SCMP_SYS(read),
+    SCMP_SYS(write),
+    SCMP_SYS(readv),
+    SCMP_SYS(writev),
+    SCMP_SYS(recvfrom),
+    SCMP_SYS(sendto),
+    SCMP_SYS(recvmsg),
+    SCMP_SYS(sendmsg),
+    SCMP_SYS(close),
+    SCMP_SYS(epoll_create1),
+    SCMP_SYS(epoll_ctl),
+    SCMP_SYS(epoll_wait),
+    SCMP_SYS(epoll_pwait),
+    SCMP_SYS(poll),
+    SCMP_SYS(ppoll),
+    SCMP_SYS(eventfd2),
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(nanosleep),
+    SCMP_SYS(gettimeofday),
+    SCMP_SYS(time),
+    SCMP_SYS(openat),
+    SCMP_SYS(fstat),
+    SCMP_SYS(newfstatat),
+    SCMP_SYS(statx),
+    SCMP_SYS(lseek),
+    SCMP_SYS(pread64),
+    SCMP_SYS(getdents64),
+    SCMP_SYS(fcntl),
+    SCMP_SYS(inotify_add_watch),
+    SCMP_SYS(inotify_rm_watch),
+    SCMP_SYS(munmap),
+    SCMP_SYS(mremap),
+    SCMP_SYS(madvise),
+    SCMP_SYS(brk),
+    SCMP_SYS(futex),
+    SCMP_SYS(set_robust_list),
+    SCMP_SYS(rseq),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(gettid),
+    SCMP_SYS(getpid),
+    SCMP_SYS(geteuid),
+    SCMP_SYS(getuid),
+    SCMP_SYS(getrandom),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(sigaltstack),
+    SCMP_SYS(restart_syscall),
+    SCMP_SYS(tgkill),
+    SCMP_SYS(getrlimit),
+    SCMP_SYS(prlimit64),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
+};
+
+/// Those of which only some arguments are harmless. Output: 0, or an error number below 0.
+int allow_by_argument(scmp_filter_ctx filter) {
+  int failed = 0;
+  auto allow = [&](int call, std::initializer_list<scmp_arg_cmp> when) {
+    if (failed == 0)
+      failed = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, static_cast<unsigned>(when.size()),
+                                      when.begin());
+  };
+  constexpr scmp_datum_t kKind = ~static_cast<scmp_datum_t>(SOCK_NONBLOCK | SOCK_CLOEXEC);
+  for (int family : {AF_INET, AF_INET6})
+    allow(SCMP_SYS(socket), {SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(family)),
+                             SCMP_A1(SCMP_CMP_MASKED_EQ, kKind, SOCK_STREAM)});
+  allow(SCMP_SYS(mmap), {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
+  allow(SCMP_SYS(mprotect), {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
+  allow(SCMP_SYS(clone), {SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD | CLONE_NEWUSER, CLONE_THREAD)});
+  allow(SCMP_SYS(prctl), {SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME)});
+  // Its flags lie in memory, where no filter sees them: the C library takes clone() instead.
+  if (failed == 0) failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+  return failed;
+}
+
+Expected<> limit_system_calls() {
+  std::unique_ptr<void, decltype(&seccomp_release)> filter(seccomp_init(SCMP_ACT_ERRNO(EPERM)),
+                                                           seccomp_release);
+  if (!filter) return fail(ErrorCode::kExhausted, "seccomp");
+  for (int call : kAllowed)
+    if (int failed = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, call, 0); failed != 0)
+      return fail_errno(-failed, "seccomp");
+  if (int failed = allow_by_argument(filter.get()); failed != 0) return fail_errno(-failed, "seccomp");
+  if (int failed = seccomp_load(filter.get()); failed != 0) return fail_errno(-failed, "seccomp");
+  return {};
+}
+
+/// Whether `attempt`, a system call, was refused; says so.
+bool is_refused(const char* what, const std::function<long()>& attempt) {
+  errno = 0;
+  bool refused = attempt() < 0 && (errno == EPERM || errno == EACCES || errno == ENOSYS);
+  std::printf("%s: %s\n", what, refused ? std::strerror(errno) : "NOT REFUSED");
+  return refused;
+}
+
+}  // namespace
+
+Expected<> confine(const std::string& readable) {
+  if (auto limited = limit_process(); !limited) return limited;
+  if (auto limited = limit_files(readable); !limited) return limited;
+  if (auto limited = limit_capabilities(); !limited) return limited;
+  return limit_system_calls();
+}
+
+bool check_confinement(const std::string& readable) {
+  char* const arguments[] = {const_cast<char*>("true"), nullptr};
+  std::string inside = readable + "/.relay-check";
+  bool all = true;
+  auto refused = [&all](const char* what, const std::function<long()>& attempt) {
+    all = is_refused(what, attempt) && all;
+  };
+  refused("open /etc/passwd", [] { return open("/etc/passwd", O_RDONLY | O_CLOEXEC); });
+  refused("open /proc/self/mem", [] { return open("/proc/self/mem", O_RDWR | O_CLOEXEC); });
+  refused("write to the SVID directory",
+          [&] { return open(inside.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600); });
+  refused("execve", [&] { return execve("/bin/true", arguments, nullptr); });
+  refused("fork", [] { return syscall(SYS_fork); });
+  refused("clone into a new process", [] { return syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); });
+  refused("ptrace", [] { return ptrace(PTRACE_SEIZE, getpid(), nullptr, nullptr); });
+  refused("process_vm_readv",
+          [] { return syscall(SYS_process_vm_readv, getpid(), nullptr, 0, nullptr, 0, 0); });
+  refused("kill", [] { return syscall(SYS_kill, 1, 0); });
+  refused("packet socket", [] { return socket(AF_PACKET, SOCK_RAW, 0); });
+  refused("raw socket", [] { return socket(AF_INET, SOCK_RAW, IPPROTO_TCP); });
+  refused("datagram socket", [] { return socket(AF_INET, SOCK_DGRAM, 0); });
+  refused("unix socket", [] { return socket(AF_UNIX, SOCK_STREAM, 0); });
+  refused("netlink socket", [] { return socket(AF_NETLINK, SOCK_RAW, 0); });
+  refused("new namespace", [] { return unshare(CLONE_NEWUSER); });
+  refused("executable memory", [] {
+    void* at = mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return at == MAP_FAILED ? -1L : 0L;
+  });
+  refused("bpf", [] { return syscall(SYS_bpf, 0, nullptr, 0); });
+  refused("io_uring", [] { return syscall(SYS_io_uring_setup, 1, nullptr); });
+  return all;
+}
+
+}  // namespace bulkhead

@@ -1,0 +1,88 @@
+// One side of a connection: a TCP socket, spoken to plainly or by TLS, in one set of words for both.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "base/address.h"
+#include "base/error.h"
+#include "contract/memfd.h"
+#include "svid/openssl.h"
+
+namespace bulkhead {
+
+enum class LegStatus {
+  kDone,       ///< some of it was done
+  kAgain,      ///< nothing can be done now; an event will come
+  kEnd,        ///< the peer said that it is done: FIN, or close_notify
+  kTruncated,  ///< the TLS peer's connection ended without close_notify
+  kReset,      ///< RST
+  kSilent,     ///< the peer doesn't answer any more
+  kError,      ///< TLS went wrong: `error` says how
+};
+
+struct LegResult {
+  LegStatus status;
+  size_t bytes = 0;
+};
+
+/// Edge-triggered: `readable` and `writable` are set by events and cleared by attempts that find nothing.
+/// Thread: its worker.
+class Leg {
+ public:
+  Leg() = default;
+  Leg(const Leg&) = delete;
+
+  void take(Fd fd) { fd_ = std::move(fd); }
+  int fd() const { return fd_.get(); }
+  /// TLS from now on, over the socket that was taken.
+  void secure(SslPtr tls);
+  SSL* tls() const { return tls_.get(); }
+
+  /// One step of the TLS handshake: kDone when it is complete.
+  LegStatus handshake();
+  LegResult read(std::span<std::byte> into);
+  LegResult write(std::span<const std::byte> bytes);
+  /// Says that nothing more will be written: FIN, after close_notify where it is TLS. kDone, kAgain or a
+  /// failure.
+  LegStatus finish();
+  /// Whether the socket has failed; the error is taken.
+  LegStatus failure();
+  /// Ends it now: FIN where `politely` and nothing unread is left, else RST.
+  void close(bool politely);
+
+  std::string take_error() { return std::move(error_); }
+
+  bool readable = false, writable = false;
+  bool hung_up = false;  ///< the peer's FIN or RST is in the socket: a short read isn't the last
+
+ private:
+  LegStatus tls_status(int result);
+  LegResult read_plain(std::span<std::byte> into);
+  LegResult read_tls(std::span<std::byte> into);
+  LegStatus system_status(int error);
+
+  Fd fd_;
+  SslPtr tls_;
+  std::string error_;
+};
+
+/// What a connection's sockets have in common: no delay, keepalive. Errors don't matter.
+void tune(int fd);
+
+/// A socket with the client's own address and port that is connecting to the server's, whatever addresses
+/// they are. Errors: kSystem, kExists.
+Expected<Fd> connect_transparently(const IpAddress& client, uint16_t client_port, const IpAddress& server,
+                                   uint16_t server_port);
+
+/// An accepted connection and its ends; fd -1: none waits.
+struct AcceptedConnection {
+  Fd fd;
+  IpAddress client, server;
+  uint16_t client_port = 0, server_port = 0;
+};
+/// Errors: kExhausted without descriptors.
+Expected<AcceptedConnection> accept_transparently(int listener);
+
+}  // namespace bulkhead
