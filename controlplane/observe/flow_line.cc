@@ -76,7 +76,7 @@ void add_decision(Json& line, const FlowRecord& record, const LineContext& conte
   line["generation"] = record.generation;
   line["decision"] = std::to_string(record.generation) +
                      (record.rule == kRuleNone.value ? ":default" : ":" + std::to_string(record.rule));
-  line["mtls"] = name_of(MtlsMode::kNone);  // no rule can ask for more in this version
+  line["mtls"] = name_of(static_cast<MtlsMode>(record.mtls));
   if (record.until_boot_ns != INT64_MAX) line["until"] = to_string(context.wall(record.until_boot_ns));
 }
 

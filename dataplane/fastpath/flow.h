@@ -93,9 +93,10 @@ struct alignas(64) FlowCold {
   Ticks opened;
   uint32_t serial;  ///< flows of this worker are numbered
   Tier tier;
-  uint8_t source_from;     ///< IdentitySource
-  bool log;                ///< the rule asks for its log
-  DropReason revoked_for;  ///< with kFlowRevoked: why
+  uint8_t source_from : 2;  ///< IdentitySource
+  uint8_t mtls : 2;         ///< MtlsMode of the decision
+  uint8_t log : 1;          ///< the rule asks for its log
+  DropReason revoked_for;   ///< with kFlowRevoked: why
 };
 static_assert(sizeof(FlowCold) == 64);
 

@@ -69,6 +69,7 @@ FlowRecord packet_record(PipelineState& s, const PacketRef& p, const IpAddress& 
   r.proto = static_cast<uint8_t>(p.meta->proto);
   r.tier = static_cast<uint8_t>(e.decision.tier);
   r.source_from = static_cast<uint8_t>(e.source.source);
+  r.mtls = static_cast<uint8_t>(e.decision.mtls);
   r.log = e.decision.log;
   r.worker = static_cast<uint8_t>(s.parts.worker);
   return r;
@@ -115,7 +116,8 @@ void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const E
   cold.source = e.source.identity.value;
   cold.destination = e.destination.identity.value;
   cold.tier = e.decision.tier;
-  cold.source_from = static_cast<uint8_t>(e.source.source);
+  cold.source_from = static_cast<uint8_t>(e.source.source) & 3;
+  cold.mtls = static_cast<uint8_t>(e.decision.mtls) & 3;
   cold.log = e.decision.log;
 }
 

@@ -117,6 +117,7 @@ FlowRecord record_of(const PipelineState& s, uint32_t slot, const Snapshot* snap
   r.tier = static_cast<uint8_t>(cold.tier);
   r.state = static_cast<uint8_t>(hot.state);
   r.source_from = cold.source_from;
+  r.mtls = cold.mtls;
   r.log = cold.log;
   r.worker = static_cast<uint8_t>(s.parts.worker);
   return r;

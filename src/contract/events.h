@@ -48,7 +48,8 @@ struct FlowRecord {
   uint8_t worker;
   uint8_t many_kinds;  ///< 1: a deny that stands for packets[0] of many kinds; of it only time and reason are
                        ///< known
-  uint8_t reserved[2];
+  uint8_t mtls;        ///< MtlsMode of the decision
+  uint8_t reserved;
 };
 static_assert(sizeof(FlowRecord) == 160);
 
@@ -65,7 +66,7 @@ struct EventRingHeader {
   alignas(64) std::atomic<uint64_t> head;  ///< records written; worker stores release, reader loads acquire
   alignas(64) std::atomic<uint64_t> lost;  ///< worker only
 };
-inline constexpr uint64_t kEventRingMagic = 0x314752564544484b;
+inline constexpr uint64_t kEventRingMagic = 0x324752564544484b;
 inline constexpr size_t kEventRingData = 4096;
 inline constexpr size_t kEventRingBytes = kEventRingData + kEventRingSlots * sizeof(FlowRecord);
 

@@ -64,6 +64,13 @@ TEST(FlowLine, Open_NamesEverything) {
   EXPECT_FALSE(line.contains("count"));
 }
 
+TEST(FlowLine, Mtls_IsTheDecisions) {
+  PolicyNames names = names_of_policy();
+  FlowRecord open = record(EventKind::kOpen);
+  open.mtls = static_cast<uint8_t>(MtlsMode::kRelay);
+  EXPECT_EQ(line_of(open, &names)["mtls"], "relay");
+}
+
 TEST(FlowLine, Close_HasTrafficBothWaysAndHowItEnded) {
   PolicyNames names = names_of_policy();
   Json line = line_of(record(EventKind::kClose), &names);
