@@ -25,6 +25,12 @@ struct ControlplaneConfig {
   std::string state = "/var/lib/bulkhead";
 };
 
+/// Where SVIDs come from; with one of them the gateway has an mTLS relay.
+struct SvidConfig {
+  std::string directory;  ///< docs/svid.md; empty: none
+  bool is_there() const { return !directory.empty(); }
+};
+
 struct GatewayConfig {
   std::string file;  ///< that it was read from
   std::string trust_domain;
@@ -32,6 +38,7 @@ struct GatewayConfig {
   /// Directory, resolved against the file's own; `policy/` where the file names none and that is there, else
   /// empty: none.
   std::string policy;
+  SvidConfig svid;
   ControlplaneConfig controlplane;
   /// The socket between the planes: beside the control socket, named after it ("control.sock.dataplane").
   std::string contract_socket() const { return controlplane.socket + ".dataplane"; }

@@ -80,9 +80,10 @@ class GatewayReader {
     section(fields, "dataplane", true, [this](Fields& dataplane) { read_dataplane(dataplane); });
     read_policy(fields);
     fields.unavailable("feeds");
-    fields.unavailable("svid");
+    section(fields, "svid", false, [this](Fields& svid) { read_svid(svid); });
     section(fields, "controlplane", false, [this](Fields& controlplane) { read_controlplane(controlplane); });
     fields.done();
+    if (config_.svid.is_there()) add_relay_port(root);
     return std::move(config_);
   }
 
@@ -112,6 +113,26 @@ class GatewayReader {
     if (fields.required("name", config_.dataplane.name, read_name))
       config_.dataplane.file_prefix = config_.dataplane.name;
     fields.optional("trust_domain", config_.trust_domain, read_trust_domain);
+  }
+
+  void read_svid(Fields& fields) {
+    fields.required("directory", config_.svid.directory, read_path);
+    fields.unavailable("workload_api");
+  }
+
+  /// The port that leads to the mTLS relay: the last one.
+  void add_relay_port(const yaml::Node& root) {
+    DataplaneSettings& settings = config_.dataplane;
+    Mark mark = root.find("svid")->mark;
+    if (settings.ports.size() >= kMaxPorts)
+      return source_.error(mark, "the mTLS relay takes one of a gateway's 32 ports; remove one of the others");
+    if (std::ranges::find(settings.ports, kRelayPortName, &PortSetting::name) != settings.ports.end())
+      return source_.error(mark, "the mTLS relay's port is called 'relay'; give the other port another name");
+    PortSetting relay{.name = kRelayPortName, .device = "tap:" + relay_interface(settings.file_prefix)};
+    relay.relay = relay.any_source = true;
+    for (const PortSetting& port : settings.ports)
+      relay.mtu = std::min(relay.mtu, static_cast<uint16_t>(port.mtu - link_overhead(port) - (port.vxlan ? 4 : 0)));
+    settings.ports.push_back(std::move(relay));
   }
 
   void read_dataplane(Fields& fields) {

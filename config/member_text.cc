@@ -122,6 +122,12 @@ Expected<std::string> parse_member_spiffe(std::string_view text) {
   return id->text();
 }
 
+Expected<std::string> parse_spiffe_members(std::string_view text) {
+  auto pattern = parse_spiffe_pattern(text);
+  if (!pattern) return std::unexpected(pattern.error());
+  return pattern->text();
+}
+
 Expected<std::string> parse_workload(std::string_view text) {
   if (text.empty() || text.size() > 253 ||
       !std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; }))

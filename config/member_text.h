@@ -21,6 +21,8 @@ Expected<uint16_t> parse_member_vlan(std::string_view text);
 Expected<MacAddress> parse_unicast_mac(std::string_view text);
 /// A workload's SPIFFE ID, as parse_workload_id has it.
 Expected<std::string> parse_member_spiffe(std::string_view text);
+/// Which SPIFFE IDs, as parse_spiffe_pattern has it.
+Expected<std::string> parse_spiffe_members(std::string_view text);
 /// A workload's name: 1-253 visible ASCII characters.
 Expected<std::string> parse_workload(std::string_view text);
 

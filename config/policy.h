@@ -21,7 +21,7 @@ struct Member {
   std::string port;              ///< "GATEWAY/PORT"; empty: any
   std::optional<uint16_t> vlan;  ///< 0-4094; 0: untagged only
   std::optional<MacAddress> mac;
-  std::string spiffe;             ///< the workload's SPIFFE ID, a mere name in this version; empty: none
+  std::string spiffe;             ///< the workload's SPIFFE ID; empty: none
   std::string workload;           ///< its name; empty: none
   uint32_t file = 0;              ///< index into Policy::files
   uint32_t line = 0, column = 0;  ///< as a Location's
@@ -31,6 +31,8 @@ struct Segment {
   std::string name;
   SegmentTag tag;
   std::vector<Member> members;
+  std::vector<std::string> spiffe;  ///< SVIDs that belong here: IDs, or all below a path, "spiffe://TD/PATH/*"
+  std::string relay_id;             ///< what the relay shows for members without an ID of their own; empty: none
   std::map<std::string, std::string> labels;
   Location where;
 };

@@ -7,11 +7,11 @@ namespace bulkhead {
 namespace {
 
 std::optional<MtlsMode> read_mtls(const yaml::Node& node, Source& source) {
-  if (node.is_scalar() && (node.text == "end_to_end" || node.text == "relay")) {
-    source.error(node.mark, not_available("mTLS") + "; write none, or remove the key");
+  if (node.is_scalar() && node.text == "end_to_end") {
+    source.error(node.mark, not_available("end_to_end") + "; write relay or none, or remove the key");
     return std::nullopt;
   }
-  return Choice<MtlsMode>{{"none", MtlsMode::kNone}}(node, source);
+  return Choice<MtlsMode>{{"none", MtlsMode::kNone}, {"relay", MtlsMode::kRelay}}(node, source);
 }
 
 const Choice<Action>& action_words() {

@@ -84,8 +84,8 @@ void SegmentReader::read_segment(const yaml::Node& name, const yaml::Node& value
   for (Member& member : segment.members) member.file = file;
   read_members_file_of(fields, segment);
   fields.optional("labels", segment.labels, read_labels);
-  fields.unavailable("spiffe");
-  fields.unavailable("relay_id");
+  fields.optional("spiffe", segment.spiffe, list_of(parsed(parse_spiffe_members)));
+  fields.optional("relay_id", segment.relay_id, parsed(parse_member_spiffe));
   fields.done();
   policy_.segments.push_back(std::move(segment));
 }

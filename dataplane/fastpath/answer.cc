@@ -263,22 +263,35 @@ void drop_too_big(PipelineState& s, const PacketRef& p, PortId out, const Moment
   drop(s, p, DropReason::k_packet_too_big);
 }
 
-void answer_revoked(PipelineState& s, const PacketRef& p, const FlowHot& flow, unsigned direction) noexcept {
-  const TcpTrack& t = flow.tcp;
-  if (t.window[0] == 0 || t.window[1] == 0) return;  // never answered: there is no connection to end
+/// One reset each way between the ends of `p`, over the ports of `flow`.
+static void reset_both(PipelineState& s, const PacketRef& p, const FlowHot& flow, unsigned direction,
+                       uint32_t sender_expects, uint32_t receiver_expects) noexcept {
   Ends ends = ends_of(p);
-  auto tcp = load<TcpHeader>(frame_of(p.mbuf) + p.meta->l4);
-  if ((tcp.flags & kTcpRst) != 0) return;  // a reset is never answered (RFC 9293 §3.10.7.1)
-  // The sender expects next what its own packet acknowledges; the receiver, what follows the last byte that
-  // passed.
-  uint32_t sender_expects = (tcp.flags & kTcpAck) != 0 ? tcp.acknowledgement.host() : t.end[direction ^ 1];
-  uint32_t receiver_expects = t.end[direction];
   Reset back{ends.destination, ends.source,      p.meta->destination_port, p.meta->source_port,
              sender_expects,   receiver_expects, kTcpRst | kTcpAck};
   Reset on{ends.source,      ends.destination, p.meta->source_port, p.meta->destination_port,
            receiver_expects, sender_expects,   kTcpRst | kTcpAck};
   originate(s, make_reset(s, p, Toward::kSender, back), PortId{flow.ports[direction]});
   originate(s, make_reset(s, p, Toward::kReceiver, on), PortId{flow.ports[direction ^ 1]});
+}
+
+void answer_revoked(PipelineState& s, const PacketRef& p, const FlowHot& flow, unsigned direction) noexcept {
+  const TcpTrack& t = flow.tcp;
+  if (t.window[0] == 0 || t.window[1] == 0) return;  // never answered: there is no connection to end
+  auto tcp = load<TcpHeader>(frame_of(p.mbuf) + p.meta->l4);
+  if ((tcp.flags & kTcpRst) != 0) return;  // a reset is never answered (RFC 9293 §3.10.7.1)
+  // The sender expects next what its own packet acknowledges; the receiver, what follows the last byte that
+  // passed.
+  uint32_t sender_expects = (tcp.flags & kTcpAck) != 0 ? tcp.acknowledgement.host() : t.end[direction ^ 1];
+  uint32_t receiver_expects = t.end[direction];
+  reset_both(s, p, flow, direction, sender_expects, receiver_expects);
+}
+
+void answer_revoked_unseen(PipelineState& s, const PacketRef& p, const FlowHot& flow,
+                           unsigned direction) noexcept {
+  const TcpTrack& t = flow.tcp;
+  if (t.window[0] == 0 || t.window[1] == 0) return;
+  reset_both(s, p, flow, direction, t.end[direction ^ 1], t.end[direction]);
 }
 
 }  // namespace bulkhead

@@ -48,6 +48,15 @@ enum FlowFlag : uint8_t {
   kFlowEnds = 128,    ///< `deadline` is one that policy set, not just the farthest
 };
 
+/// More of a flow, which only packets out of the ordinary ask for.
+enum FlowMark : uint8_t {
+  kFlowCrossed = 1,    ///< TCP: both ends sent a SYN before an answer (RFC 9293 §3.5)
+  kFlowRelayNear = 2,  ///< goes through the mTLS relay: the connection between the initiator and the relay
+  kFlowRelayFar = 4,   ///< the one between the relay and the responder; part of the near flow
+  kFlowReset = 8,      ///< of the relay's: this connection was reset
+  kFlowAwaited = 16,   ///< far: the relay hasn't begun it yet
+};
+
 /// What every packet of a flow reads, key excepted. Owner: the worker.
 struct FlowHot {
   Ticks last;        ///< of the last packet
@@ -63,7 +72,7 @@ struct FlowHot {
   uint8_t ports[2];  ///< PortId that each direction's packets arrive on; [1] is where the initiator's leave
   uint8_t
       shifts[2];  ///< the scales in force by direction: 0 until both ends have offered theirs (RFC 7323 §2.2)
-  bool crossed;   ///< TCP: both ends sent a SYN before an answer (RFC 9293 §3.5)
+  uint8_t marks;  ///< FlowMark
 };
 static_assert(sizeof(FlowHot) == 48);
 
@@ -82,10 +91,26 @@ struct alignas(64) FlowEntry<FlowKey6> {
 };
 static_assert(sizeof(FlowEntry<FlowKey4>) == 64 && sizeof(FlowEntry<FlowKey6>) == 128);
 
-/// The rest of a flow. Owner: the worker.
-struct alignas(64) FlowCold {
+/// Packets and bytes by direction.
+struct FlowTotals {
   uint64_t packets[2];
   uint64_t bytes[2];
+};
+
+/// What a connection through the relay needs beyond its two flows. What comes from the relay has lost its link
+/// header: wire mode puts it back.
+struct RelayLeg {
+  uint32_t near;                 ///< slot of the near flow
+  uint16_t vlan;                 ///< of the connection's frames; 0: untagged
+  MacAddress initiator, responder;  ///< as their frames had them last
+};
+
+/// The rest of a flow. Owner: the worker.
+struct alignas(64) FlowCold {
+  union {
+    FlowTotals total;
+    RelayLeg relay;  ///< of a far flow, which nobody counts
+  };
   uint32_t rule;                 ///< RuleIndex in the image that it was judged under last
   uint32_t image_generation;     ///< low half: that image's
   uint32_t source, destination;  ///< IdentityId

@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "dataplane/fastpath/answer.h"
+#include "dataplane/fastpath/relayed.h"
 #include "dataplane/fastpath/router.h"
 #include "dataplane/fastpath/tcp_track.h"
 #include "wire/transport.h"
@@ -95,7 +96,7 @@ DropReason judge_packet(PipelineState& s, const PacketRef& p, const FlowAddresse
   e = evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, a.responder, ServiceKey{p.meta->service},
                m.now);
   count_hits(s, e.decision, m);
-  return admits(port, a.initiator, e.source) ? reason_of(e.decision) : DropReason::k_spoofed_source;
+  return admits(port, a.initiator, e.source) ? verdict_reason(e.decision) : DropReason::k_spoofed_source;
 }
 
 /// What a judged flow keeps of its evaluation. `link_local`: the initiator is known by its MAC alone.
@@ -141,10 +142,16 @@ DropReason make_room(PipelineState& s, IpProto proto, IdentityId source, const M
 
 }  // namespace
 
-DropReason reason_of(const Decision& decision) noexcept {
+DropReason verdict_reason(const Decision& decision) noexcept {
   if (decision.verdict == Verdict::kDeny) return decision.reason;
   if (decision.verdict == Verdict::kAsk)
     return DropReason::k_ask_timeout;  // nobody to ask: no answer ever comes
+  return DropReason::kNone;
+}
+
+DropReason reason_of(const Decision& decision) noexcept {
+  DropReason reason = verdict_reason(decision);
+  if (reason != DropReason::kNone) return reason;
   if (decision.mtls == MtlsMode::kRelay) return DropReason::k_relay_unavailable;
   if (decision.mtls == MtlsMode::kEndToEnd) return DropReason::k_mtls_required;
   return DropReason::kNone;
@@ -186,15 +193,15 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
   DropReason reason = judge_packet(s, p, a, e, m);
   show_decision(p, e);
   note_audit(s, p, a, e, m);
-  if (reason != DropReason::kNone) {
+  auto deny = [&] {
     note_denied(s, p, a.initiator, a.responder, e, reason, m);
     if (is_answered(s, e, reason)) {
       answer_reject(s, p, e.source.identity, m);
       if (p.verdict != nullptr) p.verdict->fate = Fate::kReject;
     }
     drop(s, p, reason);
-    return;
-  }
+  };
+  if (reason != DropReason::kNone) return deny();
   NextHop next{port.peer, a.responder};
   if (s.router != nullptr) {
     auto admitted = s.router->admit(s, p, m);
@@ -203,6 +210,9 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
   } else if (p.meta->ip_bytes > s.port(next.port.value).most_ip_bytes(p.meta->l3)) {
     return drop_too_big(s, p, next.port, m);  // before there is a flow for it
   }
+  bool relayed = false;
+  reason = settle_mtls(s, e.decision.mtls, p.meta->proto, port.id, next.port, m, relayed);
+  if (reason != DropReason::kNone) return deny();
   reason = make_room(s, p.meta->proto, e.source.identity, m);
   auto& table = s.table<Key>();
   uint32_t slot = reason == DropReason::kNone ? table.insert(key, p.meta->hash) : kNoSlot;
@@ -228,19 +238,25 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
     const uint8_t* at = frame_of(p.mbuf) + p.meta->l4;
     size_t header = (load<TcpHeader>(at).data_offset >> 4) * size_t{4};
     begin_tcp(hot, {at, header}, static_cast<uint32_t>(l4_bytes(p) - header));
-    cold.packets[0] = sum.packets;
-    cold.bytes[0] = sum.bytes;
+    cold.total.packets[0] = sum.packets;
+    cold.total.bytes[0] = sum.bytes;
   } else {
     hot.counts.packets[0] = sum.packets;
     hot.counts.bytes[0] = sum.bytes;
   }
   count_state<Key>(s, slot, FlowState{}, hot.state);
+  if (relayed && !open_relayed(s, p, key, slot, m)) {
+    forget_flow<Key>(s, slot);
+    return drop(s, p, DropReason::k_flow_table_full);
+  }
   add(s.counters().new_flows, 1);
   FlowRecord opened = record_of<Key>(s, slot, m.snapshot, m.now);
   opened.kind = EventKind::kOpen;
   s.parts.events.write(opened);
   if (p.verdict != nullptr) p.verdict->flow = FlowRelation::kNew;
-  if (s.router != nullptr)
+  if (relayed)
+    send_to_relay(s, p, m);
+  else if (s.router != nullptr)
     s.router->deliver(s, p, next, m);
   else
     send(s, p, next.port);
@@ -249,7 +265,8 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
 template <class Key>
 bool may_open(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept {
   Evaluation e{};
-  return judge_packet(s, p, addresses_of(key, p.meta->source_is_high), e, m) == DropReason::kNone;
+  return judge_packet(s, p, addresses_of(key, p.meta->source_is_high), e, m) == DropReason::kNone &&
+         e.decision.mtls == MtlsMode::kNone;
 }
 
 template <class Key>
@@ -270,7 +287,8 @@ DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, c
                           service_of(entry.key, a), m.now);
   count_hits(s, e.decision, m);
   DropReason reason =
-      admits(port, a.initiator, e.source) ? reason_of(e.decision) : DropReason::k_spoofed_source;
+      admits(port, a.initiator, e.source) ? verdict_reason(e.decision) : DropReason::k_spoofed_source;
+  if (reason == DropReason::kNone) reason = still_protected(s, e.decision.mtls, entry.hot);
   bool same_ends = tag_of(e.source.identity) == tag_of(IdentityId{cold.source}) &&
                    tag_of(e.destination.identity) == tag_of(IdentityId{cold.destination});
   auto is_reused = [&](uint32_t identity) {
@@ -282,6 +300,7 @@ DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, c
   if (reason == DropReason::kNone && !same_ends) reason = DropReason::k_identity_changed;
   if (reason == DropReason::kNone) {
     keep_decision(s, entry.hot, cold, e, link_local != nullptr, m);
+    if (is_near(entry.hot)) check_responder_again<Key>(s, slot);
     return reason;
   }
   cold.rule = e.decision.rule.value;

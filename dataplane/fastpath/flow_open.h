@@ -19,7 +19,9 @@ bool may_open(PipelineState& s, const PacketRef& p, const Key& key, const Moment
 template <class Key>
 DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, const Moment& m) noexcept;
 
-/// An evaluation's drop reason: none for an allow that the dataplane can carry out.
+/// A decision's drop reason: kNone for an allow, whatever protection it asks for.
+DropReason verdict_reason(const Decision& decision) noexcept;
+/// The same where nothing protects the packet: of what has no flow.
 DropReason reason_of(const Decision& decision) noexcept;
 
 /// Whether a denied packet's sender is told: `on_deny: reject`, or `on_implicit_deny: reject` where no rule

@@ -7,6 +7,7 @@
 #include "dataplane/fastpath/answer.h"
 #include "dataplane/fastpath/flow_open.h"
 #include "dataplane/fastpath/flow_step.h"
+#include "dataplane/fastpath/relayed.h"
 #include "dataplane/fastpath/router.h"
 #include "dataplane/fastpath/tcp_window.h"
 
@@ -23,6 +24,8 @@ inline uint32_t tcp_payload(const PacketRef& p, std::span<const uint8_t> header)
 
 /// Sends a packet of an allowed flow out of the port that its direction leads to.
 inline void forward(PipelineState& s, const PacketRef& p, uint8_t out, const Moment& m) noexcept {
+  if (out == s.relay_port) [[unlikely]]
+    return send_to_relay(s, p, m);
   if (s.router != nullptr) [[unlikely]]
     return s.router->forward(s, p, m);
   if (p.meta->ip_bytes > s.port(out).most_ip_bytes(p.meta->l3)) [[unlikely]]
@@ -40,14 +43,14 @@ template <class Key>
   if (((counts.bytes[direction] | counts.packets[direction]) & 0x80000000) == 0) [[likely]]
     return;
   FlowCold& cold = table.cold(slot);
-  cold.packets[direction] += counts.packets[direction];
-  cold.bytes[direction] += counts.bytes[direction];
+  cold.total.packets[direction] += counts.packets[direction];
+  cold.total.bytes[direction] += counts.bytes[direction];
   counts.packets[direction] = counts.bytes[direction] = 0;
 }
 /// Counts a packet of TCP, which keeps its windows in the hot line.
 inline void count_in_cold(FlowCold& cold, unsigned direction, uint32_t bytes) noexcept {
-  ++cold.packets[direction];
-  cold.bytes[direction] += bytes;
+  ++cold.total.packets[direction];
+  cold.total.bytes[direction] += bytes;
 }
 template <class Key>
 void count_packet(FlowTable<Key>& table, uint32_t slot, bool tcp, unsigned direction,
@@ -81,6 +84,7 @@ void pass_flow(PipelineState& s, const PacketRef& p, const Key& key, uint32_t sl
   auto& table = s.table<Key>();
   FlowHot& hot = table.entry(slot).hot;
   show_flow(p, table, slot, FlowRelation::kEstablished);
+  if (is_near(hot)) return pass_relayed(s, p, key, slot, direction, m);
   uint8_t out = hot.ports[direction ^ 1];
   // Dropped there, before it could change the flow.
   if (p.meta->ip_bytes > s.port(out).most_ip_bytes(p.meta->l3)) return forward(s, p, out, m);
@@ -99,6 +103,11 @@ namespace apart {
 template <class Key>
 [[gnu::noinline, gnu::cold]] void open(PipelineState& s, size_t i, const Key& key, const Moment& m) noexcept {
   open_flow(s, packet(s, i), key, m);
+}
+template <class Key>
+[[gnu::noinline, gnu::cold]] void elsewhere(PipelineState& s, size_t i, const Key& key, uint32_t slot,
+                                            unsigned direction, const Moment& m) noexcept {
+  step_from_elsewhere(s, packet(s, i), key, slot, direction, m);
 }
 [[gnu::noinline, gnu::cold]] inline void drop(PipelineState& s, size_t i, DropReason reason) noexcept {
   bulkhead::drop(s, packet(s, i), reason);
@@ -148,7 +157,7 @@ template <class Key>
   unsigned direction = meta.source_is_high ^ (hot.flags & kFlowInitiatorHigh);
   static_assert(kFlowInitiatorHigh == 1);
   if (hot.ports[direction] != meta.in_port) [[unlikely]]
-    return apart::drop(s, i, DropReason::k_spoofed_source);
+    return apart::elsewhere(s, i, key, slot, direction, m);
   // All flags that set a packet apart; a responder that wasn't checked yet only its own packets.
   unsigned flags = (kFlowSenderBound | kFlowRevoked) | kFlowResponderUnchecked * direction;
   if (hot.checked != m.generation || is_due(hot.deadline, m.ticks) || (hot.flags & flags) != 0 ||

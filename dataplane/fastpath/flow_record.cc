@@ -2,7 +2,7 @@
 #include <bit>
 
 #include "base/bytes.h"
-#include "dataplane/fastpath/flow_step.h"
+#include "dataplane/fastpath/relayed.h"
 
 namespace bulkhead {
 namespace {
@@ -52,7 +52,7 @@ Counter& gauge_of(WorkerCounters& c, FlowState state) noexcept {
 
 template <class Key>
 void count_state(PipelineState& s, uint32_t slot, FlowState from, FlowState to) noexcept {
-  if (from == to) return;
+  if (from == to || is_far(s.table<Key>().entry(slot).hot)) return;
   FlowCold& cold = s.table<Key>().cold(slot);
   SegmentTag source = tag_of(IdentityId{cold.source});
   if (from == FlowState::kOpening) s.half_open.remove(cold.next);
@@ -86,8 +86,8 @@ FlowRecord record_of(const PipelineState& s, uint32_t slot, const Snapshot* snap
   r.generation = snapshot != nullptr ? snapshot->generation : 0;
   for (int d = 0; d < 2; ++d) {
     bool tcp = key.proto == IpProto::kTcp;
-    r.packets[d] = cold.packets[d] + (tcp ? 0 : hot.counts.packets[d]);
-    r.bytes[d] = cold.bytes[d] + (tcp ? 0 : hot.counts.bytes[d]);
+    r.packets[d] = cold.total.packets[d] + (tcp ? 0 : hot.counts.packets[d]);
+    r.bytes[d] = cold.total.bytes[d] + (tcp ? 0 : hot.counts.bytes[d]);
   }
   r.source = a.initiator;
   r.destination = a.responder;
@@ -111,6 +111,10 @@ FlowRecord record_of(const PipelineState& s, uint32_t slot, const Snapshot* snap
   r.zone = key.zone;
   r.in_port = hot.ports[0];
   r.out_port = hot.ports[1];
+  if (is_near(hot)) {
+    auto& pipeline = const_cast<PipelineState&>(s);
+    r.out_port = table.entry(far_of<Key>(pipeline, slot)).hot.ports[1];
+  }
   r.proto = static_cast<uint8_t>(key.proto);
   r.reason = DropReason::kNone;
   r.verdict = static_cast<uint8_t>(Verdict::kAllow);

@@ -5,6 +5,7 @@
 #include "dataplane/fastpath/flow_open.h"
 #include "dataplane/fastpath/flow_pass.h"
 #include "dataplane/fastpath/parse_l4.h"
+#include "dataplane/fastpath/relayed.h"
 #include "dataplane/fastpath/router.h"
 #include "dataplane/fastpath/tcp_track.h"
 #include "wire/icmp.h"
@@ -36,6 +37,7 @@ bool tag_agrees(const PipelineState& s, const FlowCold& flow, unsigned direction
 template <class Key>
 DropReason refused_sender(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction,
                           const Moment& m) noexcept {
+  if (p.meta->in_port == s.relay_port) return DropReason::kNone;
   auto& entry = s.table<Key>().entry(slot);
   FlowAddresses a = addresses_of(entry.key, (entry.hot.flags & kFlowInitiatorHigh) != 0);
   // A link-local address is whose MAC it is: another workload's packet isn't this flow's, in neither
@@ -63,41 +65,45 @@ template <class Key>
 void revoke(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction, DropReason reason,
             const Moment& m) noexcept {
   auto& table = s.table<Key>();
+  uint32_t whole = whole_of<Key>(s, slot);
   FlowHot& hot = table.entry(slot).hot;
-  if (hot.state <= FlowState::kClosing && s.parts.settings->reset_on_revoke)
+  if (hot.state <= FlowState::kClosing && s.parts.settings->reset_on_revoke) {
     answer_revoked(s, p, hot, direction);
-  show_flow(p, table, slot, FlowRelation::kEstablished);
-  if ((hot.flags & kFlowRevoked) != 0)
-    forget_flow<Key>(s, slot);  // its event was written when it was revoked
+    reset_other_leg<Key>(s, p, slot, direction);
+  }
+  show_flow(p, table, whole, FlowRelation::kEstablished);
+  if ((table.entry(whole).hot.flags & kFlowRevoked) != 0)
+    forget_flow<Key>(s, whole);  // its event was written when it was revoked
   else
-    end_flow<Key>(s, slot, EndCause::kRevoked, reason, m);
+    end_flow<Key>(s, whole, EndCause::kRevoked, reason, m);
 }
 
-/// Everything that isn't the common case of a packet of a live flow: idle too long, revoked, stale, its
-/// sender not checked yet or bound to a MAC. kNone: it goes on. `ended`: the flow is gone, and the packet may
-/// open another.
+}  // namespace
+
 template <class Key>
 DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction, const Moment& m,
                    bool& ended) noexcept {
-  FlowHot& hot = s.table<Key>().entry(slot).hot;
+  uint32_t whole = whole_of<Key>(s, slot);
+  FlowHot& leg = s.table<Key>().entry(slot).hot;
+  FlowHot& hot = s.table<Key>().entry(whole).hot;
   if (m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)]) {
-    retire_flow<Key>(s, slot, EndCause::kIdle, m);
+    retire_flow<Key>(s, whole, EndCause::kIdle, m);
     ended = true;
     return DropReason::kNone;
   }
   // First of all, so that no stranger's packet can end the flow or be answered.
-  const bool checked = (hot.flags & kFlowSenderBound) != 0;
+  const bool checked = (leg.flags & kFlowSenderBound) != 0;
   DropReason reason = checked ? refused_sender<Key>(s, p, slot, direction, m) : DropReason::kNone;
   if (reason != DropReason::kNone) return reason;
   if ((hot.flags & kFlowRevoked) != 0) {
     if (asks_anew(p)) {
-      forget_flow<Key>(s, slot);
+      forget_flow<Key>(s, whole);
       ended = true;
       return DropReason::kNone;
     }
-    reason = s.table<Key>().cold(slot).revoked_for;
+    reason = s.table<Key>().cold(whole).revoked_for;
   } else if (hot.checked != m.generation || is_due(hot.deadline, m.ticks)) {
-    reason = rejudge<Key>(s, slot, m);
+    reason = rejudge<Key>(s, whole, m);
   }
   if (reason != DropReason::kNone) {
     revoke<Key>(s, p, slot, direction, reason, m);
@@ -105,9 +111,11 @@ DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned
   }
   // Judging may have found a binding that wasn't there before.
   bool is_due_now =
-      (hot.flags & kFlowSenderBound) != 0 || (direction == 1 && (hot.flags & kFlowResponderUnchecked) != 0);
+      (leg.flags & kFlowSenderBound) != 0 || (direction == 1 && (leg.flags & kFlowResponderUnchecked) != 0);
   return is_due_now && !checked ? refused_sender<Key>(s, p, slot, direction, m) : DropReason::kNone;
 }
+
+namespace {
 
 /// The sequence number of the TCP segment that an ICMP error quotes; parse has seen that it is there.
 uint32_t quoted_sequence(const PacketRef& p) noexcept {
@@ -142,7 +150,7 @@ bool settle_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t s
         drop(s, p, DropReason::k_tcp_out_of_window);
       return true;
     case TcpStep::kCross: {
-      if (!may_open(s, p, key, m)) {
+      if (is_near(hot) || is_far(hot) || !may_open(s, p, key, m)) {
         drop(s, p, DropReason::k_tcp_no_state);
         return true;
       }
@@ -151,11 +159,19 @@ bool settle_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t s
       return false;
     }
     case TcpStep::kReopen:
+      if (is_far(hot) || p.meta->in_port == s.relay_port) {
+        drop(s, p, DropReason::k_tcp_no_state);
+        return true;
+      }
       end_flow<Key>(s, slot, before == FlowState::kOpening ? EndCause::kReopened : EndCause::kFin,
                     DropReason::kNone, m);
       open_flow(s, p, key, m);
       return true;
     case TcpStep::kReset:
+      if (is_near(hot) || is_far(hot)) {
+        pass_reset<Key>(s, p, slot, direction, m);
+        return true;
+      }
       count_packet(table, slot, true, direction, p.meta->ip_bytes);
       uint8_t out = hot.ports[direction ^ 1];
       end_flow<Key>(s, slot, EndCause::kRst, DropReason::kNone, m);
@@ -196,11 +212,13 @@ void step_icmp_error(PipelineState& s, const PacketRef& p, const Key& key, const
   auto& table = s.table<Key>();
   uint32_t slot = table.find(key, p.meta->hash);
   if (slot == kNoSlot) return drop(s, p, DropReason::k_icmp_unrelated);
-  FlowHot& hot = table.entry(slot).hot;
-  unsigned quoted = p.meta->source_is_high ^ (hot.flags & kFlowInitiatorHigh);
-  // It comes from the side that the quoted packet went to.
-  bool idle = m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)];
-  if (idle || hot.ports[quoted ^ 1] != p.meta->in_port || (hot.flags & kFlowRevoked) != 0)
+  FlowHot& whole = table.entry(slot).hot;
+  unsigned quoted = p.meta->source_is_high ^ (whole.flags & kFlowInitiatorHigh);
+  // It comes from the side that the quoted packet went to: of the relay's connections the one that is there.
+  uint32_t leg = is_near(whole) && whole.ports[quoted ^ 1] != p.meta->in_port ? far_of<Key>(s, slot) : slot;
+  FlowHot& hot = table.entry(leg).hot;
+  bool idle = m.ticks - whole.last > s.timeout_ms[static_cast<size_t>(whole.state)];
+  if (idle || hot.ports[quoted ^ 1] != p.meta->in_port || (whole.flags & kFlowRevoked) != 0)
     return drop(s, p, DropReason::k_icmp_unrelated);
   bool checks_sequence = key.proto == IpProto::kTcp && s.parts.settings->tcp == TcpMode::kStrict;
   if (checks_sequence && !may_be_in_flight(hot, quoted, quoted_sequence(p)))
@@ -210,7 +228,7 @@ void step_icmp_error(PipelineState& s, const PacketRef& p, const Key& key, const
   End sender = classify_sender(s, p, source, m);
   if (sender.spoofed) return drop(s, p, DropReason::k_spoofed_source);
   if (sender.contained) return drop(s, p, DropReason::k_contained);
-  if (hot.checked != m.generation || is_due(hot.deadline, m.ticks)) {
+  if (whole.checked != m.generation || is_due(whole.deadline, m.ticks)) {
     DropReason reason = rejudge<Key>(s, slot, m);
     if (reason != DropReason::kNone) {
       revoke_idle<Key>(s, slot, reason, m);
@@ -245,6 +263,7 @@ DropReason rejudge(PipelineState& s, uint32_t slot, const Moment& m) noexcept {
 
 template <class Key>
 void end_flow(PipelineState& s, uint32_t slot, EndCause cause, DropReason reason, const Moment& m) noexcept {
+  slot = whole_of<Key>(s, slot);
   FlowRecord r = record_of<Key>(s, slot, m.snapshot, m.now);
   r.kind = reason != DropReason::kNone ? EventKind::kRevoke : EventKind::kClose;
   r.end = cause;
@@ -279,12 +298,15 @@ void revoke_idle(PipelineState& s, uint32_t slot, DropReason reason, const Momen
 template <class Key>
 void forget_flow(PipelineState& s, uint32_t slot) noexcept {
   auto& table = s.table<Key>();
+  slot = whole_of<Key>(s, slot);
+  if (is_near(table.entry(slot).hot)) table.erase(far_of<Key>(s, slot));
   count_state<Key>(s, slot, table.entry(slot).hot.state, FlowState{});
   table.erase(slot);
 }
 
 template <class Key>
 void retire_flow(PipelineState& s, uint32_t slot, EndCause cause, const Moment& m) noexcept {
+  slot = whole_of<Key>(s, slot);
   if ((s.table<Key>().entry(slot).hot.flags & kFlowRevoked) != 0)
     forget_flow<Key>(s, slot);  // its event was written when it was revoked
   else
@@ -307,6 +329,9 @@ bool admits(const PortView& port, const IpAddress& source, const End& end) noexc
 #define BULKHEAD_FOR(Key)                                                                              \
   template bool bring_up_to_date(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,     \
                                  const Moment&) noexcept;                                              \
+  template DropReason recheck<Key>(PipelineState&, const PacketRef&, uint32_t, unsigned, const Moment&,  \
+                                   bool&) noexcept;                                                    \
+  template void forget_flow<Key>(PipelineState&, uint32_t) noexcept;                                   \
   template bool step_tcp(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,             \
                          const Moment&) noexcept;                                                      \
   template void step_icmp_error(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept; \

@@ -11,6 +11,13 @@ template <class Key>
 bool bring_up_to_date(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,
                       const Moment& m) noexcept;
 
+/// Everything that isn't the common case of a packet of a live flow: idle too long, revoked, stale, its
+/// sender not checked yet or bound to a MAC. kNone: it goes on. `ended`: the flow is gone, and the packet may
+/// open another.
+template <class Key>
+DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction, const Moment& m,
+                   bool& ended) noexcept;
+
 /// Matches any TCP segment against its flow. True: the packet goes on. False: it has met its end.
 template <class Key>
 bool step_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,

@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "dataplane/fastpath/overlay.h"
+#include "dataplane/fastpath/relayed.h"
 #include "wire/cisco_metadata.h"
 #include "wire/ethernet.h"
 
@@ -143,6 +144,12 @@ void learn_station(PipelineState& s, rte_mbuf* mbuf) noexcept {
 DropReason put_with_link(PipelineState& s, rte_mbuf* mbuf, PortId out, bool admitted) noexcept {
   TxQueue& queue = s.tx[out.value];
   const PortView& port = s.port(out.value);
+  if (port.relay) {
+    if (queue.count == TxQueue::kCapacity) return DropReason::k_tx_full;
+    address_to_relay(mbuf);
+    queue.put(mbuf);
+    return DropReason::kNone;
+  }
   SegmentTag tag = port.impose_tags != ImposeTags::kNone ? source_segment(s, mbuf) : kTagNone;
   if (port.vxlan) return put_encapsulated(s, mbuf, out, tag, admitted);
   if (queue.count == TxQueue::kCapacity) return DropReason::k_tx_full;

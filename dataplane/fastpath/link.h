@@ -52,6 +52,12 @@ inline SegmentTag carried_tag(const rte_mbuf* mbuf) noexcept {
   return is_opened(mbuf) ? SegmentTag{static_cast<uint16_t>(mbuf->hash.fdir.hi)} : kTagNone;
 }
 
+/// Gives a packet a tag that it hasn't come with.
+inline void carry_tag(rte_mbuf* mbuf, SegmentTag tag) noexcept {
+  mbuf->port |= kOpenedMark;
+  mbuf->hash.fdir.hi = tag.value;
+}
+
 /// Puts a frame into the TxQueue of a port that writes links, with its source's segment where one is known.
 /// kNone; else the packet is as it was, and this is why: tx_full, and put_encapsulated()'s,
 /// where `admitted` is explained.

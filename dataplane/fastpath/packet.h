@@ -53,6 +53,7 @@ enum class PacketKind : uint8_t {
   kNeighbour,  ///< ICMPv6 133-136
   kFragment,   ///< of a datagram that isn't whole yet; l4 is where its payload begins
   kUnderlay,   ///< ARP or neighbour discovery of an overlay port's own
+  kRelayed,    ///< of a flow, from the mTLS relay
 };
 
 /// How a packet may begin a flow.

@@ -146,6 +146,7 @@ DropReason parse_frame(std::span<const uint8_t> frame, const PortView& port, boo
   }
   meta = PacketMeta{};
   meta.in_port = port.id.value;
+  if (port.relay) meta.kind = PacketKind::kRelayed;
   uint16_t ether_type = 0;
   meta.reason = parse_link(frame, port, route_mode, meta, ether_type);
   if (meta.reason != DropReason::kNone) [[unlikely]]

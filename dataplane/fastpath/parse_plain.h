@@ -43,7 +43,9 @@ inline LinkPart plain_link(uint16_t l3, uint16_t vlan, uint16_t zone, uint8_t in
 /// Of untagged frames on a port.
 inline LinkPart untagged_link(const PortView& port, bool route_mode, uint8_t parse_flags) noexcept {
   auto zone = static_cast<uint16_t>(route_mode ? 0 : port.wire << 12);
-  return plain_link(sizeof(EthernetHeader), 0, zone, port.id.value, parse_flags);
+  LinkPart link = plain_link(sizeof(EthernetHeader), 0, zone, port.id.value, parse_flags);
+  if (port.relay) link.meta.kind = PacketKind::kRelayed;
+  return link;
 }
 
 namespace parse_detail {

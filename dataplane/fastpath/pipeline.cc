@@ -11,6 +11,7 @@
 #include "dataplane/fastpath/overlay.h"
 #include "dataplane/fastpath/parse.h"
 #include "dataplane/fastpath/pipeline_state.h"
+#include "dataplane/fastpath/relayed.h"
 #include "dataplane/fastpath/router.h"
 #include "dataplane/fastpath/sweep.h"
 #include "wire/arp.h"
@@ -43,7 +44,7 @@ void consume(PipelineState& s, const PacketRef& p) noexcept {
 void originate(PipelineState& s, rte_mbuf* mbuf, PortId out) noexcept {
   if (mbuf == nullptr) return;
   add(s.counters().originated, packets_in(mbuf));
-  if (s.router != nullptr) {
+  if (s.router != nullptr && out.value != s.relay_port) {
     s.router->send_own(s, mbuf, sizeof(EthernetHeader), out, s.now);
     return;
   }
@@ -212,6 +213,8 @@ bool is_for_gateway(PipelineState& s, const PacketRef& p) noexcept {
 
 [[gnu::noinline]] void step(PipelineState& s, size_t i, const Moment& m) noexcept {
   PacketRef p = packet(s, i);
+  if (p.meta->in_port == s.relay_port) [[unlikely]]
+    return s.parts.worker_count > 1 && is_relayed(*p.meta) && hand_off(s, i) ? void() : step_from_relay(s, i, m);
   if (p.meta->reason != DropReason::kNone) [[unlikely]] {
     settle_unreadable(s, i);
     return;
@@ -330,6 +333,7 @@ size_t Pipeline::list_flows(uint32_t& cursor, uint32_t budget, std::span<FlowRec
     bool v4 = cursor < end4;
     uint32_t slot = v4 ? cursor : cursor - end4;
     if (v4 ? !s.flows4.live(slot) : !s.flows6.live(slot)) continue;
+    if (is_far(v4 ? s.flows4.entry(slot).hot : s.flows6.entry(slot).hot)) continue;
     FlowRecord& r = records[written++];
     Ticks last = v4 ? s.flows4.entry(slot).hot.last : s.flows6.entry(slot).hot.last;
     BootTime seen{s.parts.epoch.ns + int64_t{last} * 1'000'000};
@@ -360,6 +364,7 @@ std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
     state->reads_links |= port.reads_link();
     state->has_overlay |= port.vxlan.has_value();
     state->learns_stations |= port.has_several_peers();
+    if (port.relay) state->relay_port = port.id.value;
   }
   if (parts.keep_verdicts) state->late.reserve(8192);
   state->fragments = std::make_unique<Fragments>(parts);

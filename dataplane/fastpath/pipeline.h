@@ -26,6 +26,7 @@
 namespace bulkhead {
 
 class NeighbourTable;
+struct RelayLife;
 class StationTable;
 
 inline constexpr uint16_t kBurst = 64;
@@ -73,6 +74,7 @@ struct PipelineParts {
   WorkerCounters* counters;
   EventWriter events;
   NeighbourTable* neighbours;                 ///< of neighbour_ports(): shared by the workers
+  RelayLife* relay;                           ///< with a relay port: shared by the workers; else nullptr
   StationTable* stations;                     ///< with overlay ports: the same; else nullptr
   std::span<rte_ring* const> hand_off;        ///< by worker: the ring to it (its own: nullptr)
   uint32_t max_flows;                         ///< this worker's share

@@ -44,6 +44,7 @@ std::vector<PortView> make_port_views(const DataplaneSettings& settings,
     view.strip_tags = setting.strip_tags;
     view.impose_tags = setting.impose_tags;
     view.vxlan = setting.vxlan;
+    view.relay = setting.relay;
   }
   if (settings.mode == Mode::kWire) join_wires(settings.wires, views);
   return views;

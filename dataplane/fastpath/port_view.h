@@ -28,6 +28,7 @@ struct PortView {
   bool trust_tags = false, strip_tags = false;
   ImposeTags impose_tags = ImposeTags::kNone;
   std::optional<OverlaySetting> vxlan;
+  bool relay = false;  ///< the mTLS relay's
 
   /// Whether something before a frame's own headers is taken off when it comes in.
   bool reads_link() const { return trust_tags || strip_tags || vxlan; }
@@ -40,7 +41,7 @@ struct PortView {
   /// Whether it matters behind which peer a station is.
   bool has_several_peers() const { return vxlan && vxlan->peers.size() > 1; }
   /// Whether something is put before them when it leaves.
-  bool writes_link() const { return impose_tags != ImposeTags::kNone || vxlan; }
+  bool writes_link() const { return impose_tags != ImposeTags::kNone || vxlan || relay; }
 };
 
 /// Views of all ports, by PortId. `macs`: the devices' own, for ports whose setting has none.

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "dataplane/fastpath/flow_step.h"
+#include "dataplane/fastpath/relayed.h"
 
 namespace bulkhead {
 namespace {
@@ -16,6 +16,7 @@ void sweep_slot(PipelineState& s, uint32_t slot, const Moment& m) noexcept {
   auto& table = s.table<Key>();
   if (!table.live(slot)) return;
   FlowHot& hot = table.entry(slot).hot;
+  if (is_far(hot)) return;  // lives and ends with its near one
   if (m.ticks - hot.last > s.timeout_ms[static_cast<size_t>(hot.state)]) {
     retire_flow<Key>(s, slot, EndCause::kIdle, m);
     return;

@@ -44,7 +44,7 @@ constexpr Move kMoves[5][2][5] = {
 Phase phase_of(const FlowHot& flow) noexcept {
   if (flow.state == FlowState::kEstablished) return kUp;
   if (flow.state == FlowState::kClosing) return kClosing;
-  if (flow.crossed) return kCrossed;
+  if ((flow.marks & kFlowCrossed) != 0) return kCrossed;
   return (flow.flags & kFlowSynAck) != 0 ? kAnswered : kSynSent;
 }
 
@@ -185,13 +185,13 @@ void begin_tcp(FlowHot& flow, std::span<const uint8_t> tcp, uint32_t payload) no
   flow.tcp = {};
   flow.scales = kScaleNotOffered << 4 | kScaleNotOffered;
   flow.state = FlowState::kOpening;
-  flow.crossed = false;
+  flow.marks &= static_cast<uint8_t>(~kFlowCrossed);
   begin_side(flow, 0, read_segment(tcp, payload), offered_scale(tcp));
 }
 
 void cross_tcp(FlowHot& flow, std::span<const uint8_t> tcp, uint32_t payload) noexcept {
   begin_responder(flow, read_segment(tcp, payload), flow.tcp.acked[0], offered_scale(tcp));
-  flow.crossed = true;
+  flow.marks |= kFlowCrossed;
 }
 
 TcpResult track_tcp(FlowHot& flow, unsigned direction, std::span<const uint8_t> tcp, uint32_t payload,

@@ -10,7 +10,7 @@
 namespace bulkhead {
 
 /// What became of a packet; `reason` counts only where it was dropped (or rejected).
-enum class Fate : uint8_t { kForward, kDrop, kReject, kConsume, kHold, kHandOff };
+enum class Fate : uint8_t { kForward, kDrop, kReject, kConsume, kHold, kHandOff, kRelay };
 /// How the packet relates to a flow.
 enum class FlowRelation : uint8_t { kNone, kNew, kEstablished, kRelated };
 
@@ -19,7 +19,7 @@ struct PacketVerdict {
   Fate fate;
   DropReason reason;  ///< kNone unless dropped or rejected
   FlowRelation flow;
-  PortId out;  ///< kForward: the port; else kPortNone
+  PortId out;  ///< kForward and kRelay: the port; else kPortNone
   RuleIndex rule;
   uint8_t tier;         ///< Tier
   uint8_t source_from;  ///< IdentitySource

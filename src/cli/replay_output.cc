@@ -13,6 +13,8 @@ const char* verdict_name(Fate fate) {
   switch (fate) {
     case Fate::kForward:
       return "forward";
+    case Fate::kRelay:
+      return "relay";
     case Fate::kReject:
       return "reject";
     case Fate::kConsume:

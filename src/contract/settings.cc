@@ -268,6 +268,7 @@ void for_each_port_field(Port& p, Field field) {
   field("port.strip_tags", p.strip_tags);
   field("port.impose_tags", p.impose_tags);
   field("port.vxlan", p.vxlan);
+  field("port.relay", p.relay);
 }
 
 /// Writes a field's line, or a list's lines.
@@ -389,7 +390,7 @@ std::string check(const DataplaneSettings& s) {
       if (!wired.insert(port.value).second) return "port " + std::to_string(port.value) + " is on two wires";
     }
   for (size_t port = 0; s.mode == Mode::kWire && port < s.ports.size(); ++port)
-    if (!wired.contains(static_cast<uint8_t>(port)))
+    if (!wired.contains(static_cast<uint8_t>(port)) && !s.ports[port].relay)
       return "port " + std::to_string(port) +
              " is on no wire, and what comes in there would have nowhere to go";
   for (const PortSetting& port : s.ports) {
@@ -403,6 +404,7 @@ std::string check(const DataplaneSettings& s) {
     if (taken != 0 && port.mtu < kLeastMtu + taken)
       return "port " + write(port.name) + " has an MTU too small for what it imposes";
   }
+  if (std::ranges::count(s.ports, true, &PortSetting::relay) > 1) return "two ports are the relay's";
   for (const RouteSetting& route : s.routes)
     if (has_host_bits(route.to)) return "a route to " + write(route.to) + ", which has host bits set";
   return {};

@@ -59,8 +59,20 @@ struct PortSetting {
   bool strip_tags = false;  ///< untrusted_tags: strip; else what has one is dropped
   ImposeTags impose_tags = ImposeTags::kNone;
   std::optional<OverlaySetting> vxlan;
+  bool relay = false;  ///< the mTLS relay's own: `device` is the interface's name in its namespace; at most one
   bool operator==(const PortSetting&) const = default;
 };
+
+inline constexpr const char* kRelayPortName = "relay";
+/// The name of the relay's interface where it is made, before it moves into the relay's namespace: one that
+/// several gateways on a host don't share.
+inline std::string relay_interface(std::string_view file_prefix) {
+  uint32_t hash = 2166136261;  // FNV-1a
+  for (unsigned char c : file_prefix) hash = (hash ^ c) * 16777619;
+  std::string name = "bhrelay";
+  for (int shift = 28; shift >= 0; shift -= 4) name += "0123456789abcdef"[hash >> shift & 15];
+  return name;
+}
 
 inline constexpr uint16_t kLeastMtu = 68;  // RFC 791 §3.2
 /// Bytes of the port's MTU that what it writes before an IP packet takes: the packet may be as much shorter.

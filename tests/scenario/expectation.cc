@@ -8,8 +8,8 @@
 namespace bulkhead::test {
 namespace {
 
-constexpr std::array<const char*, 6> kFates{"forward", "drop", "reject",
-                                            "consume", "hold", "hand off"};                // by Fate
+constexpr std::array<const char*, 7> kFates{"forward", "drop",     "reject", "consume",
+                                            "hold",    "hand off", "relay"};               // by Fate
 constexpr std::array<const char*, 4> kRelations{"none", "new", "established", "related"};  // by FlowRelation
 constexpr std::array<const char*, 5> kTiers{"containment", "guardrail", "segment", "baseline",
                                             "default"};  // by Tier
@@ -17,7 +17,7 @@ constexpr std::array<const char*, 5> kTiers{"containment", "guardrail", "segment
 Fate fate_named(const std::string& name) {
   for (size_t i = 0; i < kFates.size(); ++i)
     if (name == kFates[i]) return static_cast<Fate>(i);
-  throw std::invalid_argument("'" + name + "' isn't a fate; write forward, drop, reject, consume or hold");
+  throw std::invalid_argument("'" + name + "' isn't a fate; write forward, drop, reject, consume, hold or relay");
 }
 
 constexpr std::array<const char*, 3> kSources{"none", "binding", "tag"};  // by IdentitySource

@@ -107,6 +107,7 @@ void Rig::create_pipelines(BootTime epoch) {
     parts.counters = counters_[worker].get();
     parts.neighbours = neighbours_.get();
     parts.stations = stations_.get();
+    parts.relay = &relay_;
     parts.datagrams_in_rings = &datagrams_in_rings_;
     parts.hand_off = std::span(rings_).subspan(size_t{worker} * workers, workers);
     parts.max_flows = std::min(settings_.max_flows, kUsualFlows) / workers;

@@ -14,6 +14,7 @@
 #include "controlplane/compiler/compile.h"
 #include "dataplane/fastpath/pipeline.h"
 #include "dataplane/fastpath/publisher.h"
+#include "dataplane/fastpath/relay_life.h"
 #include "packet_text.h"
 
 struct rte_mempool;
@@ -119,6 +120,7 @@ class Rig {
   std::unique_ptr<Publisher> publisher_;
   std::unique_ptr<NeighbourTable> neighbours_;
   std::unique_ptr<StationTable> stations_;
+  RelayLife relay_;
   rte_mempool* pool_ = nullptr;
   std::vector<rte_ring*> rings_;  ///< [from][to]
   std::vector<std::unique_ptr<Pipeline>> pipelines_;

@@ -1,6 +1,7 @@
 #include "script.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <map>
 #include <sstream>
@@ -11,6 +12,7 @@
 #include "base/bytes.h"
 #include "config/gateway.h"
 #include "config/policy.h"
+#include "contract/relay_flow.h"
 #include "expectation.h"
 #include "packet_words.h"
 #include "statements.h"
@@ -98,6 +100,8 @@ class Script {
     const std::string& kind = words.kind();
     if (kind == "gateway") return gateway(s.block);
     if (kind == "policy") return policy(s.block);
+    if (s.text == "with svid") return void(with_svid_ = true);
+    if (kind == "heartbeat") return heartbeat(words.next("the relay's state"));
     if (kind == "only") return;  // said where scenarios are registered
     if (kind == "uptime") return void(uptime_ = duration_of(words.next("how long")));
     if (kind == "at") return at(words.next("when"));
@@ -128,7 +132,7 @@ class Script {
   }
 
   void start(const std::string& block) {
-    auto loaded = load_gateway_text(path_, "gateway: {name: gw}\ndataplane:\n" + block, true);
+    auto loaded = load_gateway_text(path_, "gateway: {name: gw}\ndataplane:\n" + block + (with_svid_ ? "svid: {directory: svid}\n" : ""), true);
     if (!loaded.config) throw std::runtime_error("the gateway has errors:" + said(loaded.diagnostics));
     settings_ = loaded.config->dataplane;
     rig_ = std::make_unique<Rig>(settings_, workers_, BootTime{kStart.ns}, uptime_);
@@ -169,6 +173,22 @@ class Script {
       gateway.set_now(BootTime{std::min(end, gateway.now().ns + step)});
       gateway.maintain();
     }
+  }
+
+  /// The mTLS relay's sign of life.
+  void heartbeat(const std::string& state) {
+    constexpr std::array<const char*, 3> kStates{"starting", "ready", "draining"};  // by RelayState, from 1
+    auto known = std::ranges::find(kStates, state);
+    if (known == kStates.end()) throw std::invalid_argument("'" + state + "' isn't a state of the relay");
+    RelayHeartbeat beat = make_relay_heartbeat();
+    beat.state = static_cast<RelayState>(known - kStates.begin() + 1);
+    std::string packet = "ip 169.254.254.2 > 169.254.254.1 / udp 4790 > 4790 / hex ";
+    for (uint8_t byte : std::span(reinterpret_cast<const uint8_t*>(&beat), sizeof beat)) {
+      char text[3];
+      std::snprintf(text, sizeof text, "%02x", byte);
+      packet += text;
+    }
+    arrive(port_named(kRelayPortName), packet, parse_expectation("consume"));
   }
 
   // --- endpoints
@@ -247,6 +267,7 @@ class Script {
   /// In wire mode a frame leaves as it came, padding trimmed; in route mode MACs, TTL and its checksum
   /// change, nothing else.
   void check_frame(const Expectation& expected, const Outcome& outcome, const BuiltFrame& in) {
+    if (outcome.verdict.fate == Fate::kRelay) return check_relayed(expected, outcome);
     if (outcome.verdict.fate != Fate::kForward) {
       if (outcome.forwarded) fail("the packet didn't pass and yet left");
       return;
@@ -263,6 +284,16 @@ class Script {
       rewrite_as_router(wanted, outcome.forwarded->port, to);
     }
     if (got != wanted) fail("it left changed:" + hex_dump(got) + "\ninstead of:" + hex_dump(wanted));
+  }
+
+  /// What goes to the relay leaves as it came but for its link header; from where the IP packet begins, `leaving`
+  /// says what it is.
+  void check_relayed(const Expectation& expected, const Outcome& outcome) {
+    if (!outcome.forwarded) return fail("the packet was for the relay and yet never left");
+    if (!expected.leaving) return;
+    Bytes wanted = build_frame(*expected.leaving, {kRelayMac, kRelayMac}).bytes;
+    if (outcome.forwarded->frame != wanted)
+      fail("it left changed:" + hex_dump(outcome.forwarded->frame) + "\ninstead of:" + hex_dump(wanted));
   }
 
   void rewrite_as_router(Bytes& frame, PortId out, const MacAddress& to) {
@@ -400,6 +431,7 @@ class Script {
   std::string path_;
   unsigned workers_;
   bool chained_;
+  bool with_svid_ = false;  ///< the gateway has an mTLS relay
   int line_ = 0;
   Nanoseconds uptime_ = std::chrono::hours(1);
   DataplaneSettings settings_;
