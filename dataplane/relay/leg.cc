@@ -18,6 +18,12 @@ namespace {
 constexpr int kKeepaliveIdle = 60, kKeepaliveInterval = 10, kKeepaliveCount = 6;
 constexpr unsigned kUserTimeoutMs = 120'000;
 
+/// Whether close() resets.
+void set_linger(int fd, bool reset) {
+  linger now{.l_onoff = reset ? 1 : 0, .l_linger = 0};
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
 void set(int fd, int level, int option, int value) {
   setsockopt(fd, level, option, &value, sizeof value);
 }
@@ -190,16 +196,14 @@ LegStatus Leg::failure() {
 
 void Leg::close(bool politely) {
   if (!fd_) return;
-  if (!politely) {
-    linger now{.l_onoff = 1, .l_linger = 0};
-    setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &now, sizeof now);
-  }
+  if (politely) set_linger(fd_.get(), false);
   if (tls_) SSL_set_quiet_shutdown(tls_.get(), 1);
   tls_.reset();
   fd_ = Fd();
 }
 
 void tune(int fd) {
+  set_linger(fd, true);
   set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   set(fd, IPPROTO_TCP, TCP_KEEPIDLE, kKeepaliveIdle);

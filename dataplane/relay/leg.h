@@ -19,7 +19,8 @@ enum class LegStatus {
   kTruncated,  ///< the TLS peer's connection ended without close_notify
   kReset,      ///< RST
   kSilent,     ///< the peer doesn't answer any more
-  kError,      ///< TLS went wrong: `error` says how
+  kError,      ///< TLS went wrong: take_error() says how
+  kNoMemory,   ///< there is none for what could be read
 };
 
 struct LegResult {
@@ -68,7 +69,9 @@ class Leg {
   std::string error_;
 };
 
-/// What a connection's sockets have in common: no delay, keepalive. Errors don't matter.
+/// What a connection's sockets have in common: no delay, keepalive; and their end is a reset unless it is
+/// said otherwise, so that a relay that dies leaves nobody with half of something that looks whole. Errors
+/// don't matter.
 void tune(int fd);
 
 /// A socket with the client's own address and port that is connecting to the server's, whatever addresses

@@ -41,11 +41,13 @@ void Worker::accept(AcceptedConnection accepted) {
   }
   auto connection = std::make_unique<Connection>(*flow);
   connection->accepted = boot_now();
+  tune(accepted.fd.get());
   connection->client.leg.take(std::move(accepted.fd));
   begin(std::move(connection));
 }
 
 void Worker::refuse(Fd fd) {
+  tune(fd.get());
   Leg leg;
   leg.take(std::move(fd));
   leg.close(false);
@@ -66,12 +68,10 @@ void Worker::begin(std::unique_ptr<Connection> connection) {
   if (auto over = admit(c)) {
     add(counts_.failed[index_of(c.flow.role)][static_cast<size_t>(*over)], 1);
     report(c, ProofMoment::kFailed, *over, {});
-    c.client.leg.close(false);
-    return;
+    return c.client.leg.close(false);
   }
   all_.push_back(c.in_all);
   connection.release();
-  tune(c.client.leg.fd());
   if (auto watched = watch(c.client.leg.fd(), kSideEvents, &c.client); !watched)
     return end(c, RelayEnd::k_memory_limit, watched.error().message);
   if (c.flow.role == RelayRole::kOriginate)
@@ -111,8 +111,8 @@ void Worker::connect(Connection& c) {
   if (OwnSvid own; c.flow.role == RelayRole::kOriginate && !choose_identity(c, own)) return;
   auto fd = connect_transparently(c.flow.client, c.flow.client_port, c.flow.server, c.flow.server_port);
   if (!fd) return end(c, RelayEnd::k_connect_failed, fd.error().message);
+  tune(fd->get());
   c.server.leg.take(std::move(*fd));
-  tune(c.server.leg.fd());
   wait_for(c, Phase::kConnect);
   if (auto watched = watch(c.server.leg.fd(), kSideEvents, &c.server); !watched)
     end(c, RelayEnd::k_memory_limit, watched.error().message);

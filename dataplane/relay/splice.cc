@@ -10,7 +10,7 @@ constexpr int kTurns = 8;  ///< reads of up to 64 KiB each way before others hav
 LegStatus take_in(Side& from, BlockPool& pool) {
   if (from.ended || !from.leg.readable) return LegStatus::kAgain;
   std::span<std::byte> room = from.said.room(pool);
-  if (room.empty()) return LegStatus::kAgain;
+  if (room.empty()) return from.said.empty() ? LegStatus::kNoMemory : LegStatus::kAgain;
   LegResult got = from.leg.read(room);
   from.said.filled(pool, got.bytes);
   if (got.status != LegStatus::kEnd) return got.status;
@@ -62,6 +62,8 @@ RelayEnd end_of(LegStatus status, const Side& side) {
       return RelayEnd::k_peer_silent;
     case LegStatus::kError:
       return RelayEnd::k_tls_error;
+    case LegStatus::kNoMemory:
+      return RelayEnd::k_memory_limit;
     default:
       return &side == &side.connection.client ? RelayEnd::k_client_reset : RelayEnd::k_server_reset;
   }

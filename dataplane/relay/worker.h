@@ -39,7 +39,7 @@ struct WorkerCounts {
 };
 
 /// What a connection takes beside its queues, about: TLS state, the peer's certificates, bookkeeping.
-inline constexpr uint64_t kConnectionBytes = 24 * 1024;
+inline constexpr uint64_t kConnectionBytes = 26 * 1024;
 
 class Worker {
  public:

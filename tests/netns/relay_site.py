@@ -81,8 +81,6 @@ class Hop:
         """relay0, and the router's end of it."""
         net.run("ip", "link", "add", "tor", "netns", self.router.name, "address", contract.RELAY_MAC, "type", "veth",
                 "peer", "name", "relay0", "netns", str(self._holder.pid))
-        self.router.run("ethtool", "-K", "tor", "tx", "off", "tso", "off", "gso", "off", "gro", "off")
-        self.in_relay("ethtool", "-K", "relay0", "tx", "off", "tso", "off", "gso", "off", "gro", "off")
         self.router.set_sysctl("ipv6.conf.tor.accept_dad", 0)
         self.router.run("ip", "link", "set", "tor", "arp", "off", "up")
         self.router.run("ip", "addr", "add", f"{contract.DATAPLANE}/30", "dev", "tor")
@@ -102,7 +100,7 @@ class Hop:
 
     def start(self, *options):
         spaces = f"/proc/{self._holder.pid}/ns"
-        with open(self.log, "a") as log:
+        with open(self.log, "w") as log:
             self.process = subprocess.Popen(
                 [*_AS_USER, str(RELAY), "--control", str(self.socket), "--svids", str(self.svids.path), "--user-namespace",
                  f"{spaces}/user", "--network-namespace", f"{spaces}/net", "--peer-uid", "1", *options],
@@ -150,6 +148,11 @@ class Hop:
                 self.heartbeats.recv(100)
         self.heartbeats.settimeout(1)
         return contract.heartbeat(self.heartbeats.recv(100))
+
+    def cpu_seconds(self):
+        """Of the relay's process, user and system, since it started."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory_kib(self):
         """Resident memory of the relay's process."""
@@ -210,6 +213,7 @@ class RelaySite:
     def _link(one, device, address, address6, other, other_device, other_address, other_address6, number):
         net.connect_veth(one, device, other, other_device, f"02:00:00:00:{number:02x}:01", f"02:00:00:00:{number:02x}:fe")
         for namespace, dev, v4, v6 in ((one, device, address, address6), (other, other_device, other_address, other_address6)):
+            namespace.run("ethtool", "-K", dev, "tx", "on", "tso", "on", "gso", "on", "gro", "on")  # the relay is what is tried
             namespace.run("ip", "addr", "add", f"{v4}/24", "dev", dev)
             namespace.run("ip", "addr", "add", f"{v6}/64", "dev", dev, "nodad")
 

@@ -1,0 +1,212 @@
+"""What a relay bears, and what it gives up before it begins."""
+import os
+import pathlib
+import select
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+import net
+import relay_contract as contract
+import svids
+from relay_contract import ENDED, ESTABLISHED, FAILED, ORIGINATE, TERMINATE
+from relay_site import CLIENT, RELAY, SERVER, USER, Listener, next_port
+from test_relay_core import ENDS, RelayTest, is_reset, read_all, tls_context
+
+
+class Slow(RelayTest):
+    """M13: who dawdles holds nothing for long, and nobody else up."""
+
+    def test_a_handshake_that_never_comes_ends_after_ten_seconds(self):
+        port = next_port()
+        flow = self.hop.announce(CLIENT, port, SERVER, 7000, TERMINATE, **ENDS)
+        with self.site.connect(SERVER, 7000, port, timeout=20) as c:
+            began = time.monotonic()
+            c.sendall(b"\x16\x03\x01")
+            self.open(TERMINATE)  # meanwhile others are served
+            c.settimeout(20)
+            with self.assertRaises(ConnectionResetError):
+                c.recv(1)
+            self.assertTrue(9 < time.monotonic() - began < 12, time.monotonic() - began)
+        self.assertEqual(self.plane.proof(flow, FAILED).end, "handshake_timeout")
+
+    def test_a_byte_at_a_time_doesnt_stretch_it(self):
+        port = next_port()
+        flow = self.hop.announce(CLIENT, port, SERVER, 7000, TERMINATE, **ENDS)
+        with self.site.connect(SERVER, 7000, port) as c:
+            began = time.monotonic()
+            with self.assertRaises((ConnectionResetError, BrokenPipeError)):
+                for byte in b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200):
+                    c.sendall(bytes([byte]))
+                    time.sleep(0.2)
+            self.assertLess(time.monotonic() - began, 13)
+        self.assertEqual(self.plane.proof(flow, FAILED).end, "handshake_timeout")
+
+    def test_a_server_that_never_answers_ends_after_ten_seconds(self):
+        self.site.server.run("nft", "add table inet quiet; add chain inet quiet in { type filter hook input priority 0; }; "
+                             "add rule inet quiet in tcp dport 7000 drop")
+        port = next_port()
+        flow = self.hop.announce(CLIENT, port, SERVER, 7000, ORIGINATE, **ENDS)
+        with self.site.connect(SERVER, 7000, port, timeout=20) as c:
+            began = time.monotonic()
+            self.assertRaises(ConnectionResetError, c.recv, 1)
+            self.assertTrue(9 < time.monotonic() - began < 12)
+        self.assertEqual(self.plane.proof(flow, FAILED).end, "connect_timeout")
+
+    def test_records_of_one_byte_arrive(self):
+        c, s, _ = self.open(TERMINATE)
+        words = os.urandom(20_000)
+        received = []
+        reader = threading.Thread(target=lambda: received.append(read_all(s)))
+        reader.start()
+        for byte in words:
+            c.send(bytes([byte]))
+        c.settimeout(0.1)
+        with self.assertRaises((TimeoutError, ssl.SSLError)):
+            c.unwrap()
+        reader.join(10)
+        self.assertEqual(received, [words])
+
+
+class Bounded(RelayTest):
+    options = ("--max-opening-per-source", "4", "--max-per-source", "8")
+
+    def test_handshakes_of_one_source_are_bounded_and_others_are_served(self):
+        dawdlers = []
+        for _ in range(4):
+            port = next_port()
+            self.hop.announce(CLIENT, port, SERVER, 7000, TERMINATE, **ENDS)
+            dawdlers.append(self.site.connect(SERVER, 7000, port))
+            self.addCleanup(dawdlers[-1].close)
+        time.sleep(0.2)
+        port = next_port()
+        flow = self.hop.announce(CLIENT, port, SERVER, 7000, TERMINATE, **ENDS)
+        self.expect_reset(port)
+        self.assertEqual(self.plane.proof(flow, FAILED).end, "too_many_handshakes")
+        self.other_source()
+        for dawdler in dawdlers:
+            dawdler.close()
+        time.sleep(0.2)
+        self.open(TERMINATE)
+
+    def other_source(self):
+        """Another address of the client's is served."""
+        self.site.client.run("ip", "addr", "add", "10.1.0.6/24", "dev", "eth0")
+        port = next_port()
+        flow = self.hop.announce("10.1.0.6", port, SERVER, 7000, TERMINATE, **ENDS)
+        with Listener(self.site.server, 7000, lambda peer, _: peer.recv(1)):
+            with self.site.client.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
+                s.bind(("10.1.0.6", port))
+                s.connect((SERVER, 7000))
+                with tls_context(False, self.authority, self.web).wrap_socket(s):
+                    self.plane.proof(flow, ESTABLISHED)
+
+    def test_connections_of_one_source_are_bounded(self):
+        for _ in range(8):
+            self.open(TERMINATE)
+        port = next_port()
+        flow = self.hop.announce(CLIENT, port, SERVER, 7000, TERMINATE, **ENDS)
+        self.expect_reset(port)
+        self.assertEqual(self.plane.proof(flow, FAILED).end, "too_many_connections")
+
+
+class Memory(RelayTest):
+    options = ("--max-opening-per-source", "4096")
+    COUNT = 400
+
+    def test_an_idle_connection_takes_little(self):
+        """All in, by resident memory; the kernel's sockets apart."""
+        with Listener(self.site.server, 7000, lambda peer, _: peer.recv(10) and peer.recv(10)):
+            idle = []
+
+            def open_some(count):
+                for _ in range(count):
+                    port = next_port()
+                    flow = self.hop.announce(CLIENT, port, SERVER, 7000, TERMINATE, **ENDS)
+                    idle.append(tls_context(False, self.authority, self.web).wrap_socket(self.site.connect(SERVER, 7000, port)))
+                    self.addCleanup(idle[-1].close)
+                    idle[-1].sendall(b"a word")
+                self.plane.proof(flow, ESTABLISHED)
+
+            open_some(50)
+            before = self.hop.memory_kib()
+            open_some(self.COUNT)
+            time.sleep(1.2)
+            each = (self.hop.memory_kib() - before) / self.COUNT
+            print(f"     {each:.1f} KiB for an idle connection")
+            self.assertLess(each, 40)
+            self.assertEqual(self.plane.counters.memory, len(idle) * 26 * 1024)  # no buffers
+
+
+class Confinement(unittest.TestCase):
+    """What a relay that a peer has taken over could still do."""
+
+    def setUp(self):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix=net.next_prefix()))
+        self.addCleanup(lambda: net.run("rm", "-r", self.directory))
+        os.chmod(self.directory, 0o755)
+        os.chown(self.directory, USER, USER)
+        self.svids = svids.SvidDirectory(self.directory / "svid", USER)
+
+    def relay(self, *options, user=USER):
+        return subprocess.run(["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", RELAY, *map(str, options)],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+
+    def usual(self):
+        return ("--control", self.directory / "control.sock", "--svids", self.svids.path)
+
+    def test_nothing_but_its_work_is_left(self):
+        done = self.relay(*self.usual(), "--check-confinement")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        lines = dict(line.split(": ") for line in done.stdout.splitlines())
+        for what in ("open /etc/passwd", "execve", "ptrace", "packet socket", "fork", "executable memory"):
+            self.assertIn(lines[what], ("Operation not permitted", "Permission denied"), what)
+        self.assertEqual([what for what, said in lines.items() if said == "NOT REFUSED"], [])
+
+    def test_it_keeps_no_capability_but_one_and_no_core(self):
+        process = subprocess.Popen(["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", RELAY, *map(str, self.usual())],
+                                   stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: (process.terminate(), process.wait(), process.stderr.close()))
+        lines = iter(process.stderr.readline, "")
+        self.assertTrue(any("running with 0 SVIDs" in line for line in lines))
+        status = dict(line.split(":\t") for line in pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines() if ":\t" in line)
+        self.assertEqual({name: int(status[name], 16) for name in ("CapPrm", "CapEff", "CapInh", "CapBnd", "CapAmb")},
+                         {"CapPrm": 1 << 12, "CapEff": 1 << 12, "CapInh": 0, "CapBnd": 0, "CapAmb": 0})
+        self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
+        self.assertNotEqual(os.readlink(f"/proc/{process.pid}/ns/net"), os.readlink("/proc/self/ns/net"))
+        limits = pathlib.Path(f"/proc/{process.pid}/limits").read_text()
+        self.assertEqual([line.split()[4:6] for line in limits.splitlines() if line.startswith("Max core")], [["0", "0"]])
+        self.assertEqual(os.stat(f"/proc/{process.pid}/mem").st_uid, 0)  # root's: it isn't dumpable
+
+    def test_root_is_refused(self):
+        done = self.relay(*self.usual(), user=0)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("must not run as root", done.stderr)
+
+    def test_wrong_usage_exits_2_and_says_what_to_write(self):
+        for options, says in (((), "--control SOCKET is missing"),
+                              (("--control", "x"), "--svids DIR is missing"),
+                              ((*self.usual(), "more"), "unexpected argument 'more'"),
+                              ((*self.usual(), "--threads", "0"), "--threads: '0' should be a number from 1 to 64"),
+                              ((*self.usual(), "--threads", "x"), "--threads: 'x' should be a number from 1 to 64"),
+                              ((*self.usual(), "--interface", "a\" drop"), "can't be the name of an interface"),
+                              ((*self.usual(), "--user-namespace", "/x"), "belong together"),
+                              (("--wrong",), "usage: bulkhead-relay")):
+            done = self.relay(*options)
+            self.assertEqual(done.returncode, 2, options)
+            self.assertIn(says, done.stderr)
+            self.assertIn("usage:", done.stderr)
+
+    def test_what_cannot_be_is_said(self):
+        gone = self.directory / "gone"
+        for options, says in ((("--control", self.directory / "c", "--svids", gone), f"SVID directory {gone}: No such file"),
+                              ((*self.usual(), "--user-namespace", gone, "--network-namespace", gone), f"entering namespace {gone}"),
+                              ((*self.usual(), "--peer-uid", 1234), "--peer-uid: user 1234 isn't mapped"),
+                              (("--control", "/proc/c", "--svids", self.svids.path), "/proc/c: ")):
+            done = self.relay(*options)
+            self.assertEqual(done.returncode, 1, options)
+            self.assertIn(says, done.stderr)
