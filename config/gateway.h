@@ -27,7 +27,8 @@ struct ControlplaneConfig {
 
 /// Where SVIDs come from; with one of them the gateway has an mTLS relay.
 struct SvidConfig {
-  std::string directory;  ///< docs/svid.md; empty: none
+  std::string directory;                ///< docs/svid.md; empty: none
+  std::string user = "bulkhead-relay";  ///< whom the relay runs as, and whose the keys are
   bool is_there() const { return !directory.empty(); }
 };
 
@@ -42,6 +43,9 @@ struct GatewayConfig {
   ControlplaneConfig controlplane;
   /// The socket between the planes: beside the control socket, named after it ("control.sock.dataplane").
   std::string contract_socket() const { return controlplane.socket + ".dataplane"; }
+  /// The relay's directory, and in it the socket where its control plane attaches.
+  std::string relay_directory() const { return controlplane.socket + ".relay"; }
+  std::string relay_socket() const { return relay_directory() + "/sock"; }
 };
 
 struct LoadedGateway {

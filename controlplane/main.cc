@@ -111,9 +111,16 @@ Expected<void> run(const GatewayConfig& config, const Options& options) {
   auto feed = FileFeed::open(config.policy);
   if (!feed) return std::unexpected(feed.error());
 
+  RelayBoard relay_board;
+  std::unique_ptr<RelayLink> relay;
+  if (config.svid.is_there()) {
+    auto started = RelayLink::start(config.relay_socket(), relay_board);
+    if (!started) return std::unexpected(started.error());
+    relay = std::move(*started);
+  }
   std::optional<FlowLog> flow_log;
   if (!control.flow_log.path.empty()) {
-    auto opened = FlowLog::open(control.flow_log, ports, names);
+    auto opened = FlowLog::open(control.flow_log, ports, names, relay ? &relay_board : nullptr);
     if (!opened) return std::unexpected(opened.error());
     flow_log.emplace(std::move(*opened));
   }
@@ -121,12 +128,13 @@ Expected<void> run(const GatewayConfig& config, const Options& options) {
 
   std::string contract_socket =
       options.dataplane_socket.empty() ? config.contract_socket() : options.dataplane_socket;
-  auto engine = Engine::create(
-      {config.dataplane, contract_socket, std::move(*feed), std::move(*deadlines), board, *names, retired});
+  auto engine = Engine::create({config.dataplane, contract_socket, std::move(*feed), std::move(*deadlines), board,
+                                *names, retired, relay.get()});
   if (!engine) return std::unexpected(engine.error());
 
   MetricsSources sources{
-      board, busy, retired, [log] { return log != nullptr ? log->lost() : 0; }, ports, BULKHEAD_VERSION};
+      board, busy, retired, [log] { return log != nullptr ? log->lost() : 0; }, ports, BULKHEAD_VERSION,
+      relay ? &relay_board : nullptr};
   std::unique_ptr<MetricsServer> metrics;
   if (!control.metrics.empty()) {
     auto started = MetricsServer::start(control.metrics, [&sources](MetricsFormat format) {

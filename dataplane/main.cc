@@ -24,11 +24,12 @@ namespace bulkhead {
 namespace {
 
 constexpr char kUsage[] =
-    "usage: bulkhead-dataplane --settings FILE --socket PATH [--peer-uid UID]\n"
+    "usage: bulkhead-dataplane --settings FILE --socket PATH [--peer-uid UID] [--relay-namespace PATH]\n"
     "\n"
     "  --settings FILE  what `bulkhead run` made of the gateway's configuration; /dev/fd/N for a descriptor\n"
     "  --socket PATH    where the control plane attaches\n"
     "  --peer-uid UID   who may attach beside root\n"
+    "  --relay-namespace PATH  the mTLS relay's network namespace, where the settings have its port\n"
     "  --version\n"
     "\n"
     "SIGTERM stops it and leaves its interfaces guarded, SIGINT hands them back to the host.\n";
@@ -47,6 +48,7 @@ struct Options {
   std::string settings;
   std::string socket;
   std::optional<uid_t> peer;
+  std::string relay_namespace;
 };
 
 Expected<uid_t> parse_uid(const char* text) {
@@ -61,6 +63,7 @@ Expected<Options> parse_options(int argc, char** argv) {
   static const option known[] = {
       {"settings", required_argument, nullptr, 's'}, {"socket", required_argument, nullptr, 'c'},
       {"peer-uid", required_argument, nullptr, 'u'}, {"version", no_argument, nullptr, 'V'},
+      {"relay-namespace", required_argument, nullptr, 'n'},
       {"help", no_argument, nullptr, 'h'},           {nullptr, 0, nullptr, 0}};
   Options options;
   for (int chosen; (chosen = getopt_long(argc, argv, "", known, nullptr)) != -1;) {
@@ -77,6 +80,9 @@ Expected<Options> parse_options(int argc, char** argv) {
         options.peer = *uid;
         break;
       }
+      case 'n':
+        options.relay_namespace = optarg;
+        break;
       case 'V':
         std::puts("bulkhead-dataplane " BULKHEAD_VERSION);
         std::exit(0);
@@ -132,7 +138,7 @@ Expected<> run(int argc, char** argv) {
                          .control_plane = options->peer,
                          .gateway = settings->name,
                          .max_flows = settings->max_flows};
-  auto gateway = Gateway::create(*settings, std::move(control));
+  auto gateway = Gateway::create(*settings, std::move(control), options->relay_namespace);
   if (!gateway) return std::unexpected(gateway.error());
   if (auto dropped = give_up_root(**gateway, options->peer); !dropped) return dropped;
   if (auto started = (*gateway)->start(); !started) return started;

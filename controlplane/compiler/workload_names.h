@@ -24,6 +24,12 @@ class WorkloadNames {
   uint32_t add(std::string_view name);
   /// The name with that number; empty for 0 and for a number that none has.
   std::string_view name(uint32_t number) const;
+  /// Calls take(number, name) for each, in no order.
+  template <class Take>
+  void for_each(Take take) const {
+    for (const Slot& slot : slots_)
+      if (slot.number != 0) take(slot.number, text_at(slot.start));
+  }
   size_t memory_bytes() const;
 
  private:

@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "config/policy_on_gateway.h"
+#include "controlplane/compiler/identities.h"
 #include "controlplane/publish/endpoint_diff.h"
 
 namespace bulkhead {
@@ -42,6 +43,16 @@ std::vector<std::string> errors_in(const Diagnostics& diagnostics) {
 
 bool Engine::same_image(const ExplainablePolicy& a, const ExplainablePolicy& b) {
   return std::ranges::equal(a.compiled.image.span(), b.compiled.image.span());
+}
+
+/// Whether the relay would be told the same. It knows identities by the image's generation, so that others
+/// take an image of a generation of its own.
+bool Engine::same_identities(const ExplainablePolicy& a, const ExplainablePolicy& b) {
+  IdentitySet first = identities_of(a.policy, *a.compiled.workloads, 0),
+              second = identities_of(b.policy, *b.compiled.workloads, 0);
+  auto by_number = [](IdentitySet& set) { std::ranges::sort(set.workloads, {}, &IdentitySet::Workload::number); };
+  by_number(first), by_number(second);
+  return first.segments == second.segments && first.workloads == second.workloads;
 }
 
 Expected<std::unique_ptr<Engine>> Engine::create(EngineParts parts) {
@@ -263,7 +274,8 @@ void Engine::publish_if_due() {
 void Engine::publish(bool whole) {
   publish_again_.at = kNever;
   const ExplainablePolicy& policy = *wanted_->policy;
-  bool with_image = whole || !same_image(policy, *enforced_->policy);
+  bool with_image = whole || !same_image(policy, *enforced_->policy) ||
+                    (parts_.relay != nullptr && !same_identities(policy, *enforced_->policy));
   auto changes = whole ? endpoint_puts(policy.compiled.endpoints)
                        : endpoint_diff(enforced_->policy->compiled.endpoints, policy.compiled.endpoints);
   if (!with_image && changes.empty()) {
@@ -278,6 +290,9 @@ void Engine::publish(bool whole) {
   request.replace_endpoints = whole;
   parts_.names.add(request.generation, with_image ? request.generation : enforced_as_.image_generation,
                    policy);
+  // First, so that the relay knows of what flows are announced under.
+  if (parts_.relay != nullptr && with_image)
+    parts_.relay->offer(identities_of(policy.policy, *policy.compiled.workloads, request.generation));
   auto sent = dataplane_->with([&](DataplaneClient& client) { return client.publish(request); });
   if (sent) {
     in_flight_ = InFlight{*wanted_, request.generation, with_image, whole, boot_now()};

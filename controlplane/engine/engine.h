@@ -20,6 +20,7 @@
 #include "controlplane/compiler/compile.h"
 #include "controlplane/engine/accept.h"
 #include "controlplane/engine/deadlines.h"
+#include "controlplane/engine/relay_link.h"
 #include "controlplane/feeds/file_feed.h"
 #include "controlplane/observe/names.h"
 #include "controlplane/observe/rule_hits.h"
@@ -36,6 +37,7 @@ struct EngineParts {
   StateBoard& board;
   NameHistory& names;
   RetiredHits& retired;
+  RelayLink* relay = nullptr;  ///< where the gateway has one
 };
 
 class Engine {
@@ -83,6 +85,7 @@ class Engine {
 
   Engine(EngineParts parts, Fd wake);
   static bool same_image(const ExplainablePolicy& a, const ExplainablePolicy& b);
+  static bool same_identities(const ExplainablePolicy& a, const ExplainablePolicy& b);
   void ask(Request request);
   void wait();
   void take_requests();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "base/service.h"
 #include "config/policy.h"
@@ -80,6 +81,51 @@ void add_decision(Json& line, const FlowRecord& record, const LineContext& conte
   if (record.until_boot_ns != INT64_MAX) line["until"] = to_string(context.wall(record.until_boot_ns));
 }
 
+std::string hex(std::span<const uint8_t> bytes) {
+  std::string text;
+  for (uint8_t byte : bytes) {
+    text += "0123456789abcdef"[byte >> 4];
+    text += "0123456789abcdef"[byte & 15];
+  }
+  return text;
+}
+
+/// The name of a TLS version or cipher suite by its number on the wire; its digits where it has none here.
+std::string tls_version_name(uint16_t version) {
+  return version == 0x0304 ? "1.3" : std::to_string(version);
+}
+std::string cipher_name(uint16_t suite) {
+  switch (suite) {
+    case 0x1301:
+      return "TLS_AES_128_GCM_SHA256";
+    case 0x1302:
+      return "TLS_AES_256_GCM_SHA384";
+    case 0x1303:
+      return "TLS_CHACHA20_POLY1305_SHA256";
+    default:
+      return std::to_string(suite);
+  }
+}
+
+/// Who spoke with whom, how, as the relay verified it.
+void add_proof(Json& line, const ConnectionProof& proof) {
+  bool originates = proof.record.role == RelayRole::kOriginate;
+  line["relay_role"] = originates ? "originate" : "terminate";
+  if (proof.record.tls_version != 0) {
+    line["tls_version"] = tls_version_name(proof.record.tls_version);
+    line["cipher"] = cipher_name(proof.record.cipher_suite);
+    line["resumed"] = proof.record.resumed != 0;
+  }
+  if (!proof.own_id.empty()) {
+    line[originates ? "src_svid" : "dst_svid"] = proof.own_id;
+    line[originates ? "src_svid_sha256" : "dst_svid_sha256"] = hex(proof.record.own_certificate);
+  }
+  if (!proof.peer_id.empty()) {
+    line[originates ? "dst_svid" : "src_svid"] = proof.peer_id;
+    line[originates ? "dst_svid_sha256" : "src_svid_sha256"] = hex(proof.record.peer_certificate);
+  }
+}
+
 void add_traffic(Json& line, const FlowRecord& record, const LineContext& context) {
   line["opened"] = to_string(context.wall(record.opened_boot_ns));
   line["packets_out"] = record.packets[0];
@@ -107,6 +153,12 @@ std::string flow_line(const FlowRecord& record, const LineContext& context, cons
   add_decision(line, record, context);
   if (record.kind == EventKind::kClose || record.kind == EventKind::kRevoke)
     add_traffic(line, record, context);
+  if (context.proof != nullptr && context.proof->record.moment != ProofMoment::kFailed) {
+    line["verified_by"] = "gateway";
+    add_proof(line, *context.proof);
+    if (context.proof->record.moment == ProofMoment::kEnded)
+      line["relay_end"] = name_of(context.proof->record.end);
+  }
   bool repeats = record.kind == EventKind::kDeny || record.kind == EventKind::kAudit;
   if (repetition.count > 0) {
     line["count"] = repetition.count;
@@ -114,6 +166,25 @@ std::string flow_line(const FlowRecord& record, const LineContext& context, cons
   } else if (repeats && packets_of(record) > 1) {
     line["count"] = packets_of(record);
   }
+  return line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string relay_line(const ConnectionProof& proof, const WallOfBoot& wall) {
+  const ProofRecord& r = proof.record;
+  bool established = r.moment == ProofMoment::kEstablished;
+  Json line;
+  line["time"] = to_string(wall(r.time_boot_ns));
+  line["event"] = established ? "mtls" : "mtls_failed";
+  if (r.flow_id != 0) line["flow"] = r.flow_id;
+  line["proto"] = "tcp";
+  line["src"] = to_string(r.client);
+  line["dst"] = to_string(r.server);
+  line["src_port"] = r.client_port;
+  line["dst_port"] = r.server_port;
+  if (established) line["verified_by"] = "gateway";
+  add_proof(line, proof);
+  if (!established) line["reason"] = name_of(r.end);
+  if (!proof.detail.empty()) line["detail"] = proof.detail;
   return line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

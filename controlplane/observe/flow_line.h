@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "contract/events.h"
+#include "contract/relay_messages.h"
 #include "controlplane/observe/names.h"
 
 namespace bulkhead {
@@ -27,6 +28,7 @@ struct LineContext {
   const PolicyNames* newest = nullptr;              ///< for segments of records without; nullptr: none
   const std::vector<std::string>* ports = nullptr;  ///< names by PortId
   WallOfBoot wall{BootTime{}, WallTime{}};
+  const ConnectionProof* proof = nullptr;  ///< what the mTLS relay knows of it; nullptr: nothing
 };
 
 /// More events like one that was written: for the line that stands for them.
@@ -40,6 +42,10 @@ struct Repetition {
 /// event itself, with a count only where it stands for several packets already.
 std::string flow_line(const FlowRecord& record, const LineContext& context,
                       const Repetition& repetition = {});
+
+/// The line of a connection that the mTLS relay has established, or that failed before: what is proven of both
+/// ends, or claimed.
+std::string relay_line(const ConnectionProof& proof, const WallOfBoot& wall);
 
 /// How many packets a deny or audit stands for: the dataplane puts those of a second into one event.
 uint64_t packets_of(const FlowRecord& event);

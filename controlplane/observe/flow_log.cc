@@ -30,10 +30,10 @@ bool is_wanted(const FlowRecord& event) {
 }  // namespace
 
 Expected<FlowLog> FlowLog::open(const FlowLogConfig& config, std::vector<std::string> port_names,
-                                std::shared_ptr<const NameHistory> names) {
+                                std::shared_ptr<const NameHistory> names, RelayBoard* relay) {
   auto file = RotatingFile::open(config.path, uint64_t{config.rotate_mib} << 20, config.keep);
   if (!file) return with_context(file.error(), "flow log");
-  return FlowLog(std::move(*file), std::move(port_names), std::move(names));
+  return FlowLog(std::move(*file), std::move(port_names), std::move(names), relay);
 }
 
 void FlowLog::write(std::span<const FlowRecord> events, BootTime now, WallTime wall) {
@@ -55,13 +55,18 @@ void FlowLog::write_batch(std::span<const FlowRecord> events, BootTime now, Wall
   };
   auto add_record = [&](const FlowRecord& record, const Repetition& repetition) {
     auto names = names_->of(record);
-    add(flow_line(record, {names.get(), newest.get(), &ports_, WallOfBoot(now, wall)}, repetition));
+    std::optional<ConnectionProof> proof;
+    if (relay_ != nullptr && record.flow_id != 0) proof = relay_->proof_of(record.flow_id);
+    LineContext context{names.get(), newest.get(), &ports_, WallOfBoot(now, wall), proof ? &*proof : nullptr};
+    add(flow_line(record, context, repetition));
   };
 
   for (const FlowRecord& event : events) {
     bool repeats = event.kind == EventKind::kDeny || event.kind == EventKind::kAudit;
     if (is_wanted(event) && (!repeats || repeated_.note(event, now))) add_record(event, {});
   }
+  if (relay_ != nullptr)
+    for (const ConnectionProof& news : relay_->take_news()) add(relay_line(news, WallOfBoot(now, wall)));
   if (all || now >= next_due_) {
     next_due_ = BootTime{now.ns + kSecond};
     for (const auto& due : repeated_.take_due(now, all)) add_record(due.record, due.repetition);

@@ -1,5 +1,8 @@
 #include "controlplane/observe/metrics.h"
 
+#include <numeric>
+#include <utility>
+
 namespace bulkhead {
 namespace {
 
@@ -34,13 +37,48 @@ void add_control(MetricsText& out, const MetricsInput& in) {
   out.sample(in.flow_log_lost);
 }
 
-/// This version has no mTLS relay, so its handshakes stay at 0; the series are there for who watches them.
-void add_mtls(MetricsText& out) {
+/// The roles are the relay's in TLS: the client's where it originates, the server's where it terminates.
+constexpr std::pair<std::string_view, RelayRole> kRoles[] = {{"client", RelayRole::kOriginate},
+                                                             {"server", RelayRole::kTerminate}};
+
+void add_handshakes(MetricsText& out, const RelayCounters& c) {
   out.family("bulkhead_mtls_handshakes", kCounter,
              "TLS handshakes of the mTLS relay, by its role and result.");
-  for (std::string_view role : {"client", "server"})
-    for (std::string_view result : {"success", "failure"})
-      out.sample(uint64_t{0}, {{"role", role}, {"result", result}});
+  for (auto [name, role] : kRoles) {
+    const auto& failed = c.failed[index_of(role)];
+    out.sample(c.established[index_of(role)], {{"role", name}, {"result", "success"}});
+    out.sample(std::accumulate(std::begin(failed), std::end(failed), uint64_t{0}),
+               {{"role", name}, {"result", "failure"}});
+  }
+}
+
+void add_relay(MetricsText& out, const MetricsInput& in) {
+  const RelayCounters none{};
+  const RelayCounters& c = in.relay ? *in.relay : none;
+  add_handshakes(out, c);
+  if (!in.relay) return;
+  out.family("bulkhead_relay_up", kGauge, "1 while the mTLS relay is attached.");
+  out.sample(uint64_t{in.relay_attached});
+  out.family("bulkhead_relay_connections", kGauge, "Connections of the mTLS relay now.");
+  out.sample(c.live);
+  out.family("bulkhead_relay_connections_ended", kCounter,
+             "Ends of the mTLS relay's connections, by its role, whether they had been established, and reason.");
+  for (auto [name, role] : kRoles) {
+    for (size_t end = 0; end < kRelayEndCount; ++end) {
+      std::string_view reason = name_of(static_cast<RelayEnd>(end));
+      out.sample(c.ended[index_of(role)][end], {{"role", name}, {"established", "yes"}, {"reason", reason}});
+      out.sample(c.failed[index_of(role)][end], {{"role", name}, {"established", "no"}, {"reason", reason}});
+    }
+  }
+  out.family("bulkhead_relay_resumed", kCounter, "Connections that took up a TLS session of before.");
+  out.sample(c.resumed);
+  out.family("bulkhead_relay_bytes", kCounter, "Application data that the mTLS relay passed on.", "bytes");
+  out.sample(c.bytes_from_client, {{"from", "client"}});
+  out.sample(c.bytes_from_server, {{"from", "server"}});
+  out.family("bulkhead_relay_buffers_bytes", kGauge, "The mTLS relay's buffers in use.", "bytes");
+  out.sample(c.memory_bytes);
+  out.family("bulkhead_relay_proofs_lost", kCounter, "Proofs of connections that could not be told.");
+  out.sample(c.proofs_lost);
 }
 
 void add_conservation(MetricsText& out, const Readings& r) {
@@ -150,7 +188,7 @@ void add_retired(RuleHitCounts& counts, const ImageView& image, const RetiredHit
 std::string metrics_text(const MetricsInput& input, MetricsFormat format) {
   MetricsText out(format);
   add_control(out, input);
-  add_mtls(out);
+  add_relay(out, input);
   if (input.readings) {
     add_conservation(out, *input.readings);
     add_ports(out, *input.readings, input.port_names);
@@ -180,6 +218,10 @@ MetricsInput read_metrics(const MetricsSources& sources, BootTime now) {
   in.port_names = sources.port_names;
   in.flow_log_lost = sources.flow_log_lost();
   in.version = sources.version;
+  if (sources.relay != nullptr) {
+    in.relay = sources.relay->counters();
+    in.relay_attached = sources.relay->is_attached();
+  }
   in.now = now;
   return in;
 }

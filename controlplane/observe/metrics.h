@@ -7,6 +7,7 @@
 
 #include "controlplane/observe/metrics_text.h"
 #include "controlplane/observe/readings.h"
+#include "controlplane/observe/relay_board.h"
 #include "controlplane/observe/rule_hits.h"
 #include "controlplane/observe/state.h"
 
@@ -20,6 +21,8 @@ struct MetricsInput {
   RuleHitCounts rule_hits;              ///< of the image of `state.policy`, by RuleIndex; retired ones added
   std::vector<std::string> port_names;  ///< by PortId
   uint64_t flow_log_lost = 0;
+  std::optional<RelayCounters> relay;  ///< nothing where the gateway has no mTLS relay
+  bool relay_attached = false;
   std::string version;
   BootTime now;
 };
@@ -38,6 +41,7 @@ struct MetricsSources {
   std::function<uint64_t()> flow_log_lost;
   std::vector<std::string> port_names;
   std::string version;
+  const RelayBoard* relay = nullptr;  ///< nullptr: the gateway has none
 };
 MetricsInput read_metrics(const MetricsSources& sources, BootTime now);
 

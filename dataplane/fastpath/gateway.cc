@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "dataplane/fastpath/fragments.h"
+#include "dataplane/fastpath/interface.h"
 #include "dataplane/fastpath/log.h"
 #include "dataplane/fastpath/overlay.h"
 #include "dataplane/fastpath/privileges.h"
@@ -60,8 +61,10 @@ Expected<BufferPlan> plan_buffers(const DataplaneSettings& settings, uint32_t qu
 }
 
 Expected<std::unique_ptr<Gateway>> Gateway::create(const DataplaneSettings& settings,
-                                                   ControlOptions control) {
+                                                   ControlOptions control,
+                                                   std::string relay_namespace) {
   std::unique_ptr<Gateway> gateway(new Gateway(settings));
+  gateway->relay_namespace_ = std::move(relay_namespace);
   if (auto made = gateway->make_ports(); !made) return std::unexpected(made.error());
   auto telemetry = Telemetry::create(gateway->worker_count(), static_cast<unsigned>(settings.ports.size()),
                                      rte_get_tsc_hz());
@@ -108,11 +111,19 @@ Expected<> Gateway::open_ports() {
                                            " packet buffers; raise memory_mib or vm.nr_hugepages");
   std::vector<MacAddress> macs;
   for (const auto& port : ports_) {
-    if (auto opened = port->open(pool_, buffers_.descriptors); !opened) return opened;
+    if (auto opened = open_port(*port); !opened) return opened;
     macs.push_back(port->device_mac());
   }
   views_ = make_port_views(settings_, macs);
   return {};
+}
+
+Expected<> Gateway::open_port(Port& port) {
+  if (auto opened = port.open(pool_, buffers_.descriptors); !opened) return opened;
+  if (!settings_.ports[port.id().value].relay) return {};
+  if (relay_namespace_.empty())
+    return fail(ErrorCode::kInvalid, "the settings have the mTLS relay's port: --relay-namespace is missing");
+  return move_interface(port.device().argument, relay_namespace_, kRelayInterface);
 }
 
 Expected<> Gateway::make_workers() {
@@ -135,6 +146,7 @@ Expected<> Gateway::make_workers() {
                         .counters = &telemetry_->worker(worker),
                         .events = telemetry_->events(worker),
                         .neighbours = neighbours_.get(),
+                        .relay = &relay_life_,
                         .stations = stations_.get(),
                         .hand_off = exchange_->hand_off_from(worker),
                         .max_flows = std::max(1u, settings_.max_flows / worker_count()),
@@ -244,7 +256,7 @@ void Gateway::reopen(Port& port) {
   PortWatch& watch = watches_[port.id().value];
   watch.next_try = boot_now() + kRetryPeriod;
   RaisedPrivileges raised;
-  auto opened = port.open(pool_, buffers_.descriptors);
+  auto opened = open_port(port);
   if (!opened && !watch.failure_told)
     log_line("warning: can't open it again, trying on: " + opened.error().message);
   watch.failure_told = !opened;

@@ -19,6 +19,7 @@
 #include "dataplane/fastpath/port.h"
 #include "dataplane/fastpath/port_view.h"
 #include "dataplane/fastpath/publisher.h"
+#include "dataplane/fastpath/relay_life.h"
 #include "dataplane/fastpath/quiescence.h"
 #include "dataplane/fastpath/snapshot.h"
 #include "dataplane/fastpath/station_table.h"
@@ -46,8 +47,10 @@ enum class AfterStop : uint8_t {
 class Gateway {
  public:
   /// Opens the ports and listens for a control plane; no packet moves yet.
+  /// `relay_namespace`: where the relay's port has its interface; empty: there is none.
   /// Errors: of ports, memory and the socket, each with what to do.
-  static Expected<std::unique_ptr<Gateway>> create(const DataplaneSettings& settings, ControlOptions control);
+  static Expected<std::unique_ptr<Gateway>> create(const DataplaneSettings& settings, ControlOptions control,
+                                                   std::string relay_namespace);
   ~Gateway();
 
   /// Whether some port's interface may go away and come back, which takes privileges.
@@ -78,6 +81,7 @@ class Gateway {
   void watch_ports();
   void watch_port(Port& port);
   bool wait_for_workers();
+  Expected<> open_port(Port& port);
   void reopen(Port& port);
   void tell_change(const Port& port);
 
@@ -95,6 +99,8 @@ class Gateway {
   std::atomic<uint32_t> datagrams_in_rings_{0};
   std::unique_ptr<NeighbourTable> neighbours_;
   std::unique_ptr<StationTable> stations_;
+  RelayLife relay_life_;
+  std::string relay_namespace_;
   std::vector<std::unique_ptr<Pipeline>> pipelines_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Publisher> publisher_;

@@ -1,6 +1,10 @@
 #include "dataplane/fastpath/interface.h"
 
+#include <fcntl.h>
 #include <linux/ethtool.h>
+#include <linux/if_link.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
@@ -58,6 +62,40 @@ InterfaceQueues interface_queues(const std::string& name) {
   request->ifr_data = reinterpret_cast<char*>(&channels);
   if (ioctl(fd.get(), SIOCETHTOOL, &*request) != 0) return {};
   return {.combined = channels.combined_count, .receive = channels.rx_count};
+}
+
+Expected<> move_interface(const std::string& name, const std::string& path, const std::string& as) {
+  std::string what = "moving interface " + name + " into the namespace " + path;
+  Fd space(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Fd route(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  if (!space || !route) return fail_errno(errno, what);
+  struct {
+    nlmsghdr header;
+    ifinfomsg link;
+    nlattr space_attribute;
+    uint32_t space;
+    nlattr name_attribute;
+    char name[IFNAMSIZ];
+  } request{};
+  request.header.nlmsg_len = sizeof request;
+  request.header.nlmsg_type = RTM_NEWLINK;
+  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+  request.link.ifi_index = static_cast<int>(interface_state(name).index);
+  request.space_attribute = {sizeof(nlattr) + sizeof request.space, IFLA_NET_NS_FD};
+  request.space = static_cast<uint32_t>(space.get());
+  request.name_attribute = {sizeof(nlattr) + sizeof request.name, IFLA_IFNAME};
+  as.copy(request.name, sizeof request.name - 1);
+  struct {
+    nlmsghdr header;
+    nlmsgerr error;
+    char rest[512];
+  } answer{};
+  if (send(route.get(), &request, sizeof request, 0) < 0 ||
+      recv(route.get(), &answer, sizeof answer, 0) < static_cast<ssize_t>(NLMSG_LENGTH(sizeof(nlmsgerr))))
+    return fail_errno(errno, what);
+  if (answer.header.nlmsg_type != NLMSG_ERROR || answer.error.error != 0)
+    return fail_errno(-answer.error.error, what);
+  return {};
 }
 
 bool is_hardware(const std::string& name) {

@@ -29,6 +29,10 @@ struct InterfaceQueues {
 /// All zero where the driver doesn't tell: then there is one.
 InterfaceQueues interface_queues(const std::string& name);
 
+/// Moves the interface into the network namespace that `path` names, under the name `as`.
+/// Errors: kNotFound, kPermission (CAP_NET_ADMIN in both namespaces), kExists where one of that name is there.
+Expected<> move_interface(const std::string& name, const std::string& path, const std::string& as);
+
 /// Whether it is a piece of hardware (or looks like one to this machine), not a virtual interface of the
 /// kernel's.
 bool is_hardware(const std::string& name);

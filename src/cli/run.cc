@@ -17,6 +17,7 @@
 
 #include "cli/command.h"
 #include "cli/json.h"
+#include "cli/relay_namespaces.h"
 #include "cli/supervisor.h"
 #include "cli/text.h"
 #include "config/gateway.h"
@@ -75,27 +76,27 @@ Expected<void> check_alone(const GatewayConfig& config) {
   return {};
 }
 
-Expected<passwd> find_user(const std::string& name) {
+/// `role`: who shall run as it; `key`: what names it in the configuration.
+Expected<Account> find_user(const std::string& name, const char* role, const char* key) {
   errno = 0;
-  if (passwd* user = getpwnam(name.c_str())) return *user;
-  return fail(
-      ErrorCode::kNotFound,
-      fmt::format("the user '{0}' that the control plane shall run as doesn't exist; create it with "
-                  "`useradd --system --no-create-home {0}`, or name another one as `controlplane.user`",
-                  name));
+  if (passwd* user = getpwnam(name.c_str())) return Account{user->pw_uid, user->pw_gid};
+  return fail(ErrorCode::kNotFound,
+              fmt::format("the user '{0}' that the {1} shall run as doesn't exist; create it with "
+                          "`useradd --system --no-create-home {0}`, or name another one as `{2}`",
+                          name, role, key));
 }
 
 /// A directory of the control plane's own, which it couldn't make itself. One that exists stays as it is.
-Expected<void> make_directory(const fs::path& directory, mode_t mode, const passwd& owner) {
+Expected<void> make_directory(const fs::path& directory, mode_t mode, const Account& owner) {
   std::error_code error;
   if (directory.empty() || fs::exists(directory, error)) return {};
   if (directory.has_parent_path()) fs::create_directories(directory.parent_path(), error);
   if (mkdir(directory.c_str(), mode) != 0 && errno != EEXIST) return fail_errno(errno, directory.string());
-  if (chown(directory.c_str(), owner.pw_uid, owner.pw_gid) != 0) return fail_errno(errno, directory.string());
+  if (chown(directory.c_str(), owner.user, owner.group) != 0) return fail_errno(errno, directory.string());
   return {};
 }
 
-Expected<void> make_directories(const ControlplaneConfig& config, const passwd& owner) {
+Expected<void> make_directories(const ControlplaneConfig& config, const Account& owner) {
   if (auto made = make_directory(fs::path(config.socket).parent_path(), 0755, owner); !made) return made;
   if (auto made = make_directory(config.state, 0750, owner); !made) return made;
   return make_directory(fs::path(config.flow_log.path).parent_path(), 0750, owner);
@@ -125,13 +126,41 @@ LineSink line_sink(bool json) {
   };
 }
 
+/// The third process: the relay in namespaces of its own, and the dataplane that puts its interface there.
+/// Output: the namespaces, which live as long as that is kept.
+Expected<RelayNamespaces> add_relay(const GatewayConfig& config, const Account& control_plane,
+                                    std::vector<ChildProgram>& programs) {
+  auto relay = find_program("bulkhead-relay", "dataplane/relay");
+  if (!relay) return std::unexpected(relay.error());
+  auto account = find_user(config.svid.user, "mTLS relay", "svid.user");
+  if (!account) return std::unexpected(account.error());
+  if (account->user == 0)
+    return fail(ErrorCode::kInvalid, "the mTLS relay never runs as root: name another user as `svid.user`");
+  if (auto made = make_directory(config.relay_directory(), 0755, *account); !made)
+    return std::unexpected(made.error());
+  auto namespaces = make_relay_namespaces(*account, control_plane);
+  if (!namespaces) return namespaces;
+  int user = namespaces->user.get(), network = namespaces->network.get();
+  ChildProgram& dataplane = programs.front();
+  dataplane.arguments.insert(dataplane.arguments.end(), {"--relay-namespace", fmt::format("/dev/fd/{}", network)});
+  dataplane.inherited_fds.push_back(network);
+  programs.push_back({"relay",
+                      {*relay, "--control", config.relay_socket(), "--svids", config.svid.directory,
+                       "--user-namespace", fmt::format("/dev/fd/{}", user), "--network-namespace",
+                       fmt::format("/dev/fd/{}", network), "--peer-uid", std::to_string(control_plane.user)},
+                      {user, network},
+                      account->user,
+                      account->group});
+  return namespaces;
+}
+
 Expected<void> run_gateway(const GatewayConfig& config, const LineSink& sink) {
   if (geteuid() != 0)
     return fail(ErrorCode::kPermission,
                 "needs root, to open ports and hugepages; the control plane gives it up, the dataplane keeps "
                 "what it needs");
   if (auto alone = check_alone(config); !alone) return alone;
-  auto owner = find_user(config.controlplane.user);
+  auto owner = find_user(config.controlplane.user, "control plane", "controlplane.user");
   if (!owner) return std::unexpected(owner.error());
   auto dataplane = find_program("bulkhead-dataplane", "dataplane");
   if (!dataplane) return std::unexpected(dataplane.error());
@@ -146,17 +175,26 @@ Expected<void> run_gateway(const GatewayConfig& config, const LineSink& sink) {
   std::vector<ChildProgram> programs(2);
   programs[0] = {"dataplane",
                  {*dataplane, "--settings", fmt::format("/dev/fd/{}", settings->get()), "--socket", contract,
-                  "--peer-uid", std::to_string(owner->pw_uid)},
-                 settings->get(),
+                  "--peer-uid", std::to_string(owner->user)},
+                 {settings->get()},
+                 0,
+                 0,
                  false,
                  {},
                  SIGINT};  // the end, and no restart: the interfaces are the host's own again
   programs[1] = {
       "controlplane",
       {*controlplane, "--config", fs::absolute(config.file).string(), "--dataplane-socket", contract},
-      -1,
+      {},
+      0,
+      0,
       true,
       [contract] { return is_socket(contract); }};
+  Expected<RelayNamespaces> namespaces{};
+  if (config.svid.is_there()) {
+    namespaces = add_relay(config, *owner, programs);
+    if (!namespaces) return std::unexpected(namespaces.error());
+  }
   return supervise(programs, sink);
 }
 

@@ -1,6 +1,7 @@
 #include "cli/supervisor.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -58,8 +59,13 @@ std::string how_it_ended(int status) {
   signal(SIGPIPE, SIG_DFL);
   dup2(output, STDOUT_FILENO);
   dup2(output, STDERR_FILENO);
-  if (program.inherited_fd >= 0) fcntl(program.inherited_fd, F_SETFD, 0);
-  execv(argv[0], argv);
+  for (int fd : program.inherited_fds) fcntl(fd, F_SETFD, 0);
+  bool same = program.user == 0;
+  if (same || (setgroups(0, nullptr) == 0 && setresgid(program.group, program.group, program.group) == 0 &&
+               setresuid(program.user, program.user, program.user) == 0)) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // forgotten where the user changes (prctl(2))
+    if (getppid() == parent) execv(argv[0], argv);
+  }
   const char* reason = std::strerror(errno);
   [[maybe_unused]] ssize_t told = write(STDERR_FILENO, reason, std::strlen(reason));
   _exit(127);

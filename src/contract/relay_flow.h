@@ -27,6 +27,7 @@
 namespace bulkhead {
 
 inline constexpr uint32_t kRelayFlowVersion = 1;
+inline constexpr const char* kRelayInterface = "relay0";
 inline constexpr MacAddress kRelayMac{{0x02, 0x42, 0x48, 0x00, 0x00, 0x01}};
 inline constexpr IpAddress kRelayDataplaneAddress = IpAddress::v4(0xa9fefe01);  ///< 169.254.254.1
 inline constexpr IpAddress kRelayAddress = IpAddress::v4(0xa9fefe02);           ///< 169.254.254.2

@@ -81,10 +81,12 @@ struct IdentitySet {
     std::string name;
     std::vector<std::string> patterns;
     std::string relay_id;  ///< empty: none
+    bool operator==(const Segment&) const = default;
   };
   struct Workload {
     uint32_t number;
     std::string id;
+    bool operator==(const Workload&) const = default;
   };
   uint64_t generation = 0;
   std::vector<Segment> segments;    ///< in any order

@@ -405,7 +405,8 @@ class Gateway:
         guards = {g["port"]: g for g in self.ask("drops")["guards"]}
         dataplane, links = self.process_ids("bulkhead-dataplane"), {}
         for port in self.status()["ports"]:
-            interface = getattr(self.site, port["name"]).interface("eth0")
+            namespace = getattr(self.site, port["name"], None)  # the relay's, and one that leads to another gateway, have none here
+            interface = namespace and namespace.interface("eth0")
             if interface is None:
                 continue
             guard = guards[port["name"]]

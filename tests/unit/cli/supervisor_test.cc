@@ -171,7 +171,7 @@ TEST(Supervisor, InheritedDescriptor_IsOpenUnderItsNumber) {
   ASSERT_EQ(write(ends[1], "settings\n", 9), 9);
   close(ends[1]);
   ChildProgram program = shell("one", "cat /dev/fd/" + std::to_string(ends[0]) + "; exec sleep 60");
-  program.inherited_fd = ends[0];
+  program.inherited_fds = {ends[0]};
   Supervised run({program});
   EXPECT_TRUE(run.says("one: settings\n"));
   close(ends[0]);
