@@ -22,6 +22,7 @@ void add_explain(CLI::App& app, Task& chosen);
 void add_test(CLI::App& app, Task& chosen);
 void add_replay(CLI::App& app, Task& chosen);
 void add_live(CLI::App& app, Task& chosen);  ///< status, flows, drops, segments
+void add_svid(CLI::App& app, Task& chosen);  ///< a group of commands
 void add_completion(CLI::App& app, Task& chosen);
 
 /// A sub-command with its one-line example in --help, and --json where it has an answer to print.

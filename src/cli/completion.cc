@@ -81,26 +81,37 @@ std::string bash_offer(const Value& value) {
   return ":";
 }
 
-/// The cases of one command: after an option that takes a value, then anywhere else.
-std::string bash_cases(const CLI::App& command) {
+/// The cases of one command, `name` with its group's before it: after an option that takes a value, then
+/// anywhere else.
+std::string bash_cases(const CLI::App& command, const std::string& name) {
   std::vector<Argument> arguments = arguments_of(command);
   std::string cases, here = "_bulkhead_offer -W '" + option_names(arguments) + "'";
   for (const Argument& argument : arguments) {
     if (argument.name.empty()) {
       here = "if [[ $word == -* ]]; then " + here + "; else " + bash_offer(argument.value) + "; fi";
     } else if (argument.value.kind != Value::Kind::kFlag) {
-      cases +=
-          "    '" + command.get_name() + " " + argument.name + "') " + bash_offer(argument.value) + " ;;\n";
+      cases += "    '" + name + " " + argument.name + "') " + bash_offer(argument.value) + " ;;\n";
     }
   }
-  return cases + "    '" + command.get_name() + " '*) " + here + " ;;\n";
+  return cases + "    '" + name + " '*) " + here + " ;;\n";
+}
+
+std::string command_names(const CLI::App& app) {
+  std::string names;
+  for (const CLI::App* command : commands_of(app)) names += (names.empty() ? "" : " ") + command->get_name();
+  return names;
 }
 
 std::string bash_completion(const CLI::App& app) {
-  std::string names, cases;
+  std::string cases, groups;
   for (const CLI::App* command : commands_of(app)) {
-    names += (names.empty() ? "" : " ") + command->get_name();
-    cases += bash_cases(*command);
+    std::string name = command->get_name();
+    if (commands_of(*command).empty())
+      cases += bash_cases(*command, name);
+    else
+      groups += "    " + name + ") inner='" + command_names(*command) + "' ;;\n";
+    for (const CLI::App* inner : commands_of(*command))
+      cases += bash_cases(*inner, name + " " + inner->get_name());
   }
   return "_bulkhead_offer() { mapfile -t COMPREPLY < <(compgen \"$@\" -- \"$word\"); }\n"
          "_bulkhead() {\n"
@@ -108,9 +119,17 @@ std::string bash_completion(const CLI::App& app) {
          "  COMPREPLY=()\n"
          "  if (( COMP_CWORD == 1 )); then\n"
          "    _bulkhead_offer -W '" +
-         names + " " + option_names(arguments_of(app)) +
+         command_names(app) + " " + option_names(arguments_of(app)) +
          "'\n"
          "    return\n"
+         "  fi\n"
+         "  local command=\"${COMP_WORDS[1]}\" inner=''\n"
+         "  case \"$command\" in\n" +
+         groups +
+         "  esac\n"
+         "  if [[ $inner ]]; then\n"
+         "    if (( COMP_CWORD == 2 )); then _bulkhead_offer -W \"$inner\"; return; fi\n"
+         "    command+=\" ${COMP_WORDS[2]}\"\n"
          "  fi\n"
          "  # bash takes `--option=value` and `port=file` apart at the '='.\n"
          "  local after_equals=''\n"
@@ -120,7 +139,7 @@ std::string bash_completion(const CLI::App& app) {
          "    after_equals=1 before=\"${COMP_WORDS[COMP_CWORD-2]}\"\n"
          "  fi\n"
          "  if [[ $after_equals && $before != --* ]]; then _bulkhead_offer -f; return; fi\n"
-         "  case \"${COMP_WORDS[1]} $before\" in\n" +
+         "  case \"$command $before\" in\n" +
          cases +
          "  esac\n"
          "}\n"
@@ -171,18 +190,22 @@ std::string zsh_arguments(const CLI::App& command) {
   return text;
 }
 
-std::string zsh_completion(const CLI::App& app) {
+/// The function `name`, which completes a command of `app` and what follows it.
+std::string zsh_commands(const CLI::App& app, const std::string& name, const std::string& options) {
   std::string names, cases;
   for (const CLI::App* command : commands_of(app)) {
     names += "        '" + command->get_name() + ":" + zsh_quoted(command->get_description()) + "'\n";
-    cases += "        " + command->get_name() + ") _arguments" + zsh_arguments(*command) + " ;;\n";
+    std::string call = commands_of(*command).empty() ? "_arguments" + zsh_arguments(*command)
+                                                     : name + "_" + command->get_name();
+    cases += "        " + command->get_name() + ") " + call + " ;;\n";
   }
-  return "#compdef bulkhead\n"
-         "_bulkhead() {\n"
+  return name +
+         "() {\n"
          "  local context state line\n"
          "  typeset -A opt_args\n"
-         "  _arguments -C '--help[Print help]' '--version[Print the version]' '1:command:->command' "
-         "'*::argument:->rest'\n"
+         "  _arguments -C " +
+         options +
+         " '1:command:->command' '*::argument:->rest'\n"
          "  case \"$state\" in\n"
          "    command)\n"
          "      local -a commands\n"
@@ -195,7 +218,16 @@ std::string zsh_completion(const CLI::App& app) {
          cases +
          "      esac ;;\n"
          "  esac\n"
-         "}\n"
+         "}\n";
+}
+
+std::string zsh_completion(const CLI::App& app) {
+  std::string functions;
+  for (const CLI::App* command : commands_of(app))
+    if (!commands_of(*command).empty())
+      functions += zsh_commands(*command, "_bulkhead_" + command->get_name(), "'--help[Print help]'");
+  return "#compdef bulkhead\n" + functions +
+         zsh_commands(app, "_bulkhead", "'--help[Print help]' '--version[Print the version]'") +
          "if [[ \"$funcstack[1]\" == _bulkhead ]]; then _bulkhead \"$@\"; else compdef _bulkhead bulkhead; "
          "fi\n";
 }

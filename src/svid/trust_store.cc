@@ -48,6 +48,12 @@ Expected<> TrustStore::add(const TrustDomain& domain, TrustBundle bundle) {
   return {};
 }
 
+std::vector<std::pair<TrustDomain, const TrustBundle*>> TrustStore::bundles() const {
+  std::vector<std::pair<TrustDomain, const TrustBundle*>> all;
+  for (const auto& [domain, held] : domains_) all.emplace_back(domain, &held.bundle);
+  return all;
+}
+
 const TrustBundle* TrustStore::bundle(const TrustDomain& domain) const {
   auto found = domains_.find(domain);
   return found == domains_.end() ? nullptr : &found->second.bundle;

@@ -31,6 +31,8 @@ class TrustStore {
   bool knows(const TrustDomain& domain) const { return domains_.contains(domain); }
   /// Null: there is none.
   const TrustBundle* bundle(const TrustDomain& domain) const;
+  /// All of them, by name.
+  std::vector<std::pair<TrustDomain, const TrustBundle*>> bundles() const;
 
  private:
   friend struct TrustPath;

@@ -125,11 +125,11 @@ class ExitCodes(unittest.TestCase):
         self.expect(2, "explain", "--to", "10.2.0.9", "--service", "tcp/1", says="--from")
 
     def test_command_of_a_later_version_is_usage_and_says_so(self):
-        for command in "plan reach top trace quarantine release grant revoke svid bench".split():
+        for command in "plan reach top trace quarantine release grant revoke bench".split():
             self.expect(2, command, says=f"{command} is not available in this version")
 
     def test_help_on_every_command_has_an_example(self):
-        for command in "run check explain test replay status flows drops segments completion".split():
+        for command in "run check explain test replay status flows drops segments svid completion".split():
             done = self.expect(0, command, "--help")
             self.assertIn("Example: ", done.stdout)
             self.assertIn(f"bulkhead {command}", done.stdout)
@@ -356,6 +356,15 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.complete("explain", "--ex"), ["--expect"])
         self.assertIn("--segment", self.complete("flows", ""), "it takes nothing else")
 
+    def test_bash_completes_commands_within_a_command(self):
+        self.assertEqual(self.complete("svid", ""), ["init", "mint", "rotate", "revoke", "show", "verify"])
+        self.assertEqual(self.complete("svid", "ro"), ["rotate"])
+        self.assertEqual(self.complete("svid", "mint", "--i"), ["--id"])
+        self.assertIn("--out", self.complete("svid", "revoke", "--"))
+        place = Place(self)
+        self.assertEqual(sorted(self.complete("svid", "verify", "--svids", "", directory=place.path)), ["policy"], "a directory")
+        self.assertIn("gateway.yaml", self.complete("svid", "show", "", directory=place.path))
+
     def test_bash_completes_the_values_of_options(self):
         self.assertEqual(self.complete("explain", "--expect", ""), ["allow", "deny", "ask"])
         self.assertEqual(self.complete("explain", "--expect", "=", "d"), ["deny"])
@@ -377,6 +386,8 @@ class Completion(unittest.TestCase):
         self.assertTrue(script.startswith("#compdef bulkhead\n"))
         for command in ("run", "check", "explain", "test", "replay", "status", "flows", "drops", "segments"):
             self.assertIn(f"'{command}:", script)
+        self.assertIn("_bulkhead_svid()", script)
+        self.assertIn("'mint:", script)
         self.assertIn("--expect[Exit 1 when the verdict is another]:word:(allow deny ask)", script)
 
     def test_zsh_script_is_zsh(self):
