@@ -21,6 +21,9 @@
 #include "packet_words.h"
 #include "policy/image_view.h"
 #include "statements.h"
+#include "svid/pem.h"
+#include "svid/verify.h"
+#include "tests/fuzz/svid_chain.h"
 #include "tests/unit/cli/capture_bytes.h"
 #include "tests/unit/policy/sample_image.h"
 
@@ -187,6 +190,31 @@ void add_captures(Seeds& seeds) {
       seeds.add("capture", name + (route ? "-route" : ""), Bytes{route} + bytes_of(capture));
 }
 
+// --- certificates
+
+void add_svids(Seeds& seeds) {
+  auto chain = *certificates_from_pem(std::string(kLeafPem) + kMiddlePem);
+  TrustStore trust;
+  BULKHEAD_CHECK(trust.add(*parse_trust_domain("corp.example"), {*certificates_from_pem(kRootPem), {}}));
+  X509Stack above = stack_of(&chain[1], &chain[1] + 1);
+  auto svid = verify_svid(chain[0].get(), above.get(), trust, WallTime{1'800'000'000'000'000'000});
+  BULKHEAD_CHECK(svid && svid->id.text() == kOnlyId);
+  Bytes der{'c'};
+  for (const X509Ptr& one : chain) {
+    size_t at = der.size();
+    der.resize(at + static_cast<size_t>(i2d_X509(one.get(), nullptr)));
+    uint8_t* to = der.data() + at;
+    i2d_X509(one.get(), &to);
+  }
+  seeds.add("svid", "chain", der);
+  auto add_text = [&](const char* name, const std::string& text) { seeds.add("svid", name, bytes_of(text)); };
+  add_text("id", std::string("i") + kOnlyId);
+  add_text("domain", "ispiffe://corp.example");
+  add_text("pattern", "ispiffe://corp.example/web/*");
+  add_text("certificates", std::string("p") + kLeafPem + kMiddlePem);
+  add_text("crl", std::string("p") + kCrlPem);
+}
+
 // --- packets
 
 struct Packet {
@@ -298,9 +326,11 @@ int main(int argc, char** argv) {
   add_contract(seeds);
   add_captures(seeds);
   add_image(seeds);
+  add_svids(seeds);
   add_fragments(seeds);
   add_scenarios(seeds, argv[3]);
-  for (const char* target : {"capture", "contract", "fragments", "image", "parse", "pipeline", "yaml"})
+  for (const char* target :
+       {"capture", "contract", "fragments", "image", "parse", "pipeline", "svid", "yaml"})
     seeds.add_files(target, std::filesystem::path(argv[2]) / target);
   seeds.write_lists();
   return 0;
