@@ -92,7 +92,7 @@ class Withdrawn(RelayTest):
         change = {**WORKLOADS, 1: "spiffe://corp.example/web/new"}
         self.expect_cut(lambda: self.hop.publish(SEGMENTS, change), cut, kept, f"{WEB} is not the relay's to show any more")
 
-    def test_a_thousand_connections_within_a_second(self):
+    def test_hundreds_of_connections_within_a_second(self):
         with Listener(self.site.server, 7000, lambda peer, _: peer.recv(1)):
             flows = []
             for _ in range(250):
@@ -102,13 +102,26 @@ class Withdrawn(RelayTest):
                 self.addCleanup(tls.close)
             self.assert_soon(lambda: sum(p.moment == ESTABLISHED for p in self.plane.proofs) == len(flows))
             crl = self.authority.revoke(self.web[0])
-            began = time.time_ns()
             before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             self.hop.svids.revoked(self.authority, crl)
             for flow in flows:
                 self.assertEqual(self.plane.proof(flow, ENDED).end, "revoked")
             last = max(self.plane.proof(flow, ENDED).time_ns for flow in flows)
-            self.assertLess(last - before, AT_ONCE * 1e9, began)
+            self.assertLess(last - before, AT_ONCE * 1e9)
+
+
+class Threads(RelayTest):
+    options = ("--threads", "3")
+
+    def test_all_workers_serve_and_all_judge_again(self):
+        connections = [self.open(TERMINATE) for _ in range(24)]
+        for number, (c, s, _) in enumerate(connections):
+            c.sendall(b"%02d" % number)
+            self.assertEqual(s.recv(2), b"%02d" % number)
+        self.assertEqual(len(os.listdir(f"/proc/{self.hop.process.pid}/task")), 4)
+        self.hop.publish({**SEGMENTS, 100: ("web", [], "")}, {9: DB})
+        for _, _, flow in connections:
+            self.assertEqual(self.plane.proof(flow, ENDED).end, "revoked")
 
 
 class Resumption(RelayTest):
