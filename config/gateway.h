@@ -44,8 +44,8 @@ struct GatewayConfig {
   /// The socket between the planes: beside the control socket, named after it ("control.sock.dataplane").
   std::string contract_socket() const { return controlplane.socket + ".dataplane"; }
   /// The relay's directory, and in it the socket where its control plane attaches.
-  std::string relay_directory() const { return controlplane.socket + ".relay"; }
-  std::string relay_socket() const { return relay_directory() + "/sock"; }
+  std::string relay_directory() const { return controlplane.socket + ".tls"; }
+  std::string relay_socket() const { return relay_directory() + "/relay"; }
 };
 
 struct LoadedGateway {

@@ -60,7 +60,7 @@ std::optional<std::string> read_path(const yaml::Node& node, Source& source) {
 }
 
 std::optional<std::string> read_socket(const yaml::Node& node, Source& source) {
-  constexpr size_t kMost = 107 - std::string_view(".relay/sock").size();  // sockaddr_un, and relay_socket()
+  constexpr size_t kMost = 107 - std::string_view(".dataplane").size();  // sockaddr_un, and contract_socket() and relay_socket()
   auto path = read_path(node, source);
   if (!path || path->size() <= kMost) return path;
   source.error(node.mark, "this socket's path has " + std::to_string(path->size()) + " bytes; at most " +

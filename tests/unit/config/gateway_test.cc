@@ -178,7 +178,9 @@ TEST(GatewayLoad, PolicyBesideTheFile_IsTheDefault) {
 TEST(GatewayLoad, KeysOfLaterVersions_AreRefusedByName) {
   EXPECT_THAT(rest("feeds: {}").errors(),
               ElementsAre(IsAt("g.yaml:8:1", "'feeds' is not available in this version")));
-  EXPECT_THAT(rest("svid: {}").errors(), ElementsAre(IsAt("g.yaml:8:1", "'svid' is not available")));
+  EXPECT_THAT(rest("svid: {}").errors(), ElementsAre(IsAt("g.yaml:8:7", "needs the key 'directory'")));
+  EXPECT_THAT(rest("svid: {directory: x, workload_api: \"unix:/x\"}").errors(),
+              ElementsAre(IsAt("g.yaml:8:22", "'workload_api' is not available")));
   EXPECT_THAT(more("hold: {packets: 1}").errors(),
               ElementsAre(IsAt("g.yaml:8:3", "'hold' is not available")));
 }

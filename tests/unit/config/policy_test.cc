@@ -126,19 +126,22 @@ TEST(PolicyLoad, UnknownKeys_AreRefusedWithASuggestion) {
 }
 
 TEST(PolicyLoad, KeysOfLaterVersions_AreRefusedByName) {
-  EXPECT_THAT(segment("{tag: 2, spiffe: [\"spiffe://a/b\"]}"),
-              ElementsAre(IsAt("p.yaml:2:17", "'spiffe' is not available in this version")));
-  EXPECT_THAT(segment("{tag: 2, relay_id: x}"),
-              ElementsAre(IsAt("p.yaml:2:17", "'relay_id' is not available")));
   EXPECT_THAT(rule("{name: x, from: web, to: db, allow: [any], when: {}}"),
               ElementsAre(IsAt("p.yaml:5:48", "'when' is not available")));
-  EXPECT_THAT(rule("{name: x, from: web, to: db, allow: [any], mtls: relay}"),
-              ElementsAre(IsAt("p.yaml:5:54", "mTLS is not available in this version")));
-  EXPECT_THAT(rule("{name: x, from: web, to: db, allow: [any], mtls: none}"), IsEmpty());
+  EXPECT_THAT(rule("{name: x, from: web, to: db, allow: [any], mtls: end_to_end}"),
+              ElementsAre(IsAt("p.yaml:5:54", "end_to_end is not available in this version")));
   EXPECT_THAT(test_line("{from: web, to: db, service: tcp/1, expect: deny, posture: {risk: high}}"),
               ElementsAre(IsAt("p.yaml:5:55", "'posture' is not available")));
   EXPECT_THAT(test_line("{from: web, to: db, service: tcp/1, expect: deny, mtls: end_to_end}"),
-              ElementsAre(IsAt("p.yaml:5:61", "mTLS is not available")));
+              ElementsAre(IsAt("p.yaml:5:61", "end_to_end is not available")));
+}
+
+TEST(PolicyLoad, SegmentsSpiffeIds) {
+  EXPECT_THAT(segment("{tag: 2, spiffe: [\"spiffe://a/b\", \"spiffe://a/c/*\"], relay_id: \"spiffe://a/r\"}"), IsEmpty());
+  EXPECT_THAT(segment("{tag: 2, spiffe: [\"spiffe://a/b*\"]}"), ElementsAre(IsAt("p.yaml:2:26", "SPIFFE")));
+  EXPECT_THAT(segment("{tag: 2, relay_id: \"spiffe://a/*\"}"), ElementsAre(IsAt("p.yaml:2:27", "SPIFFE")));
+  for (const char* mode : {"none", "relay"})
+    EXPECT_THAT(rule("{name: x, from: web, to: db, allow: [any], mtls: " + std::string(mode) + "}"), IsEmpty());
 }
 
 TEST(Segments, Tags) {
