@@ -60,7 +60,8 @@ std::optional<std::string> read_path(const yaml::Node& node, Source& source) {
 }
 
 std::optional<std::string> read_socket(const yaml::Node& node, Source& source) {
-  constexpr size_t kMost = 107 - std::string_view(".dataplane").size();  // sockaddr_un, and contract_socket() and relay_socket()
+  constexpr size_t kMost =
+      107 - std::string_view(".dataplane").size();  // sockaddr_un, and contract_socket() and relay_socket()
   auto path = read_path(node, source);
   if (!path || path->size() <= kMost) return path;
   source.error(node.mark, "this socket's path has " + std::to_string(path->size()) + " bytes; at most " +
@@ -126,13 +127,15 @@ class GatewayReader {
     DataplaneSettings& settings = config_.dataplane;
     Mark mark = root.find("svid")->mark;
     if (settings.ports.size() >= kMaxPorts)
-      return source_.error(mark, "the mTLS relay takes one of a gateway's 32 ports; remove one of the others");
+      return source_.error(mark,
+                           "the mTLS relay takes one of a gateway's 32 ports; remove one of the others");
     if (std::ranges::find(settings.ports, kRelayPortName, &PortSetting::name) != settings.ports.end())
       return source_.error(mark, "the mTLS relay's port is called 'relay'; give the other port another name");
     PortSetting relay{.name = kRelayPortName, .device = "tap:" + relay_interface(settings.file_prefix)};
     relay.relay = relay.any_source = true;
     for (const PortSetting& port : settings.ports)
-      relay.mtu = std::min(relay.mtu, static_cast<uint16_t>(port.mtu - link_overhead(port) - (port.vxlan ? 4 : 0)));
+      relay.mtu =
+          std::min(relay.mtu, static_cast<uint16_t>(port.mtu - link_overhead(port) - (port.vxlan ? 4 : 0)));
     settings.ports.push_back(std::move(relay));
   }
 

@@ -31,8 +31,9 @@ struct Segment {
   std::string name;
   SegmentTag tag;
   std::vector<Member> members;
-  std::vector<std::string> spiffe;  ///< SVIDs that belong here: IDs, or all below a path, "spiffe://TD/PATH/*"
-  std::string relay_id;             ///< what the relay shows for members without an ID of their own; empty: none
+  std::vector<std::string>
+      spiffe;            ///< SVIDs that belong here: IDs, or all below a path, "spiffe://TD/PATH/*"
+  std::string relay_id;  ///< what the relay shows for members without an ID of their own; empty: none
   std::map<std::string, std::string> labels;
   Location where;
 };

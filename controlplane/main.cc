@@ -128,13 +128,17 @@ Expected<void> run(const GatewayConfig& config, const Options& options) {
 
   std::string contract_socket =
       options.dataplane_socket.empty() ? config.contract_socket() : options.dataplane_socket;
-  auto engine = Engine::create({config.dataplane, contract_socket, std::move(*feed), std::move(*deadlines), board,
-                                *names, retired, relay.get()});
+  auto engine = Engine::create({config.dataplane, contract_socket, std::move(*feed), std::move(*deadlines),
+                                board, *names, retired, relay.get()});
   if (!engine) return std::unexpected(engine.error());
 
-  MetricsSources sources{
-      board, busy, retired, [log] { return log != nullptr ? log->lost() : 0; }, ports, BULKHEAD_VERSION,
-      relay ? &relay_board : nullptr};
+  MetricsSources sources{board,
+                         busy,
+                         retired,
+                         [log] { return log != nullptr ? log->lost() : 0; },
+                         ports,
+                         BULKHEAD_VERSION,
+                         relay ? &relay_board : nullptr};
   std::unique_ptr<MetricsServer> metrics;
   if (!control.metrics.empty()) {
     auto started = MetricsServer::start(control.metrics, [&sources](MetricsFormat format) {

@@ -60,11 +60,13 @@ Expected<uid_t> parse_uid(const char* text) {
 }
 
 Expected<Options> parse_options(int argc, char** argv) {
-  static const option known[] = {
-      {"settings", required_argument, nullptr, 's'}, {"socket", required_argument, nullptr, 'c'},
-      {"peer-uid", required_argument, nullptr, 'u'}, {"version", no_argument, nullptr, 'V'},
-      {"relay-namespace", required_argument, nullptr, 'n'},
-      {"help", no_argument, nullptr, 'h'},           {nullptr, 0, nullptr, 0}};
+  static const option known[] = {{"settings", required_argument, nullptr, 's'},
+                                 {"socket", required_argument, nullptr, 'c'},
+                                 {"peer-uid", required_argument, nullptr, 'u'},
+                                 {"version", no_argument, nullptr, 'V'},
+                                 {"relay-namespace", required_argument, nullptr, 'n'},
+                                 {"help", no_argument, nullptr, 'h'},
+                                 {nullptr, 0, nullptr, 0}};
   Options options;
   for (int chosen; (chosen = getopt_long(argc, argv, "", known, nullptr)) != -1;) {
     switch (chosen) {

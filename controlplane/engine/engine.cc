@@ -50,7 +50,9 @@ bool Engine::same_image(const ExplainablePolicy& a, const ExplainablePolicy& b) 
 bool Engine::same_identities(const ExplainablePolicy& a, const ExplainablePolicy& b) {
   IdentitySet first = identities_of(a.policy, *a.compiled.workloads, 0),
               second = identities_of(b.policy, *b.compiled.workloads, 0);
-  auto by_number = [](IdentitySet& set) { std::ranges::sort(set.workloads, {}, &IdentitySet::Workload::number); };
+  auto by_number = [](IdentitySet& set) {
+    std::ranges::sort(set.workloads, {}, &IdentitySet::Workload::number);
+  };
   by_number(first), by_number(second);
   return first.segments == second.segments && first.workloads == second.workloads;
 }

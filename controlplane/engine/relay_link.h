@@ -22,7 +22,8 @@ class RelayLink {
   static Expected<std::unique_ptr<RelayLink>> start(std::string socket, RelayBoard& board);
   ~RelayLink();
 
-  /// From now on these are the identities, of a generation greater than any before. Never blocks. Thread: any.
+  /// From now on these are the identities, of a generation greater than any before. Never blocks. Thread:
+  /// any.
   void offer(IdentitySet identities);
 
  private:

@@ -43,8 +43,8 @@ struct Repetition {
 std::string flow_line(const FlowRecord& record, const LineContext& context,
                       const Repetition& repetition = {});
 
-/// The line of a connection that the mTLS relay has established, or that failed before: what is proven of both
-/// ends, or claimed.
+/// The line of a connection that the mTLS relay has established, or that failed before: what is proven of
+/// both ends, or claimed.
 std::string relay_line(const ConnectionProof& proof, const WallOfBoot& wall);
 
 /// How many packets a deny or audit stands for: the dataplane puts those of a second into one event.

@@ -61,8 +61,9 @@ void add_relay(MetricsText& out, const MetricsInput& in) {
   out.sample(uint64_t{in.relay_attached});
   out.family("bulkhead_relay_connections", kGauge, "Connections of the mTLS relay now.");
   out.sample(c.live);
-  out.family("bulkhead_relay_connections_ended", kCounter,
-             "Ends of the mTLS relay's connections, by its role, whether they had been established, and reason.");
+  out.family(
+      "bulkhead_relay_connections_ended", kCounter,
+      "Ends of the mTLS relay's connections, by its role, whether they had been established, and reason.");
   for (auto [name, role] : kRoles) {
     for (size_t end = 0; end < kRelayEndCount; ++end) {
       std::string_view reason = name_of(static_cast<RelayEnd>(end));

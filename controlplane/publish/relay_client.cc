@@ -78,7 +78,8 @@ Expected<void> RelayClient::take(const Packet& packet) {
       return {};
     }
     default:
-      return fail(ErrorCode::kInvalid, "the relay sent what only a dataplane sends: start all from the same build");
+      return fail(ErrorCode::kInvalid,
+                  "the relay sent what only a dataplane sends: start all from the same build");
   }
 }
 

@@ -1,5 +1,5 @@
-// The control plane's end of the contract with the mTLS relay: hands over identities, and takes what the relay
-// knows of its connections. Used as DataplaneClient is.
+// The control plane's end of the contract with the mTLS relay: hands over identities, and takes what the
+// relay knows of its connections. Used as DataplaneClient is.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +24,12 @@ class RelayClient {
   const RelayWelcome& welcome() const { return welcome_; }
   int fd() const { return channel_.fd(); }
 
-  /// Hands over identities as write_identities() has them. The answer comes later; until then no others may be
-  /// handed over. Errors: kExhausted, kUnavailable.
+  /// Hands over identities as write_identities() has them. The answer comes later; until then no others may
+  /// be handed over. Errors: kExhausted, kUnavailable.
   Expected<void> publish(uint64_t generation, std::span<const std::byte> identities);
   bool waits_for_answer() const { return waiting_for_ != 0; }
-  /// Takes in every message that has come; never blocks. Errors: kUnavailable where the relay is gone, kInvalid
-  /// where it doesn't keep to the contract.
+  /// Takes in every message that has come; never blocks. Errors: kUnavailable where the relay is gone,
+  /// kInvalid where it doesn't keep to the contract.
   Expected<void> handle_readable();
 
   /// The last answer to publish(), once; its error: the relay refused, and has what it had before.

@@ -21,7 +21,8 @@ void drop_too_big(PipelineState& s, const PacketRef& p, PortId out, const Moment
 void answer_revoked(PipelineState& s, const PacketRef& p, const FlowHot& flow, unsigned direction) noexcept;
 
 /// The same for the connection on the relay's other side, which `p` isn't of: by what was seen of it alone.
-void answer_revoked_unseen(PipelineState& s, const PacketRef& p, const FlowHot& flow, unsigned direction) noexcept;
+void answer_revoked_unseen(PipelineState& s, const PacketRef& p, const FlowHot& flow,
+                           unsigned direction) noexcept;
 
 /// What an ICMP error says.
 struct IcmpError {

@@ -97,11 +97,11 @@ struct FlowTotals {
   uint64_t bytes[2];
 };
 
-/// What a connection through the relay needs beyond its two flows. What comes from the relay has lost its link
-/// header: wire mode puts it back.
+/// What a connection through the relay needs beyond its two flows. What comes from the relay has lost its
+/// link header: wire mode puts it back.
 struct RelayLeg {
-  uint32_t near;                 ///< slot of the near flow
-  uint16_t vlan;                 ///< of the connection's frames; 0: untagged
+  uint32_t near;                    ///< slot of the near flow
+  uint16_t vlan;                    ///< of the connection's frames; 0: untagged
   MacAddress initiator, responder;  ///< as their frames had them last
 };
 

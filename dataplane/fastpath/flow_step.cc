@@ -326,18 +326,18 @@ bool admits(const PortView& port, const IpAddress& source, const End& end) noexc
   return may_originate(port, source) || (source.is_ipv6_link_local() && end.endpoint != nullptr);
 }
 
-#define BULKHEAD_FOR(Key)                                                                              \
-  template bool bring_up_to_date(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,     \
-                                 const Moment&) noexcept;                                              \
-  template DropReason recheck<Key>(PipelineState&, const PacketRef&, uint32_t, unsigned, const Moment&,  \
-                                   bool&) noexcept;                                                    \
-  template void forget_flow<Key>(PipelineState&, uint32_t) noexcept;                                   \
-  template bool step_tcp(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,             \
-                         const Moment&) noexcept;                                                      \
-  template void step_icmp_error(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept; \
-  template void retire_flow<Key>(PipelineState&, uint32_t, EndCause, const Moment&) noexcept;          \
-  template DropReason rejudge<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                  \
-  template void revoke_idle<Key>(PipelineState&, uint32_t, DropReason, const Moment&) noexcept;        \
+#define BULKHEAD_FOR(Key)                                                                               \
+  template bool bring_up_to_date(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,      \
+                                 const Moment&) noexcept;                                               \
+  template DropReason recheck<Key>(PipelineState&, const PacketRef&, uint32_t, unsigned, const Moment&, \
+                                   bool&) noexcept;                                                     \
+  template void forget_flow<Key>(PipelineState&, uint32_t) noexcept;                                    \
+  template bool step_tcp(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,              \
+                         const Moment&) noexcept;                                                       \
+  template void step_icmp_error(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept;  \
+  template void retire_flow<Key>(PipelineState&, uint32_t, EndCause, const Moment&) noexcept;           \
+  template DropReason rejudge<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                   \
+  template void revoke_idle<Key>(PipelineState&, uint32_t, DropReason, const Moment&) noexcept;         \
   template void end_flow<Key>(PipelineState&, uint32_t, EndCause, DropReason, const Moment&) noexcept;
 BULKHEAD_FOR(FlowKey4)
 BULKHEAD_FOR(FlowKey6)

@@ -60,8 +60,7 @@ Expected<BufferPlan> plan_buffers(const DataplaneSettings& settings, uint32_t qu
                                          "; it takes at least " + std::to_string((least >> 20) + 1));
 }
 
-Expected<std::unique_ptr<Gateway>> Gateway::create(const DataplaneSettings& settings,
-                                                   ControlOptions control,
+Expected<std::unique_ptr<Gateway>> Gateway::create(const DataplaneSettings& settings, ControlOptions control,
                                                    std::string relay_namespace) {
   std::unique_ptr<Gateway> gateway(new Gateway(settings));
   gateway->relay_namespace_ = std::move(relay_namespace);

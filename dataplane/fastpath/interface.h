@@ -30,7 +30,8 @@ struct InterfaceQueues {
 InterfaceQueues interface_queues(const std::string& name);
 
 /// Moves the interface into the network namespace that `path` names, under the name `as`.
-/// Errors: kNotFound, kPermission (CAP_NET_ADMIN in both namespaces), kExists where one of that name is there.
+/// Errors: kNotFound, kPermission (CAP_NET_ADMIN in both namespaces), kExists where one of that name is
+/// there.
 Expected<> move_interface(const std::string& name, const std::string& path, const std::string& as);
 
 /// Whether it is a piece of hardware (or looks like one to this machine), not a virtual interface of the

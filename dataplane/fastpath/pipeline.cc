@@ -214,7 +214,8 @@ bool is_for_gateway(PipelineState& s, const PacketRef& p) noexcept {
 [[gnu::noinline]] void step(PipelineState& s, size_t i, const Moment& m) noexcept {
   PacketRef p = packet(s, i);
   if (p.meta->in_port == s.relay_port) [[unlikely]]
-    return s.parts.worker_count > 1 && is_relayed(*p.meta) && hand_off(s, i) ? void() : step_from_relay(s, i, m);
+    return s.parts.worker_count > 1 && is_relayed(*p.meta) && hand_off(s, i) ? void()
+                                                                             : step_from_relay(s, i, m);
   if (p.meta->reason != DropReason::kNone) [[unlikely]] {
     settle_unreadable(s, i);
     return;

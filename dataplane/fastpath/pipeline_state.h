@@ -45,9 +45,9 @@ struct PipelineState {
   /// What is allowed goes to its TxQueue, with no router, no verdict to fill in and no station to learn.
   bool sends_at_once = false;
   uint8_t relay_port = kPortNone.value;  ///< the mTLS relay's, where there is one
-  bool has_overlay = false;      ///< some port is one
-  bool reads_links = false;      ///< some port does
-  bool learns_stations = false;  ///< some port is an overlay's with several peers
+  bool has_overlay = false;              ///< some port is one
+  bool reads_links = false;              ///< some port does
+  bool learns_stations = false;          ///< some port is an overlay's with several peers
   FlowTable<FlowKey4> flows4;
   FlowTable<FlowKey6> flows6;
   std::array<LinkPart, kMaxPorts> links{};  ///< of untagged frames, by PortId

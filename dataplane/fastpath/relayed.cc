@@ -39,8 +39,8 @@ void dress(const PacketRef& p, const RelayLeg& leg, unsigned direction) noexcept
     uint8_t* frame = frame_of(p.mbuf);
     store(frame + offsetof(EthernetHeader, ether_type), Be16(static_cast<uint16_t>(EtherType::kVlan)));
     store(frame + sizeof(EthernetHeader),
-          VlanHeader{Be16(leg.vlan), Be16(static_cast<uint16_t>(p.meta->family == 4 ? EtherType::kIpv4
-                                                                                   : EtherType::kIpv6))});
+          VlanHeader{Be16(leg.vlan),
+                     Be16(static_cast<uint16_t>(p.meta->family == 4 ? EtherType::kIpv4 : EtherType::kIpv6))});
     p.meta->l3 += sizeof(VlanHeader);
     p.meta->l4 += sizeof(VlanHeader);
     p.meta->vlan = leg.vlan;
@@ -176,7 +176,8 @@ DropReason settle_mtls(const PipelineState& s, MtlsMode mode, IpProto proto, Por
 }
 
 DropReason still_protected(const PipelineState& s, MtlsMode mode, const FlowHot& flow) noexcept {
-  if (mode == MtlsMode::kNone || is_near(flow)) return mode == MtlsMode::kEndToEnd ? DropReason::k_mtls_required : DropReason::kNone;
+  if (mode == MtlsMode::kNone || is_near(flow))
+    return mode == MtlsMode::kEndToEnd ? DropReason::k_mtls_required : DropReason::kNone;
   bool local = s.port(flow.ports[0]).attached && s.port(flow.ports[1]).attached;
   bool tcp = flow.state <= FlowState::kClosing;
   return mode == MtlsMode::kRelay && local && tcp ? DropReason::kNone : DropReason::k_mtls_required;
@@ -218,7 +219,8 @@ void send_to_relay(PipelineState& s, const PacketRef& p, const Moment& m) noexce
   if (s.parts.relay != nullptr && !s.parts.relay->is_alive(m.now))
     return drop(s, p, DropReason::k_relay_unavailable);
   send(s, p, PortId{s.relay_port});
-  if (p.verdict != nullptr && p.verdict->fate == Fate::kForward && !is_datagram(p.mbuf)) p.verdict->fate = Fate::kRelay;
+  if (p.verdict != nullptr && p.verdict->fate == Fate::kForward && !is_datagram(p.mbuf))
+    p.verdict->fate = Fate::kRelay;
 }
 
 template <class Key>
@@ -232,7 +234,8 @@ void pass_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t
   show_flow(p, table, near, FlowRelation::kEstablished);
   if ((hot.marks & kFlowAwaited) != 0) {
     if (!begin_far(hot, p, direction)) return drop(s, p, DropReason::k_tcp_no_state);
-  } else if (direction == 0 && is_near(hot) && hot.state == FlowState::kOpening && p.meta->opening == Opening::kMay) {
+  } else if (direction == 0 && is_near(hot) && hot.state == FlowState::kOpening &&
+             p.meta->opening == Opening::kMay) {
     if (!step_tcp(s, p, key, slot, direction, m)) return;
     announce<Key>(s, near, m);  // the one before may have been lost with its SYN
   } else if (!step_tcp(s, p, key, slot, direction, m)) {
@@ -296,7 +299,8 @@ void step_from_relay(PipelineState& s, size_t i, const Moment& m) noexcept {
 
 void address_to_relay(rte_mbuf* mbuf) noexcept {
   uint8_t* frame = frame_of(mbuf);
-  if (load<Be16>(frame + offsetof(EthernetHeader, ether_type)).host() == static_cast<uint16_t>(EtherType::kVlan)) {
+  if (load<Be16>(frame + offsetof(EthernetHeader, ether_type)).host() ==
+      static_cast<uint16_t>(EtherType::kVlan)) {
     std::memmove(frame + sizeof(VlanHeader), frame, offsetof(EthernetHeader, ether_type));
     rte_pktmbuf_adj(mbuf, sizeof(VlanHeader));
     frame = frame_of(mbuf);
@@ -305,14 +309,16 @@ void address_to_relay(rte_mbuf* mbuf) noexcept {
   store(frame + offsetof(EthernetHeader, source), kRelayMac);
 }
 
-#define BULKHEAD_FOR(Key)                                                                                  \
-  template uint32_t far_of<Key>(PipelineState&, uint32_t) noexcept;                                        \
-  template bool open_relayed(PipelineState&, const PacketRef&, const Key&, uint32_t, const Moment&) noexcept; \
-  template void pass_relayed(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,             \
-                             const Moment&) noexcept;                                                      \
-  template void pass_reset<Key>(PipelineState&, const PacketRef&, uint32_t, unsigned, const Moment&) noexcept; \
-  template void reset_other_leg<Key>(PipelineState&, const PacketRef&, uint32_t, unsigned) noexcept;       \
-  template void step_from_elsewhere(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,      \
+#define BULKHEAD_FOR(Key)                                                                             \
+  template uint32_t far_of<Key>(PipelineState&, uint32_t) noexcept;                                   \
+  template bool open_relayed(PipelineState&, const PacketRef&, const Key&, uint32_t,                  \
+                             const Moment&) noexcept;                                                 \
+  template void pass_relayed(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,        \
+                             const Moment&) noexcept;                                                 \
+  template void pass_reset<Key>(PipelineState&, const PacketRef&, uint32_t, unsigned,                 \
+                                const Moment&) noexcept;                                              \
+  template void reset_other_leg<Key>(PipelineState&, const PacketRef&, uint32_t, unsigned) noexcept;  \
+  template void step_from_elsewhere(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned, \
                                     const Moment&) noexcept;
 BULKHEAD_FOR(FlowKey4)
 BULKHEAD_FOR(FlowKey6)

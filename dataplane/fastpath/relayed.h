@@ -1,7 +1,7 @@
 // Connections that go through the mTLS relay. To the pipeline such a one is two flows: the near one, between
 // the initiator and the relay, and the far one, between the relay and the responder. Both have the same
-// 5-tuple. The near one has its key as seen on the initiator's side, and is what is judged, listed and logged;
-// the far one's has leg 1 and zone 0, since what comes from the relay doesn't say where it belongs.
+// 5-tuple. The near one has its key as seen on the initiator's side, and is what is judged, listed and
+// logged; the far one's has leg 1 and zone 0, since what comes from the relay doesn't say where it belongs.
 //
 //            near.ports[0]                near.ports[1] = far.ports[0]              far.ports[1]
 //   initiator ----------> gateway ----------> relay ----------> gateway ----------> responder
@@ -45,7 +45,8 @@ DropReason still_protected(const PipelineState& s, MtlsMode mode, const FlowHot&
 /// Makes a flow that has just been opened the near one of a pair, tells the relay what it is about, and sends
 /// its first packet there. Takes the packet. False: there is no room, and nothing has changed.
 template <class Key>
-bool open_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t near, const Moment& m) noexcept;
+bool open_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t near,
+                  const Moment& m) noexcept;
 
 /// The responder's binding may have changed: the far flow's next packet of its is checked.
 template <class Key>
@@ -64,14 +65,15 @@ void pass_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t
 /// A packet that found the near flow, but came in on another port than its direction's: the responder's, of
 /// the far flow; else it is spoofed. Takes the packet.
 template <class Key>
-void step_from_elsewhere(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,
-                         const Moment& m) noexcept;
+void step_from_elsewhere(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot,
+                         unsigned direction, const Moment& m) noexcept;
 
 /// Whether a packet that came in on the relay's port is one of its connections'.
 inline bool is_relayed(const PacketMeta& meta) noexcept {
   return meta.reason == DropReason::kNone && meta.kind == PacketKind::kRelayed && meta.proto == IpProto::kTcp;
 }
-/// Packet `i` of the burst, which came in on the relay's port: of one of its connections, or its sign of life.
+/// Packet `i` of the burst, which came in on the relay's port: of one of its connections, or its sign of
+/// life.
 void step_from_relay(PipelineState& s, size_t i, const Moment& m) noexcept;
 
 /// Writes the link header of a frame for the relay's interface.
@@ -79,10 +81,11 @@ void address_to_relay(rte_mbuf* mbuf) noexcept;
 
 /// A reset that is what its receiver expects: passes. The pair ends with the second connection's.
 template <class Key>
-void pass_reset(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction, const Moment& m) noexcept;
+void pass_reset(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction,
+                const Moment& m) noexcept;
 
-/// Ends a revoked pair's other connection than that of `slot`, for both its ends, by what was seen of it. `p`:
-/// a packet of `slot` in `direction`. Of a flow that isn't the relay's: nothing.
+/// Ends a revoked pair's other connection than that of `slot`, for both its ends, by what was seen of it.
+/// `p`: a packet of `slot` in `direction`. Of a flow that isn't the relay's: nothing.
 template <class Key>
 void reset_other_leg(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction) noexcept;
 

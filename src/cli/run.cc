@@ -142,13 +142,17 @@ Expected<RelayNamespaces> add_relay(const GatewayConfig& config, const Account& 
   if (!namespaces) return namespaces;
   int user = namespaces->user.get(), network = namespaces->network.get();
   ChildProgram& dataplane = programs.front();
-  dataplane.arguments.insert(dataplane.arguments.end(), {"--relay-namespace", fmt::format("/dev/fd/{}", network)});
+  dataplane.arguments.insert(dataplane.arguments.end(),
+                             {"--relay-namespace", fmt::format("/dev/fd/{}", network)});
   dataplane.inherited_fds.push_back(network);
   programs.push_back({"relay",
                       {*relay, "--control", config.relay_socket(), "--svids", config.svid.directory,
                        "--user-namespace", fmt::format("/dev/fd/{}", user), "--network-namespace",
                        fmt::format("/dev/fd/{}", network), "--peer-uid", std::to_string(control_plane.user)},
                       {user, network},
+                      false,
+                      {},
+                      SIGTERM,
                       account->user,
                       account->group});
   return namespaces;
@@ -177,8 +181,6 @@ Expected<void> run_gateway(const GatewayConfig& config, const LineSink& sink) {
                  {*dataplane, "--settings", fmt::format("/dev/fd/{}", settings->get()), "--socket", contract,
                   "--peer-uid", std::to_string(owner->user)},
                  {settings->get()},
-                 0,
-                 0,
                  false,
                  {},
                  SIGINT};  // the end, and no restart: the interfaces are the host's own again
@@ -186,8 +188,6 @@ Expected<void> run_gateway(const GatewayConfig& config, const LineSink& sink) {
       "controlplane",
       {*controlplane, "--config", fs::absolute(config.file).string(), "--dataplane-socket", contract},
       {},
-      0,
-      0,
       true,
       [contract] { return is_socket(contract); }};
   Expected<RelayNamespaces> namespaces{};

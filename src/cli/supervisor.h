@@ -19,12 +19,12 @@ struct ChildProgram {
   std::string name;                    ///< before its lines: "dataplane"
   std::vector<std::string> arguments;  ///< [0]: the executable's path
   std::vector<int> inherited_fds;      ///< kept open in it, under the same numbers
-  uid_t user = 0;                      ///< that it runs as; 0: this process's
-  gid_t group = 0;
   bool gets_hangup = false;            ///< SIGHUP is passed on to it
   std::function<bool()>
       may_start;  ///< asked before its first start, until it says yes or kPatience is over; empty: at once
   int stop_signal = SIGTERM;  ///< what ends it when everything is stopped
+  uid_t user = 0;             ///< that it runs as; 0: this process's
+  gid_t group = 0;
 };
 
 /// Where lines and events go. `from`: the child's name, or empty for the supervisor's own words.

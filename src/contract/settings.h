@@ -59,7 +59,8 @@ struct PortSetting {
   bool strip_tags = false;  ///< untrusted_tags: strip; else what has one is dropped
   ImposeTags impose_tags = ImposeTags::kNone;
   std::optional<OverlaySetting> vxlan;
-  bool relay = false;  ///< the mTLS relay's own: `device` is the interface's name in its namespace; at most one
+  bool relay =
+      false;  ///< the mTLS relay's own: `device` is the interface's name in its namespace; at most one
   bool operator==(const PortSetting&) const = default;
 };
 

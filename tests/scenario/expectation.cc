@@ -17,7 +17,8 @@ constexpr std::array<const char*, 5> kTiers{"containment", "guardrail", "segment
 Fate fate_named(const std::string& name) {
   for (size_t i = 0; i < kFates.size(); ++i)
     if (name == kFates[i]) return static_cast<Fate>(i);
-  throw std::invalid_argument("'" + name + "' isn't a fate; write forward, drop, reject, consume, hold or relay");
+  throw std::invalid_argument("'" + name +
+                              "' isn't a fate; write forward, drop, reject, consume, hold or relay");
 }
 
 constexpr std::array<const char*, 3> kSources{"none", "binding", "tag"};  // by IdentitySource

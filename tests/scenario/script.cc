@@ -132,7 +132,9 @@ class Script {
   }
 
   void start(const std::string& block) {
-    auto loaded = load_gateway_text(path_, "gateway: {name: gw}\ndataplane:\n" + block + (with_svid_ ? "svid: {directory: svid}\n" : ""), true);
+    auto loaded = load_gateway_text(
+        path_, "gateway: {name: gw}\ndataplane:\n" + block + (with_svid_ ? "svid: {directory: svid}\n" : ""),
+        true);
     if (!loaded.config) throw std::runtime_error("the gateway has errors:" + said(loaded.diagnostics));
     settings_ = loaded.config->dataplane;
     rig_ = std::make_unique<Rig>(settings_, workers_, BootTime{kStart.ns}, uptime_);
@@ -286,8 +288,8 @@ class Script {
     if (got != wanted) fail("it left changed:" + hex_dump(got) + "\ninstead of:" + hex_dump(wanted));
   }
 
-  /// What goes to the relay leaves as it came but for its link header; from where the IP packet begins, `leaving`
-  /// says what it is.
+  /// What goes to the relay leaves as it came but for its link header; from where the IP packet begins,
+  /// `leaving` says what it is.
   void check_relayed(const Expectation& expected, const Outcome& outcome) {
     if (!outcome.forwarded) return fail("the packet was for the relay and yet never left");
     if (!expected.leaving) return;

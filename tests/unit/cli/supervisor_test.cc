@@ -24,7 +24,7 @@ bool is_alive(pid_t pid) {
 }
 
 ChildProgram shell(const std::string& name, const std::string& script) {
-  return {name, {"/bin/sh", "-c", script}, -1, false, {}};
+  return {name, {"/bin/sh", "-c", script}, {}, false, {}};
 }
 
 /// supervise() in a process of its own, since it takes signals over; what it says comes through a pipe.
@@ -118,7 +118,7 @@ TEST(Supervisor, ProgramThatEndsLaterWithoutBeingAsked_IsStartedAgain) {
 }
 
 TEST(Supervisor, MissingProgram_EndsEverything) {
-  Supervised run({{"one", {"/nonexistent/program"}, -1, false, {}}});
+  Supervised run({{"one", {"/nonexistent/program"}, {}, false, {}}});
   EXPECT_EQ(run.wait(), 1);
   EXPECT_NE(run.said().find("one: No such file or directory"), std::string::npos) << run.said();
 }

@@ -137,11 +137,13 @@ TEST(PolicyLoad, KeysOfLaterVersions_AreRefusedByName) {
 }
 
 TEST(PolicyLoad, SegmentsSpiffeIds) {
-  EXPECT_THAT(segment("{tag: 2, spiffe: [\"spiffe://a/b\", \"spiffe://a/c/*\"], relay_id: \"spiffe://a/r\"}"), IsEmpty());
+  EXPECT_THAT(segment("{tag: 2, spiffe: [\"spiffe://a/b\", \"spiffe://a/c/*\"], relay_id: \"spiffe://a/r\"}"),
+              IsEmpty());
   EXPECT_THAT(segment("{tag: 2, spiffe: [\"spiffe://a/b*\"]}"), ElementsAre(IsAt("p.yaml:2:26", "SPIFFE")));
   EXPECT_THAT(segment("{tag: 2, relay_id: \"spiffe://a/*\"}"), ElementsAre(IsAt("p.yaml:2:27", "SPIFFE")));
   for (const char* mode : {"none", "relay"})
-    EXPECT_THAT(rule("{name: x, from: web, to: db, allow: [any], mtls: " + std::string(mode) + "}"), IsEmpty());
+    EXPECT_THAT(rule("{name: x, from: web, to: db, allow: [any], mtls: " + std::string(mode) + "}"),
+                IsEmpty());
 }
 
 TEST(Segments, Tags) {
