@@ -148,6 +148,14 @@ constexpr int kAllowed[] = {
     SCMP_SYS(exit_group),
 };
 
+scmp_arg_cmp is(unsigned argument, scmp_datum_t value) {
+  return {argument, SCMP_CMP_EQ, value, 0};
+}
+/// Of its bits that `mask` has, exactly those of `value` are set.
+scmp_arg_cmp has(unsigned argument, scmp_datum_t mask, scmp_datum_t value) {
+  return {argument, SCMP_CMP_MASKED_EQ, mask, value};
+}
+
 /// Those of which only some arguments are harmless. Output: 0, or an error number below 0.
 int allow_by_argument(scmp_filter_ctx filter) {
   int failed = 0;
@@ -157,13 +165,12 @@ int allow_by_argument(scmp_filter_ctx filter) {
                                       when.begin());
   };
   constexpr scmp_datum_t kKind = ~static_cast<scmp_datum_t>(SOCK_NONBLOCK | SOCK_CLOEXEC);
-  for (int family : {AF_INET, AF_INET6})
-    allow(SCMP_SYS(socket), {SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(family)),
-                             SCMP_A1(SCMP_CMP_MASKED_EQ, kKind, SOCK_STREAM)});
-  allow(SCMP_SYS(mmap), {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
-  allow(SCMP_SYS(mprotect), {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
-  allow(SCMP_SYS(clone), {SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD | CLONE_NEWUSER, CLONE_THREAD)});
-  allow(SCMP_SYS(prctl), {SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME)});
+  for (scmp_datum_t family : {AF_INET, AF_INET6})
+    allow(SCMP_SYS(socket), {is(0, family), has(1, kKind, SOCK_STREAM)});
+  allow(SCMP_SYS(mmap), {has(2, PROT_EXEC, 0)});
+  allow(SCMP_SYS(mprotect), {has(2, PROT_EXEC, 0)});
+  allow(SCMP_SYS(clone), {has(0, CLONE_THREAD | CLONE_NEWUSER, CLONE_THREAD)});
+  allow(SCMP_SYS(prctl), {is(0, PR_SET_NAME)});
   // Its flags lie in memory, where no filter sees them: the C library takes clone() instead.
   if (failed == 0) failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
   return failed;

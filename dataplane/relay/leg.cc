@@ -108,7 +108,9 @@ LegStatus Leg::handshake() {
   ERR_clear_error();
   errno = 0;
   int result = SSL_do_handshake(tls_.get());
-  return result == 1 ? LegStatus::kDone : tls_status(result);
+  if (result != 1) return tls_status(result);
+  readable = true;  // what came with the handshake's end is in TLS's own buffer, of which no event tells
+  return LegStatus::kDone;
 }
 
 LegResult Leg::read(std::span<std::byte> into) {
