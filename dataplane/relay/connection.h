@@ -29,6 +29,7 @@ struct Side {
 /// Thread: its worker.
 struct Connection {
   enum class Phase : uint8_t {
+    kIdentities,  ///< the flow was announced under newer ones than are here, which are on their way
     kHandshake,  ///< of the TLS side
     kConnect,    ///< to the server
     kRelay,      ///< both identities are verified, both sides are open

@@ -15,6 +15,7 @@ namespace {
 using Phase = Connection::Phase;
 
 constexpr Nanoseconds kHandshakePatience = std::chrono::seconds(10);
+constexpr Nanoseconds kIdentitiesPatience = std::chrono::seconds(1);
 constexpr Nanoseconds kConnectPatience = std::chrono::seconds(10);
 constexpr uint32_t kSideEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
@@ -74,6 +75,15 @@ void Worker::begin(std::unique_ptr<Connection> connection) {
   connection.release();
   if (auto watched = watch(c.client.leg.fd(), kSideEvents, &c.client); !watched)
     return end(c, RelayEnd::k_memory_limit, watched.error().message);
+  open(c);
+}
+
+/// The dataplane may enforce a policy a moment before its identities are here.
+void Worker::open(Connection& c) {
+  bool early = !policy_ || !policy_->current || c.flow.image_generation > policy_->current->generation();
+  if (early && c.phase != Phase::kIdentities) return wait_for(c, Phase::kIdentities);
+  if (early && c.in_waiting.linked()) return;
+  c.in_waiting.unlink();
   if (c.flow.role == RelayRole::kOriginate)
     connect(c);
   else if (secure(c))
@@ -213,9 +223,9 @@ void Worker::establish(Connection& c) {
 /// Lists of one patience each are in order of their deadlines.
 void Worker::wait_for(Connection& c, Phase phase) {
   c.phase = phase;
-  bool handshake = phase == Phase::kHandshake;
-  c.deadline = boot_now() + (handshake ? kHandshakePatience : kConnectPatience);
-  (handshake ? handshaking_ : connecting_).push_back(c.in_waiting);
+  bool identities = phase == Phase::kIdentities, handshake = phase == Phase::kHandshake;
+  c.deadline = boot_now() + (identities ? kIdentitiesPatience : handshake ? kHandshakePatience : kConnectPatience);
+  (identities ? unidentified_ : handshake ? handshaking_ : connecting_).push_back(c.in_waiting);
 }
 
 /// A connection that is authorized, judged by what is known now. A peer whose SVID has run out since is who

@@ -102,7 +102,7 @@ int Worker::patience_ms() const {
   if (!ready_.empty() || judged_next_) return 0;
   int64_t patience = accept_paused_ ? kPauseMs : kLongestWaitMs;
   BootTime now = boot_now();
-  for (const auto* waiting : {&handshaking_, &connecting_})
+  for (const auto* waiting : {&unidentified_, &handshaking_, &connecting_})
     if (!waiting->empty())
       patience = std::min(patience, (waiting->front()->deadline.ns - now.ns) / 1'000'000 + 1);
   return static_cast<int>(std::max<int64_t>(patience, 0));
@@ -147,6 +147,15 @@ void Worker::take_orders() {
 void Worker::adopt(std::shared_ptr<const RelayPolicy> policy) {
   if (!policy_ || policy_->svids != policy->svids) contexts_.adopt(policy->svids);
   policy_ = std::move(policy);
+  uint64_t known = policy_->current ? policy_->current->generation() : 0;
+  for (Connection* c = unidentified_.empty() ? nullptr : unidentified_.front(); c;) {
+    Connection* after = unidentified_.next(c->in_waiting);
+    if (c->flow.image_generation <= known) {
+      c->in_waiting.unlink();
+      if (!c->in_ready.linked()) ready_.push_back(c->in_ready);
+    }
+    c = after;
+  }
   judged_next_ = all_.empty() ? nullptr : all_.front();
   if (!judged_next_) judged_epoch_.store(policy_->epoch, std::memory_order_release);
 }
@@ -190,6 +199,8 @@ void Worker::advance_ready() {
 
 void Worker::advance(Connection& c) {
   switch (c.phase) {
+    case Connection::Phase::kIdentities:
+      return open(c);
     case Connection::Phase::kHandshake:
       return continue_handshake(c);
     case Connection::Phase::kConnect:
@@ -216,6 +227,11 @@ void Worker::expire() {
   auto expire_in = [&](IntrusiveList<Connection>& waiting, RelayEnd reason) {
     while (!waiting.empty() && waiting.front()->deadline <= now) end(*waiting.front(), reason);
   };
+  while (!unidentified_.empty() && unidentified_.front()->deadline <= now) {
+    Connection& c = *unidentified_.front();
+    c.in_waiting.unlink();
+    open(c);  // it ends, for want of them
+  }
   expire_in(handshaking_, RelayEnd::k_handshake_timeout);
   expire_in(connecting_, RelayEnd::k_connect_timeout);
 }

@@ -75,6 +75,7 @@ class Worker {
   // Opening, in order. Each ends the connection where it can't go on.
   std::optional<RelayEnd> admit(const Connection& c);
   void begin(std::unique_ptr<Connection> connection);
+  void open(Connection& c);
   bool choose_identity(Connection& c, OwnSvid& own);
   void connect(Connection& c);
   bool secure(Connection& c);
@@ -109,7 +110,7 @@ class Worker {
   bool end_all_ordered_ = false;
   std::atomic<bool> stop_{false};
 
-  IntrusiveList<Connection> all_, handshaking_, connecting_, ready_;
+  IntrusiveList<Connection> all_, unidentified_, handshaking_, connecting_, ready_;
   std::vector<Connection*> dead_;
   Connection* judged_next_ = nullptr;  ///< where judging again goes on; nullptr: done
   std::atomic<uint64_t> judged_epoch_{0};

@@ -403,6 +403,12 @@ class Identity(RelayTest):
     def test_a_generation_that_is_not_known(self):
         self.expect_refused(TERMINATE, self.web, "generation_unknown", "generation 77", generation=77)
 
+    def test_a_generation_that_comes_a_moment_later_is_waited_for(self):
+        later = threading.Timer(0.3, self.hop.publish, (SEGMENTS, WORKLOADS))
+        later.start()
+        self.addCleanup(later.join)
+        self.open(TERMINATE, generation=self.hop.generation + 1)
+
     def test_the_generation_before_is_known(self):
         self.hop.publish(SEGMENTS, WORKLOADS)
         self.open(TERMINATE, generation=1)
