@@ -130,6 +130,7 @@ void step_leg(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slo
 template <class Key>
 void step_connection(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept {
   auto& table = s.table<Key>();
+  p.meta->hash = table.hash(key);  // a router that holds the packet judges it by its near flow
   Key far = far_key(key);
   uint32_t slot = table.find(far, table.hash(far));
   if (slot == kNoSlot) return drop(s, p, DropReason::k_tcp_no_state);

@@ -31,7 +31,8 @@ template <class Key>
 DropReason judge(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept {
   auto& table = s.table<Key>();
   uint32_t slot = table.find(key, p.meta->hash);
-  if (slot == kNoSlot) return judge_without_flow(s, p, m);
+  bool from_relay = p.meta->in_port == s.relay_port;  // which opens nothing
+  if (slot == kNoSlot) return from_relay ? DropReason::k_tcp_no_state : judge_without_flow(s, p, m);
   const FlowHot& hot = table.entry(slot).hot;
   if ((hot.flags & kFlowRevoked) != 0) return table.cold(slot).revoked_for;
   if (hot.checked == m.generation && !is_due(hot.deadline, m.ticks)) return DropReason::kNone;
