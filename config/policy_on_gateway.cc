@@ -8,10 +8,10 @@
 namespace bulkhead {
 namespace {
 
-/// Checks members one by one. Most have neither a port nor a whole address to compare.
-class MemberCheck {
+/// Checks members and rules one by one. Most members have neither a port nor a whole address to compare.
+class GatewayCheck {
  public:
-  MemberCheck(const Policy& policy, const DataplaneSettings& settings)
+  GatewayCheck(const Policy& policy, const DataplaneSettings& settings)
       : policy_(policy), settings_(settings) {
     for (const PortSetting& port : settings.ports)
       for (const Prefix& own : port.addresses) own_.emplace(own.address, port.name);
@@ -25,6 +25,13 @@ class MemberCheck {
                                        in_quotes(settings_.name) + "'s own address on port " +
                                        in_quotes(own->second) +
                                        ", so it is of segment 'gateway'; remove the member");
+  }
+  void check(const Rule& rule) {
+    bool has_relay = std::ranges::any_of(settings_.ports, &PortSetting::relay);
+    if (has_relay || rule.mtls != MtlsMode::kRelay || rule.action == Action::kDeny) return;
+    report_.warning(rule.where, "gateway " + in_quotes(settings_.name) +
+                                    " has no mTLS relay, so what this covers is denied as relay_unavailable; "
+                                    "give it 'svid', or let traffic of this policy go elsewhere");
   }
   Diagnostics finish() { return report_.finish(); }
 
@@ -68,10 +75,11 @@ class MemberCheck {
 
 void check_on_gateway(LoadedPolicy& loaded, const DataplaneSettings& settings) {
   if (!loaded.policy) return;
-  MemberCheck members(*loaded.policy, settings);
+  GatewayCheck on_gateway(*loaded.policy, settings);
   for (const Segment& segment : loaded.policy->segments)
-    for (const Member& member : segment.members) members.check(member);
-  Diagnostics found = members.finish();
+    for (const Member& member : segment.members) on_gateway.check(member);
+  for (const Rule& rule : loaded.policy->rules) on_gateway.check(rule);
+  Diagnostics found = on_gateway.finish();
   loaded.diagnostics.insert(loaded.diagnostics.end(), found.begin(), found.end());
   if (has_errors(found)) loaded.policy.reset();
 }

@@ -30,9 +30,9 @@ struct Side {
 struct Connection {
   enum class Phase : uint8_t {
     kIdentities,  ///< the flow was announced under newer ones than are here, which are on their way
-    kHandshake,  ///< of the TLS side
-    kConnect,    ///< to the server
-    kRelay,      ///< both identities are verified, both sides are open
+    kHandshake,   ///< of the TLS side
+    kConnect,     ///< to the server
+    kRelay,       ///< both identities are verified, both sides are open
   };
 
   explicit Connection(const RelayAnnouncement& announced) : flow(announced) {}

@@ -224,7 +224,9 @@ void Worker::establish(Connection& c) {
 void Worker::wait_for(Connection& c, Phase phase) {
   c.phase = phase;
   bool identities = phase == Phase::kIdentities, handshake = phase == Phase::kHandshake;
-  c.deadline = boot_now() + (identities ? kIdentitiesPatience : handshake ? kHandshakePatience : kConnectPatience);
+  c.deadline = boot_now() + (identities  ? kIdentitiesPatience
+                             : handshake ? kHandshakePatience
+                                         : kConnectPatience);
   (identities ? unidentified_ : handshake ? handshaking_ : connecting_).push_back(c.in_waiting);
 }
 

@@ -11,7 +11,7 @@ using testing::IsEmpty;
 /// What is told of a policy with these members on gateway edge-1, which has port left for 10.1.0.0/16, any
 /// for anything, and address 10.1.0.254; whether the policy is still there after it.
 struct Told {
-  explicit Told(const std::string& members) {
+  explicit Told(const std::string& members, const std::string& rest = {}, bool relay = false) {
     DataplaneSettings settings;
     settings.name = "edge-1";
     settings.ports.resize(2);
@@ -20,8 +20,9 @@ struct Told {
     settings.ports[0].addresses = {*parse_interface_address("10.1.0.254/24")};
     settings.ports[1].name = "any";
     settings.ports[1].any_source = true;
+    settings.ports[1].relay = relay;
     LoadedPolicy loaded =
-        load_policy_text({{"p.yaml", "segments:\n  a: {tag: 2, members: [" + members + "]}\n"}}, kNow);
+        load_policy_text({{"p.yaml", "segments:\n  a: {tag: 2, members: [" + members + "]}\n" + rest}}, kNow);
     EXPECT_TRUE(loaded.policy);
     check_on_gateway(loaded, settings);
     lines = told(loaded.diagnostics);
@@ -62,6 +63,13 @@ TEST(PolicyOnGateway, MemberOutsideItsPortsSources_IsAWarning) {
   EXPECT_THAT(told.lines, ElementsAre(IsAt("p.yaml:2:25: warning",
                                            "10.0.0.0/8 is outside the sources of port 'edge-1/left'")));
   EXPECT_TRUE(told.accepted);
+}
+
+TEST(PolicyOnGateway, RelayThatItLacks_IsAWarningAtTheRule) {
+  const std::string rule = "policies:\n  - {name: r, from: a, to: a, allow: [tcp/1], mtls: relay}\n";
+  EXPECT_THAT(Told("10.1.0.8", rule).lines,
+              ElementsAre(IsAt("p.yaml:4:5: warning", "gateway 'edge-1' has no mTLS relay")));
+  EXPECT_THAT(Told("10.1.0.8", rule, true).lines, IsEmpty());
 }
 
 }  // namespace
