@@ -19,7 +19,7 @@ constexpr int kEventsAtOnce = 256;
 constexpr int kAcceptsAtOnce = 64;
 constexpr int kLongestWaitMs = 1000;
 constexpr int kPauseMs = 100;
-constexpr int kJudgedAtOnce = 256;  ///< about 20 ms: established connections wait no longer
+constexpr Nanoseconds kJudgedAtOnce = std::chrono::milliseconds(10);  ///< others wait no longer
 
 }  // namespace
 
@@ -143,10 +143,8 @@ void Worker::take_orders() {
   if (policy) adopt(std::move(policy));
 }
 
-/// What is authorized from here on is by the new policy; what was before is judged by it in turn.
-void Worker::adopt(std::shared_ptr<const RelayPolicy> policy) {
-  if (!policy_ || policy_->svids != policy->svids) contexts_.adopt(policy->svids);
-  policy_ = std::move(policy);
+/// Takes up the flows whose identities have come.
+void Worker::identify() {
   uint64_t known = policy_->current ? policy_->current->generation() : 0;
   for (Connection* c = unidentified_.empty() ? nullptr : unidentified_.front(); c;) {
     Connection* after = unidentified_.next(c->in_waiting);
@@ -156,13 +154,21 @@ void Worker::adopt(std::shared_ptr<const RelayPolicy> policy) {
     }
     c = after;
   }
+}
+
+/// What is authorized from here on is by the new policy; what was before is judged by it in turn.
+void Worker::adopt(std::shared_ptr<const RelayPolicy> policy) {
+  if (!policy_ || policy_->svids != policy->svids) contexts_.adopt(policy->svids);
+  policy_ = std::move(policy);
+  verdicts_.forget();
+  identify();
   judged_next_ = all_.empty() ? nullptr : all_.front();
   if (!judged_next_) judged_epoch_.store(policy_->epoch, std::memory_order_release);
 }
 
 void Worker::judge_again() {
   if (!judged_next_) return;
-  for (int i = 0; i < kJudgedAtOnce && judged_next_; ++i) {
+  for (BootTime until = boot_now() + kJudgedAtOnce; judged_next_ && boot_now() < until;) {
     Connection& c = *judged_next_;
     judged_next_ = all_.next(c.in_all);
     std::string why;

@@ -10,6 +10,7 @@
 #include "dataplane/relay/admission.h"
 #include "dataplane/relay/connection.h"
 #include "dataplane/relay/dataplane_port.h"
+#include "dataplane/relay/peer_verdicts.h"
 #include "dataplane/relay/policy.h"
 #include "dataplane/relay/proof_queue.h"
 #include "dataplane/relay/tls_contexts.h"
@@ -68,6 +69,7 @@ class Worker {
   void take_event(void* target, uint32_t events);
   void take_orders();
   void adopt(std::shared_ptr<const RelayPolicy> policy);
+  void identify();
   void accept_all(const Fd& listener);
   void accept(AcceptedConnection accepted);
   void refuse(Fd fd);
@@ -112,6 +114,7 @@ class Worker {
 
   IntrusiveList<Connection> all_, unidentified_, handshaking_, connecting_, ready_;
   std::vector<Connection*> dead_;
+  PeerVerdicts verdicts_;              ///< of this judging again
   Connection* judged_next_ = nullptr;  ///< where judging again goes on; nullptr: done
   std::atomic<uint64_t> judged_epoch_{0};
   WorkerCounts counts_{};
