@@ -59,6 +59,8 @@ struct Rule {
   Selector from, to;
   std::vector<ServiceRange> services;  ///< as written, `any` taken apart into its five protocols
   MtlsMode mtls = MtlsMode::kNone;
+  /// With kEndToEnd: server names as parse_server_name() gives them, sorted, unique; empty: any, and none.
+  std::vector<std::string> sni;
   std::optional<WallTime> after, until;
   bool reject = false;  ///< on_deny: reject
   bool log = true;      ///< opens and closes of its flows go to the flow log
@@ -99,6 +101,8 @@ Expected<std::vector<ServiceRange>> parse_service(std::string_view text);
 /// A service that names exactly one key, as `explain --service` and `tests:` want it ("tcp/443", "icmp/echo",
 /// "proto/47").
 Expected<ServiceKey> parse_exact_service(std::string_view text);
+/// A DNS name in lower case, or "*." and one: any one label in its place. Errors say what to write instead.
+Expected<std::string> parse_server_name(std::string_view text);
 /// RFC 3339 with a zone; fractions to the nanosecond.
 Expected<WallTime> parse_time(std::string_view text);
 std::string to_string(WallTime time);  ///< RFC 3339, UTC, "Z", no more fraction digits than needed

@@ -66,6 +66,7 @@ class RuleReader {
   void read_rule(const yaml::Node& node, Source& source);
   void read_name(Fields& fields, Rule& rule);
   void read_action(Fields& fields, Rule& rule);
+  void read_mtls_of(Fields& fields, Rule& rule);
   void read_deadlines(Fields& fields, Rule& rule);
   std::optional<Selector> read_selector(const yaml::Node& node, Source& source);
   std::optional<Selector> read_named(const yaml::Node& node, Source& source);

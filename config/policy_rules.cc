@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "config/policy_reader.h"
 
@@ -7,11 +8,8 @@ namespace bulkhead {
 namespace {
 
 std::optional<MtlsMode> read_mtls(const yaml::Node& node, Source& source) {
-  if (node.is_scalar() && node.text == "end_to_end") {
-    source.error(node.mark, not_available("end_to_end") + "; write relay or none, or remove the key");
-    return std::nullopt;
-  }
-  return Choice<MtlsMode>{{"none", MtlsMode::kNone}, {"relay", MtlsMode::kRelay}}(node, source);
+  return Choice<MtlsMode>{
+      {"none", MtlsMode::kNone}, {"end_to_end", MtlsMode::kEndToEnd}, {"relay", MtlsMode::kRelay}}(node, source);
 }
 
 const Choice<Action>& action_words() {
@@ -41,7 +39,7 @@ void RuleReader::read_rule(const yaml::Node& node, Source& source) {
   fields.required("from", rule.from, selector);
   fields.required("to", rule.to, selector);
   read_action(fields, rule);
-  fields.optional("mtls", rule.mtls, read_mtls);
+  read_mtls_of(fields, rule);
   fields.unavailable("when");
   read_deadlines(fields, rule);
   fields.optional("log", rule.log, read_boolean);
@@ -87,6 +85,25 @@ void RuleReader::read_action(Fields& fields, Rule& rule) {
   if (fields.has("on_deny") && !fields.has("deny"))
     source.error(fields.node().find("on_deny")->mark,
                  "'on_deny' has a meaning only beside 'deny'; remove it");
+}
+
+void RuleReader::read_mtls_of(Fields& fields, Rule& rule) {
+  Source& source = fields.source();
+  bool written = fields.optional("mtls", rule.mtls, read_mtls);
+  if (written && rule.mtls != MtlsMode::kNone && !fields.has("allow"))
+    source.error(fields.node().find("mtls")->mark,
+                 "'mtls' asks something of what passes, so it has a meaning only beside 'allow'; remove it");
+  bool named = fields.optional("sni", rule.sni, list_of(parsed(parse_server_name)));
+  if (!fields.has("sni")) return;
+  const yaml::Node& sni = *fields.node().find("sni");
+  if (written ? rule.mtls != MtlsMode::kEndToEnd : !fields.has("mtls"))
+    source.error(sni.mark, "'sni' has a meaning only beside 'mtls: end_to_end'; write that, or remove it");
+  if (!named) return;
+  std::set<std::string> seen;
+  for (const yaml::Node& item : sni.items)
+    if (auto name = parse_server_name(item.text); name && !seen.insert(*name).second)
+      source.error(item.mark, "server name " + in_quotes(*name) + " is there twice; remove one");
+  std::ranges::sort(rule.sni);
 }
 
 void RuleReader::read_deadlines(Fields& fields, Rule& rule) {

@@ -170,6 +170,7 @@ void fill_explanation(const Explanation& explanation, v1::Explanation& answer) {
   fill_end(explanation.destination, *answer.mutable_destination());
   answer.set_service(to_string(explanation.service));
   answer.set_reject(decision.reject);
+  for (const std::string& name : explanation.sni) answer.add_sni(name);
   for (const LostRule& lost : explanation.lost) {
     v1::Explanation::Lost& line = *answer.add_lost();
     line.set_rule(lost.rule);

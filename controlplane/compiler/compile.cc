@@ -19,6 +19,7 @@ uint8_t flags_of(const Rule& rule) {
   if (rule.audit) flags |= kRuleAudit;
   if (rule.reject && rule.action == Action::kDeny) flags |= kRuleReject;
   if (rule.log) flags |= kRuleLog;
+  if (!rule.sni.empty()) flags |= kRuleNames;
   return flags;
 }
 
@@ -45,16 +46,21 @@ std::vector<EntryRecord> rule_entries(const Policy& policy, const DeadlineClock&
 }
 
 void add_rules(const Policy& policy, ImageParts& parts) {
-  for (const Rule& rule : policy.rules)
+  for (const Rule& rule : policy.rules) {
+    auto first_name = static_cast<uint32_t>(parts.server_names.size());
+    for (const std::string& name : rule.sni) parts.server_names.push_back(parts.text(name));
     parts.rules.push_back({.name = parts.text(rule.name),
                            .file = parts.text(rule.where.file),
                            .after_wall_ns = rule.after ? rule.after->ns : INT64_MIN,
                            .until_wall_ns = rule.until ? rule.until->ns : INT64_MAX,
+                           .name_first = first_name,
+                           .name_count = static_cast<uint32_t>(rule.sni.size()),
                            .line = rule.where.line,
                            .tier = static_cast<uint8_t>(rule.tier),
                            .action = static_cast<uint8_t>(rule.action),
                            .mtls = static_cast<uint8_t>(mtls_of(rule)),
                            .flags = flags_of(rule)});
+  }
 }
 
 /// For each segment, the selectors of one side (Coverage's source or destination) that hold it, ascending.

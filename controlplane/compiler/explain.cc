@@ -224,6 +224,24 @@ static WallTime wall_end(const ExplainablePolicy& policy, const Question& questi
   return WallTime{wall_now.ns + (until.ns - now.ns)};
 }
 
+/// The server names of all allows that take part in the decision; none where one of them has none.
+static std::vector<std::string> server_names(const ExplainablePolicy& policy, const Question& question,
+                                             const Decision& decision, BootTime now) {
+  std::vector<std::string> all;
+  for (size_t i = 0; i < policy.policy.rules.size(); ++i) {
+    const Rule& rule = policy.policy.rules[i];
+    bool holds = policy.validity[i].after <= now && now < policy.validity[i].until;
+    if (rule.audit || rule.action != Action::kAllow || rule.tier != decision.tier || !holds ||
+        rule.mtls != MtlsMode::kEndToEnd || !names(rule, question))
+      continue;
+    if (rule.sni.empty()) return {};
+    all.insert(all.end(), rule.sni.begin(), rule.sni.end());
+  }
+  std::ranges::sort(all);
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  return all;
+}
+
 Decision decide(const ExplainablePolicy& policy, const ExplainedEnd& from, const ExplainedEnd& to,
                 ServiceKey service, BootTime now) {
   const ImageView& view = policy.view;
@@ -247,6 +265,7 @@ Explanation explain(const ExplainablePolicy& policy, ExplainedEnd from, Explaine
   }
   if (e.decision.verdict == Verdict::kAllow && e.decision.until != kNever)
     e.until = wall_end(policy, question, e.decision.until, now, wall_now);
+  if (e.decision.mtls == MtlsMode::kEndToEnd) e.sni = server_names(policy, question, e.decision, now);
   for (uint32_t i = 0; i < policy.policy.rules.size(); ++i) {
     const Rule& rule = policy.policy.rules[i];
     if (RuleIndex{i} == e.decision.rule || !names(rule, question)) continue;

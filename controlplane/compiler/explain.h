@@ -39,6 +39,7 @@ struct Explanation {
   std::string rule;  ///< empty: the implicit deny
   Location rule_where;
   std::optional<WallTime> until;  ///< of the decision
+  std::vector<std::string> sni;   ///< mtls end_to_end: the server names that pass; empty: any, and none
   std::vector<LostRule> lost;     ///< every other rule that names this pair and service, in order
 };
 

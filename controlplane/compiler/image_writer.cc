@@ -82,6 +82,7 @@ void for_each_section(const ImageParts& parts, const std::vector<PairRecord>& pa
   each(kSectionIntervals, std::span(parts.programs.intervals));
   each(kSectionEntries, std::span(parts.programs.entries));
   each(kSectionRules, std::span(parts.rules));
+  each(kSectionServerNames, std::span(parts.server_names));
 }
 
 }  // namespace

@@ -22,6 +22,7 @@ struct ImageParts {
   uint32_t selector_count = 0;
   Programs programs;
   std::vector<RuleRecord> rules;
+  std::vector<StringRef> server_names;
 
   /// Keeps the text, once however often it is asked for.
   StringRef text(std::string_view text);

@@ -89,7 +89,8 @@ class ProgramMaker {
 
   /// Of the rules that hold, those that can matter to the decision, the rule named, the deadline or the
   /// audit: none after one that always holds and has higher precedence; with the same precedence and an
-  /// earlier one that always holds only an allow that is stricter on mTLS.
+  /// earlier one that always holds only an allow that is stricter on mTLS, or as strict where server names
+  /// add up.
   const std::vector<uint32_t>& relevant() {
     relevant_.clear();
     const EntryRecord* always = nullptr;  // the strictest that always holds
@@ -98,9 +99,10 @@ class ProgramMaker {
       const EntryRecord& entry = rule_entries_[rule_of(rank)];
       if (always != nullptr) {
         if (precedence_of(rank) != always_precedence) break;
-        bool stricter_allow = entry.action == static_cast<uint8_t>(Action::kAllow) &&
-                              entry.mtls > always->mtls && (entry.flags & kRuleAudit) == 0;
-        if (!stricter_allow) continue;
+        bool adds =
+            entry.mtls > always->mtls || (entry.mtls == always->mtls && (always->flags & kRuleNames) != 0);
+        bool allows = entry.action == static_cast<uint8_t>(Action::kAllow) && (entry.flags & kRuleAudit) == 0;
+        if (!allows || !adds) continue;
       }
       relevant_.push_back(entry.rule);
       if (is_unconditional(entry)) {

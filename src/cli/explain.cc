@@ -63,6 +63,7 @@ ExplainView view_of(const v1::Explanation& e) {
   view.rule_line = e.rule_line();
   view.tier = e.tier();
   view.mtls = e.mtls();
+  view.sni.assign(e.sni().begin(), e.sni().end());
   view.reject = e.reject();
   if (e.until_ns() != 0) view.until = to_string(WallTime{e.until_ns()});
   view.source = view_of(e.source());

@@ -23,6 +23,7 @@ ExplainView view_of(const Explanation& e) {
   view.rule_line = e.rule_where.line;
   view.tier = name_of(e.decision.tier);
   view.mtls = name_of(e.decision.mtls);
+  view.sni = e.sni;
   view.reject = e.decision.reject;
   if (e.until) view.until = to_string(*e.until);
   view.source = view_of(e.source);
@@ -51,17 +52,19 @@ static Json to_json(const ExplainView::End& end) {
 Json to_json(const ExplainView& view) {
   Json lost = Json::array();
   for (const auto& l : view.lost) lost.push_back({{"rule", l.rule}, {"tier", l.tier}, {"why", l.why}});
-  return {{"verdict", view.verdict},
-          {"reason", view.reason},
-          {"rule", or_null(view.rule)},
-          {"tier", view.tier},
-          {"mtls", view.mtls},
-          {"until", or_null(view.until)},
-          {"src", to_json(view.source)},
-          {"dst", to_json(view.destination)},
-          {"service", view.service},
-          {"lost", std::move(lost)},
-          {"generation", view.generation}};
+  Json json{{"verdict", view.verdict},
+            {"reason", view.reason},
+            {"rule", or_null(view.rule)},
+            {"tier", view.tier},
+            {"mtls", view.mtls},
+            {"until", or_null(view.until)},
+            {"src", to_json(view.source)},
+            {"dst", to_json(view.destination)},
+            {"service", view.service},
+            {"lost", std::move(lost)},
+            {"generation", view.generation}};
+  if (view.mtls == "end_to_end") json["sni"] = view.sni;
+  return json;
 }
 
 static std::string end_text(const ExplainView::End& end) {
@@ -82,6 +85,12 @@ static std::string rule_text(const ExplainView& view) {
   return printable(text + ")");
 }
 
+static std::string mtls_text(const ExplainView& view) {
+  if (view.mtls != "end_to_end") return view.mtls;
+  if (view.sni.empty()) return view.mtls + ", any server name";
+  return fmt::format("{}, server name {}", view.mtls, fmt::join(view.sni, ", "));
+}
+
 std::string to_text(const ExplainView& view, const Screen& screen, size_t indent) {
   std::string out;
   auto line = [&](const std::string& key, const std::string& value) {
@@ -97,7 +106,7 @@ std::string to_text(const ExplainView& view, const Screen& screen, size_t indent
   line("to", end_text(view.destination));
   line("service", printable(view.service));
   line("rule", rule_text(view));
-  if (view.mtls != "none") line("mtls", printable(view.mtls));
+  if (view.mtls != "none") line("mtls", printable(mtls_text(view)));
   if (!view.until.empty()) line("until", view.until);
   for (size_t i = 0; i < view.lost.size(); ++i)
     line(i == 0 ? "lost" : "",

@@ -23,7 +23,8 @@ struct ExplainView {
   std::string verdict, reason, rule, rule_file, tier, mtls;
   uint32_t rule_line = 0;
   bool reject = false;
-  std::string until;  ///< RFC 3339; empty: no deadline
+  std::vector<std::string> sni;  ///< mtls end_to_end: the server names that pass; empty: any
+  std::string until;             ///< RFC 3339; empty: no deadline
   End source, destination;
   std::string service;
   std::vector<Lost> lost;

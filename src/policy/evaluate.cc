@@ -16,7 +16,8 @@ Precedence precedence_of(const EntryRecord& entry) {
 /// What the entries seen so far come to.
 class Tally {
  public:
-  explicit Tally(BootTime now) : now_ns_(now.ns) {}
+  Tally(const ImageView& image, BootTime now, const std::string_view* server_name)
+      : image_(image), now_ns_(now.ns), server_name_(server_name) {}
 
   void add(const EntryRecord& entry) {
     bool begun = entry.after_ns <= now_ns_, ended = entry.until_ns <= now_ns_;
@@ -59,11 +60,18 @@ class Tally {
       deciding_ = &entry;
       mtls_ = entry.mtls;
       until_ns_ = entry.until_ns;
+      admits_name_ = admits_name(entry);
       return;
     }
     if (entry.rule < deciding_->rule) deciding_ = &entry;
     mtls_ = std::max(mtls_, entry.mtls);
     until_ns_ = std::max(until_ns_, entry.until_ns);
+    admits_name_ = admits_name_ || admits_name(entry);
+  }
+
+  bool admits_name(const EntryRecord& entry) const {
+    if (server_name_ == nullptr || entry.mtls != static_cast<uint8_t>(MtlsMode::kEndToEnd)) return false;
+    return (entry.flags & kRuleNames) == 0 || image_.has_server_name(image_.rules[entry.rule], *server_name_);
   }
 
   void describe_deciding(Decision& decision) const {
@@ -85,17 +93,21 @@ class Tally {
       case Action::kAllow:
         decision.verdict = Verdict::kAllow;
         decision.mtls = static_cast<MtlsMode>(mtls_);
+        decision.admits_name = admits_name_;
         decision.until = BootTime{until_ns_};
         break;
     }
   }
 
+  const ImageView& image_;
   int64_t now_ns_;
+  const std::string_view* server_name_;
   int64_t next_change_ns_ = kNever.ns;
   bool grant_ran_out_ = false;
   const EntryRecord* deciding_ = nullptr;  // of those that aren't in audit mode
   Precedence precedence_ = kNoPrecedence;
   uint8_t mtls_ = 0;
+  bool admits_name_ = false;
   int64_t until_ns_ = 0;
   const EntryRecord* audited_ = nullptr;  // of all, as if none were in audit mode
   Precedence audited_precedence_ = kNoPrecedence;
@@ -197,12 +209,12 @@ bool is_unknown(const IdentityRecord& identity) {
 }  // namespace
 
 Decision judge(const ImageView& image, uint32_t source_index, uint32_t destination_index, bool contained,
-               ServiceKey service, BootTime now) noexcept {
+               ServiceKey service, BootTime now, const std::string_view* server_name) noexcept {
   if (contained) return contained_decision();
   const IdentityRecord& source = image.identities[source_index];
   const IdentityRecord& destination = image.identities[destination_index];
 
-  Tally tally(now);
+  Tally tally(image, now, server_name);
   Wave wave(image, service.value);
   for (uint32_t source_selector : source_selectors(image, source))
     for (uint32_t destination_selector : destination_selectors(image, destination))
@@ -241,7 +253,8 @@ End classify_destination(const EndpointTable& endpoints, const IpAddress& addres
 }
 
 Evaluation evaluate(const ImageView& image, const EndpointTable& endpoints, const Origin& source,
-                    const IpAddress& destination, ServiceKey service, BootTime now) noexcept {
+                    const IpAddress& destination, ServiceKey service, BootTime now,
+                    const std::string_view* server_name) noexcept {
   endpoints.prefetch(destination);
   Evaluation result{.source = classify_source(endpoints, source),
                     .destination = classify_destination(endpoints, destination),
@@ -252,7 +265,7 @@ Evaluation evaluate(const ImageView& image, const EndpointTable& endpoints, cons
   }
   result.decision = judge(image, image.identity_index(result.source.identity),
                           image.identity_index(result.destination.identity),
-                          result.source.contained || result.destination.contained, service, now);
+                          result.source.contained || result.destination.contained, service, now, server_name);
   return result;
 }
 

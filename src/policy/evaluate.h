@@ -5,14 +5,16 @@
 //   2. then tiers guardrail, segment, baseline: the first in which a rule matches decides;
 //   3. within a tier deny beats ask, ask beats allow;
 //   4. of several allows: the strictest mTLS mode of them, until the last of them ends, and the rule reported
-//   is the
-//      first (by file name, then position); of several denies or asks the first is reported;
+//      is the first (by file name, then position); of several denies or asks the first is reported. Where the
+//      mode is end_to_end, a server name is admitted by any of the allows that ask for it: one without names
+//      admits every name, and none;
 //   5. else the implicit deny.
 //
 // A rule holds from its `after` until its `until`; a rule in audit mode decides nothing.
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "base/address.h"
 #include "base/clock.h"
@@ -34,6 +36,7 @@ struct Decision {
                         ///< configuration)
   bool log = false;     ///< the deciding rule asks for a log line
   MtlsMode mtls = MtlsMode::kNone;
+  bool admits_name = false;  ///< kEndToEnd: whether one of the allows admits the name that was asked about
   Tier tier = Tier::kDefault;
   RuleIndex rule = kRuleNone;           ///< the rule reported
   RuleIndex audit_rule = kRuleNone;     ///< the rule in audit mode that would have decided, were it not
@@ -44,10 +47,11 @@ struct Decision {
 
 /// Judges a service between two identities.
 /// Input:  identities by their place in `image` (ImageView::identity_index); `contained`: either end is.
+/// `server_name`: that a ClientHello has, in lower case (empty: it has none); nullptr: nobody asks.
 /// Thread: any; reads only. Cost: |source selectors| x |destination selectors| hash probes, a binary search
 /// each. Never allocates.
 Decision judge(const ImageView& image, uint32_t source_index, uint32_t destination_index, bool contained,
-               ServiceKey service, BootTime now) noexcept;
+               ServiceKey service, BootTime now, const std::string_view* server_name = nullptr) noexcept;
 
 /// Where a packet's source identity came from.
 enum class IdentitySource : uint8_t { kNone, kBinding, kTag };
@@ -86,6 +90,7 @@ struct Evaluation {
   Decision decision;
 };
 Evaluation evaluate(const ImageView& image, const EndpointTable& endpoints, const Origin& source,
-                    const IpAddress& destination, ServiceKey service, BootTime now) noexcept;
+                    const IpAddress& destination, ServiceKey service, BootTime now,
+                    const std::string_view* server_name = nullptr) noexcept;
 
 }  // namespace bulkhead

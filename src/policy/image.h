@@ -21,7 +21,7 @@
 namespace bulkhead {
 
 inline constexpr uint64_t kImageMagic = 0x31474d4944484b42;  // "BKHDIMG1" in memory
-inline constexpr uint32_t kImageFormat = 1;
+inline constexpr uint32_t kImageFormat = 2;
 
 /// `count` records from `offset` bytes after the image's start.
 struct Section {
@@ -30,17 +30,18 @@ struct Section {
 };
 
 enum SectionId : uint32_t {
-  kSectionStrings,     ///< char: names, not terminated
-  kSectionSegments,    ///< SegmentRecord, by tag
-  kSectionIdentities,  ///< IdentityRecord, by (tag, posture class); the first is `unknown`
-  kSectionSelectors,   ///< uint32_t: selector numbers, the identities' slices
-  kSectionPairs,       ///< PairRecord: open addressing, linear probing, a power of two of slots; runs within
-                       ///< kMaxPairRun
-  kSectionPrograms,    ///< ProgramRecord
-  kSectionIntervals,   ///< IntervalRecord: the programs' slices one after the other, each ascending and
-                       ///< disjoint
-  kSectionEntries,     ///< EntryRecord: the intervals' slices, in order of precedence, then of rule
-  kSectionRules,       ///< RuleRecord, by RuleIndex
+  kSectionStrings,      ///< char: names, not terminated
+  kSectionSegments,     ///< SegmentRecord, by tag
+  kSectionIdentities,   ///< IdentityRecord, by (tag, posture class); the first is `unknown`
+  kSectionSelectors,    ///< uint32_t: selector numbers, the identities' slices
+  kSectionPairs,        ///< PairRecord: open addressing, linear probing, a power of two of slots; runs within
+                        ///< kMaxPairRun
+  kSectionPrograms,     ///< ProgramRecord
+  kSectionIntervals,    ///< IntervalRecord: the programs' slices one after the other, each ascending and
+                        ///< disjoint
+  kSectionEntries,      ///< EntryRecord: the intervals' slices, in order of precedence, then of rule
+  kSectionRules,        ///< RuleRecord, by RuleIndex
+  kSectionServerNames,  ///< StringRef: the rules' slices one after the other, each ascending by text
   kSectionCount,
 };
 
@@ -113,6 +114,7 @@ enum RuleFlag : uint8_t {
   kRuleAudit = 1,   ///< decides nothing; what it would have decided is counted and logged
   kRuleReject = 2,  ///< a deny that answers
   kRuleLog = 4,     ///< log every flow that it decides
+  kRuleNames = 8,   ///< an allow with kEndToEnd that admits only its server names
 };
 
 /// One rule as it covers one interval: all that evaluate() needs, so that a decision reads one place.
@@ -132,6 +134,8 @@ struct RuleRecord {
   StringRef file;
   int64_t after_wall_ns;  ///< as written, UTC; INT64_MIN: always
   int64_t until_wall_ns;  ///< as written, UTC; INT64_MAX: never
+  uint32_t name_first;    ///< slice of server names: DNS names in lower case, "*." for one label;
+  uint32_t name_count;    ///< more than 0 where kRuleNames is set, and nowhere else
   uint32_t line;
   uint8_t tier;
   uint8_t action;
@@ -146,7 +150,7 @@ constexpr uint64_t image_aligned(uint64_t offset) {
 
 static_assert(sizeof(ImageHeader) == 48 + 16 * kSectionCount);
 static_assert(sizeof(SegmentRecord) == 16 && sizeof(IdentityRecord) == 24 && sizeof(PairRecord) == 12);
-static_assert(sizeof(IntervalRecord) == 16 && sizeof(EntryRecord) == 24 && sizeof(RuleRecord) == 40);
+static_assert(sizeof(IntervalRecord) == 16 && sizeof(EntryRecord) == 24 && sizeof(RuleRecord) == 48);
 
 /// Where a pair's search starts: the caller masks it to the number of slots.
 inline uint32_t pair_slot_hash(uint64_t seed, uint32_t source_selector, uint32_t destination_selector) {

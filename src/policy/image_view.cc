@@ -1,5 +1,6 @@
 #include "policy/image_view.h"
 
+#include <algorithm>
 #include <bit>
 #include <string>
 
@@ -166,6 +167,31 @@ Expected<> check_entries(const ImageView& image) {
   return {};
 }
 
+/// The slices of server names, which cover their section, each in its order.
+Expected<> check_server_names(const ImageView& image) {
+  uint64_t end = 0;
+  for (const StringRef& name : image.server_names)
+    if (!within(name.offset, name.length, image.strings.size()) || name.length == 0 ||
+        name.length > kMostServerName)
+      return wrong("a server name lies outside the strings");
+  for (const RuleRecord& rule : image.rules) {
+    bool named = (rule.flags & kRuleNames) != 0;
+    if (rule.name_first != end || named != (rule.name_count != 0) ||
+        !within(end, rule.name_count, image.server_names.size()))
+      return wrong("a rule's server names are not its slice of their section");
+    end += rule.name_count;
+    auto names = image.server_names.subspan(rule.name_first, rule.name_count);
+    for (size_t i = 1; i < names.size(); ++i)
+      if (image.text(names[i - 1]) >= image.text(names[i]))
+        return wrong("server names are not in their order");
+    if (named && (rule.action != static_cast<uint8_t>(Action::kAllow) ||
+                  rule.mtls != static_cast<uint8_t>(MtlsMode::kEndToEnd)))
+      return wrong("a rule with server names that is no allow with mTLS end to end");
+  }
+  if (end != image.server_names.size()) return wrong("a server name belongs to no rule");
+  return {};
+}
+
 Expected<> check_rules(const ImageView& image) {
   for (const RuleRecord& rule : image.rules) {
     if (!within(rule.name.offset, rule.name.length, image.strings.size()) ||
@@ -176,7 +202,7 @@ Expected<> check_rules(const ImageView& image) {
       return wrong("a rule of a tier that rules can't have");
     if (rule.action > static_cast<uint8_t>(Action::kAllow) ||
         rule.mtls > static_cast<uint8_t>(MtlsMode::kRelay) ||
-        rule.flags > (kRuleAudit | kRuleReject | kRuleLog))
+        rule.flags > (kRuleAudit | kRuleReject | kRuleLog | kRuleNames))
       return wrong("a rule's action, mTLS mode or flags don't exist");
   }
   for (const EntryRecord& entry : image.entries) {
@@ -200,6 +226,21 @@ std::vector<uint32_t> index_by_tag(std::span<const IdentityRecord> identities) {
 
 }  // namespace
 
+bool ImageView::has_server_name(const RuleRecord& rule, std::string_view name) const noexcept {
+  auto names = server_names.subspan(rule.name_first, rule.name_count);
+  auto has = [&](std::string_view wanted) {
+    auto at = std::lower_bound(names.begin(), names.end(), wanted,
+                               [this](StringRef ref, std::string_view w) { return text(ref) < w; });
+    return at != names.end() && text(*at) == wanted;
+  };
+  if (has(name)) return true;
+  size_t dot = name.find('.');
+  if (dot == std::string_view::npos || name.size() > kMostServerName) return false;
+  char wildcard[kMostServerName + 1] = {'*'};
+  name.copy(wildcard + 1, name.size() - dot, dot);
+  return has({wildcard, 1 + name.size() - dot});
+}
+
 Expected<ImageView> read_image(std::span<const std::byte> bytes) {
   if (auto checked = check_header(bytes); !checked) return std::unexpected(checked.error());
   const auto& header = *reinterpret_cast<const ImageHeader*>(bytes.data());
@@ -217,6 +258,7 @@ Expected<ImageView> read_image(std::span<const std::byte> bytes) {
   image.intervals = cutter.cut<IntervalRecord>(kSectionIntervals);
   image.entries = cutter.cut<EntryRecord>(kSectionEntries);
   image.rules = cutter.cut<RuleRecord>(kSectionRules);
+  image.server_names = cutter.cut<StringRef>(kSectionServerNames);
   if (!cutter.complete()) return wrong("its sections are not in order, or not inside it");
 
   if (auto checked = check_segments(image); !checked) return std::unexpected(checked.error());
@@ -224,6 +266,7 @@ Expected<ImageView> read_image(std::span<const std::byte> bytes) {
   if (auto checked = check_pairs(image, header.selector_count); !checked)
     return std::unexpected(checked.error());
   if (auto checked = check_programs(image); !checked) return std::unexpected(checked.error());
+  if (auto checked = check_server_names(image); !checked) return std::unexpected(checked.error());
   if (auto checked = check_rules(image); !checked) return std::unexpected(checked.error());
   if (auto checked = check_entries(image); !checked) return std::unexpected(checked.error());
   image.first_identity_of_tag = index_by_tag(image.identities);

@@ -14,6 +14,8 @@
 
 namespace bulkhead {
 
+inline constexpr size_t kMostServerName = 255;
+
 /// Spans over the sections of an image that somebody else owns and that nobody changes any more.
 struct ImageView {
   uint64_t pair_hash_seed = 0;
@@ -26,6 +28,7 @@ struct ImageView {
   std::span<const IntervalRecord> intervals;
   std::span<const EntryRecord> entries;
   std::span<const RuleRecord> rules;
+  std::span<const StringRef> server_names;
   std::vector<uint32_t> first_identity_of_tag;  ///< 65,537 entries: identities of tag t are [t], up to [t+1]
 
   /// The identity's place in `identities`; that of `unknown` (0) where the image doesn't know it.
@@ -61,6 +64,9 @@ struct ImageView {
   std::string_view rule_name(RuleIndex rule) const {
     return rule.value < rules.size() ? text(rules[rule.value].name) : std::string_view{};
   }
+  /// Whether the rule has this server name (in lower case; at most kMostServerName bytes), or a wildcard for
+  /// its first label. `rule` must be one of `rules`. Cost: two binary searches.
+  bool has_server_name(const RuleRecord& rule, std::string_view name) const noexcept;
 };
 
 /// Checks an image end to end and returns a view of it: sizes, alignment, order and disjointness of sections,

@@ -46,7 +46,7 @@ std::string text(const naive::Answer& answer, const Policy& policy) {
          ": verdict " + std::to_string(static_cast<int>(answer.verdict)) + " " +
          std::string(name_of(answer.reason)) + " tier " + std::to_string(static_cast<int>(tier)) + " rule " +
          text(answer.rule) + (answer.reject ? " reject" : "") + (answer.log ? " log" : "") + " mtls " +
-         std::to_string(static_cast<int>(answer.mtls)) + " until " +
+         std::to_string(static_cast<int>(answer.mtls)) + (answer.admits_name ? " admits" : "") + " until " +
          std::to_string(answer.until.value_or(INT64_MAX)) + " audit " + text(answer.audit_rule) + "/" +
          std::to_string(static_cast<int>(audit));
 }
@@ -60,8 +60,9 @@ std::string text(const Evaluation& e, const ImageView& image) {
          ": verdict " + std::to_string(static_cast<int>(d.verdict)) + " " + std::string(name_of(d.reason)) +
          " tier " + std::to_string(static_cast<int>(d.tier)) + " rule " + text(d.rule) +
          (d.reject ? " reject" : "") + (d.log ? " log" : "") + " mtls " +
-         std::to_string(static_cast<int>(d.mtls)) + " until " + std::to_string(d.until.ns) + " audit " +
-         text(d.audit_rule) + "/" + std::to_string(static_cast<int>(d.audit_action));
+         std::to_string(static_cast<int>(d.mtls)) + (d.admits_name ? " admits" : "") + " until " +
+         std::to_string(d.until.ns) + " audit " + text(d.audit_rule) + "/" +
+         std::to_string(static_cast<int>(d.audit_action));
 }
 
 /// One policy, compiled and loaded as a dataplane does it.
@@ -81,7 +82,8 @@ class Enforced {
   Evaluation judge(const naive::Packet& packet, int64_t now) const {
     Origin origin{packet.from, PortId{static_cast<uint8_t>(packet.port == "left" ? 0 : 1)}, packet.vlan,
                   packet.mac};
-    return evaluate(*image_, endpoints_, origin, packet.to, packet.service, BootTime{now});
+    std::string_view name = packet.server_name;
+    return evaluate(*image_, endpoints_, origin, packet.to, packet.service, BootTime{now}, &name);
   }
 
  private:
@@ -113,6 +115,7 @@ void note(const Decision& decision, Seen& seen) {
   ++seen[kVerdicts[static_cast<int>(decision.verdict)]];
   ++seen[std::string(name_of(decision.reason))];
   ++seen[kModes[static_cast<int>(decision.mtls)]];
+  if (decision.mtls == MtlsMode::kEndToEnd) ++seen[decision.admits_name ? "name admitted" : "name refused"];
   if (decision.reject) ++seen["reject"];
   if (decision.until != kNever) ++seen["allow with a deadline"];
   if (decision.next_change != kNever) ++seen["change ahead"];
@@ -128,6 +131,8 @@ constexpr const char* kMustBeSeen[] = {"deny",
                                        "contained",
                                        "spoofed_source",
                                        "end_to_end",
+                                       "name admitted",
+                                       "name refused",
                                        "relay",
                                        "reject",
                                        "allow with a deadline",

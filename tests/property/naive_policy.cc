@@ -97,7 +97,14 @@ std::vector<size_t> deciding(const Policy& policy, const std::vector<size_t>& ca
   return {};
 }
 
-void decide(Answer& answer, const Policy& policy, uint32_t key, int64_t now) {
+/// Whether a name is the pattern's, or all but its first label is what stands behind the pattern's "*".
+bool is_meant(const std::string& pattern, const std::string& name) {
+  if (pattern[0] != '*') return pattern == name;
+  size_t label = name.find('.');
+  return label != std::string::npos && name.substr(label) == pattern.substr(1);
+}
+
+void decide(Answer& answer, const Policy& policy, uint32_t key, const std::string& server_name, int64_t now) {
   std::vector<size_t> live, live_and_audited;
   bool grant_ran_out = false;
   for (size_t index = 0; index < policy.rules.size(); ++index) {
@@ -136,6 +143,11 @@ void decide(Answer& answer, const Policy& policy, uint32_t key, int64_t now) {
   for (size_t index : decision) {
     const Rule& rule = policy.rules[index];
     answer.mtls = std::max(answer.mtls, rule.mtls);
+    if (rule.mtls == MtlsMode::kEndToEnd)
+      answer.admits_name |=
+          rule.sni.empty() || std::ranges::any_of(rule.sni, [&](const std::string& pattern) {
+            return is_meant(pattern, server_name);
+          });
     if (!rule.until) answer.until.reset();
     if (rule.until && answer.until) answer.until = std::max(*answer.until, rule.until->ns);
   }
@@ -153,7 +165,7 @@ Answer judge(const Policy& policy, const Gateway& gateway, const std::set<Prefix
   } else if (answer.source.contained || answer.destination.contained) {
     answer.reason = DropReason::k_contained;
   } else {
-    decide(answer, policy, packet.service.value, now_ns);
+    decide(answer, policy, packet.service.value, packet.server_name, now_ns);
   }
   return answer;
 }

@@ -19,6 +19,7 @@ struct Packet {
   uint16_t vlan = 0;
   MacAddress mac;
   ServiceKey service;
+  std::string server_name;  ///< of its ClientHello; empty: it has none
 };
 
 struct Gateway {
@@ -40,6 +41,7 @@ struct Answer {
   std::optional<size_t> rule;  ///< index into Policy::rules; none: implicit, contained or spoofed
   bool reject = false, log = false;
   MtlsMode mtls = MtlsMode::kNone;
+  bool admits_name = false;
   std::optional<int64_t> until;  ///< none: for ever
   std::optional<size_t> audit_rule;
 };

@@ -147,6 +147,10 @@ ServiceKey random_service(Chance& chance) {
   }
 }
 
+constexpr const char* kPatterns[] = {"*.a.example", "*.example", "a.example", "b.a.example", "example"};
+constexpr const char* kServerNames[] = {"",         "example", "a.example", "b.a.example", "c.b.a.example",
+                                        "b.example"};
+
 Rule random_rule(Chance& chance, const std::vector<Segment>& segments, std::span<const MtlsMode> modes) {
   constexpr Tier kTiers[] = {Tier::kGuardrail, Tier::kSegment, Tier::kSegment, Tier::kBaseline};
   constexpr Action kActions[] = {Action::kDeny, Action::kAsk, Action::kAllow, Action::kAllow, Action::kAllow};
@@ -157,6 +161,9 @@ Rule random_rule(Chance& chance, const std::vector<Segment>& segments, std::span
   rule.to = random_selector(chance, segments);
   rule.services = random_services(chance);
   if (rule.action != Action::kDeny) rule.mtls = chance.of(modes);
+  if (rule.action == Action::kAllow && rule.mtls == MtlsMode::kEndToEnd)
+    for (const char* pattern : kPatterns)  // in their order
+      if (chance.one_in(4)) rule.sni.push_back(pattern);
   if (rule.action == Action::kDeny) rule.reject = chance.one_in(2);
   if (chance.one_in(4)) rule.after = WallTime{chance.between(0, kLastInstant)};
   if (chance.one_in(3)) rule.until = WallTime{chance.between(0, kLastInstant)};
@@ -192,7 +199,7 @@ Policy random_policy(Chance& chance, const Gateway& gateway) {
   }
   if (modes.size() == 2 && chance.one_in(2))
     for (Rule& rule : policy.rules)
-      if (rule.mtls == MtlsMode::kEndToEnd) rule.mtls = MtlsMode::kRelay;
+      if (rule.mtls == MtlsMode::kEndToEnd) rule.mtls = MtlsMode::kRelay, rule.sni.clear();
   return policy;
 }
 
@@ -202,7 +209,8 @@ Packet random_packet(Chance& chance, const Policy& policy, const Gateway& gatewa
           .port = chance.of(kPorts),
           .vlan = chance.of(kVlans),
           .mac = chance.of(kMacs),
-          .service = random_service(chance)};
+          .service = random_service(chance),
+          .server_name = chance.of(kServerNames)};
 }
 
 std::set<Prefix> random_containment(Chance& chance, const Policy& policy) {

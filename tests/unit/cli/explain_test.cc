@@ -163,12 +163,50 @@ TEST(ExplainText, ImplicitDeny_SaysSoInWords) {
             "rule     none: the implicit deny\n");
 }
 
+TEST(Explain, EndToEnd_NamesTheServersThatPass) {
+  const std::string text = R"(
+segments:
+  web: {tag: 100, members: [10.1.0.0/24]}
+  db: {tag: 200, members: [10.2.0.0/24]}
+policies:
+  - {name: one, from: web, to: db, allow: [tcp/443], mtls: end_to_end, sni: [b.example, "*.a.example"]}
+  - {name: two, from: web, to: db, allow: [tcp], mtls: end_to_end, sni: [c.example, b.example]}
+  - {name: clear, from: web, to: db, allow: [tcp/443]}
+  - {name: other-tier, tier: baseline, from: web, to: db, allow: [tcp/443], mtls: end_to_end, sni: [d.example]}
+)";
+  ExplainView view = view_of(ask(*policy_of(text), "10.1.0.5", "10.2.0.9", "tcp/443"));
+  EXPECT_EQ(to_json(view)["mtls"], "end_to_end");
+  EXPECT_EQ(to_json(view)["sni"], Json({"*.a.example", "b.example", "c.example"}));
+  EXPECT_NE(
+      to_text(view, Screen{}).find("mtls     end_to_end, server name *.a.example, b.example, c.example\n"),
+      std::string::npos);
+  view =
+      view_of(ask(*policy_of(text + "  - {name: any, from: web, to: db, allow: [tcp], mtls: end_to_end}\n"),
+                  "10.1.0.5", "10.2.0.9", "tcp/443"));
+  EXPECT_EQ(to_json(view)["sni"], Json::array());
+  EXPECT_NE(to_text(view, Screen{}).find("mtls     end_to_end, any server name\n"), std::string::npos);
+}
+
 TEST(ExplainText, Reject_IsToldBesideTheReason) {
   auto policy = policy_of(std::string(kPolicy) +
                           "  - {name: no, from: db, to: web, deny: [udp/53], on_deny: reject}\n");
   std::string text = to_text(view_of(ask(*policy, "10.2.0.9", "10.1.0.5", "udp/53")), Screen{});
   EXPECT_EQ(text.substr(0, text.find('\n')),
             "verdict  deny  policy_explicit_deny: a rule denies it; answered, as on_deny: reject");
+}
+
+TEST(PolicyTests, Mtls_IsCompared) {
+  const std::string text = R"(
+segments:
+  web: {tag: 100, members: [10.1.0.0/24]}
+  db: {tag: 200, members: [10.2.0.0/24]}
+policies: [{name: one, from: web, to: db, allow: [tcp/443], mtls: end_to_end}]
+tests:
+  - {from: web, to: db, service: tcp/443, expect: allow, mtls: )";
+  EXPECT_TRUE(failing_policy_tests(*policy_of(text + "end_to_end}\n"), WallTime{0}).empty());
+  auto failures = failing_policy_tests(*policy_of(text + "none}\n"), WallTime{0});
+  ASSERT_EQ(failures.size(), 1u);
+  EXPECT_EQ(failures[0].message, "expected mtls none, got end_to_end");
 }
 
 TEST(PolicyTests, ExpectationsThatHold_GiveNoFailure) {

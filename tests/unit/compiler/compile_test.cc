@@ -117,6 +117,26 @@ TEST(Compile, RulesThatCannotMatter_AreLeftOut) {
   EXPECT_EQ(compiled.rule_for("a", "b", tcp(5)), "deny");
 }
 
+TEST(Compile, EndToEnd_RulesWhoseServerNamesAddUp_AreKept) {
+  Policy policy = four_segments();
+  auto encrypted = [](const char* name, std::vector<std::string> sni) {
+    Rule r = rule(name, "allow", "a", "b", {{tcp(1), tcp(9)}});
+    r.mtls = MtlsMode::kEndToEnd;
+    r.sni = std::move(sni);
+    return r;
+  };
+  policy.rules = {rule("clear", "allow", "a", "b", {{tcp(1), tcp(9)}}),
+                  encrypted("one", {"one.example"}),
+                  rule("clear-too", "allow", "a", "b", {{tcp(1), tcp(9)}}),
+                  encrypted("two", {"two.example"}),
+                  encrypted("all", {}),
+                  encrypted("three", {"three.example"})};
+  Compiled compiled(policy);
+  EXPECT_EQ(compiled.view().entries.size(), 4u) << "clear, one, two and all";
+  policy.rules.erase(policy.rules.begin() + 4);
+  EXPECT_EQ(Compiled(policy).view().entries.size(), 4u) << "clear, one, two and three";
+}
+
 TEST(Compile, EqualPrograms_StandOnce) {
   Policy policy = four_segments();
   policy.rules = {rule("r", "allow", "a,b,c,d", "a,b,c,d", {{tcp(80), tcp(80)}, {tcp(443), tcp(443)}})};

@@ -128,12 +128,8 @@ TEST(PolicyLoad, UnknownKeys_AreRefusedWithASuggestion) {
 TEST(PolicyLoad, KeysOfLaterVersions_AreRefusedByName) {
   EXPECT_THAT(rule("{name: x, from: web, to: db, allow: [any], when: {}}"),
               ElementsAre(IsAt("p.yaml:5:48", "'when' is not available")));
-  EXPECT_THAT(rule("{name: x, from: web, to: db, allow: [any], mtls: end_to_end}"),
-              ElementsAre(IsAt("p.yaml:5:54", "end_to_end is not available in this version")));
   EXPECT_THAT(test_line("{from: web, to: db, service: tcp/1, expect: deny, posture: {risk: high}}"),
               ElementsAre(IsAt("p.yaml:5:55", "'posture' is not available")));
-  EXPECT_THAT(test_line("{from: web, to: db, service: tcp/1, expect: deny, mtls: end_to_end}"),
-              ElementsAre(IsAt("p.yaml:5:61", "end_to_end is not available")));
 }
 
 TEST(PolicyLoad, SegmentsSpiffeIds) {
@@ -144,6 +140,55 @@ TEST(PolicyLoad, SegmentsSpiffeIds) {
   for (const char* mode : {"none", "relay"})
     EXPECT_THAT(rule("{name: x, from: web, to: db, allow: [any], mtls: " + std::string(mode) + "}"),
                 IsEmpty());
+}
+
+TEST(Mtls, EndToEnd_IsForAllowsAndMayNameServers) {
+  LoadedPolicy loaded = load_policy_text(
+      {{"p.yaml", std::string(kSegments) +
+                      "policies:\n"
+                      "  - {name: x, from: web, to: db, allow: [tcp/1], mtls: end_to_end,\n"
+                      "     sni: [db.Corp.example, \"*.corp.example\", a_1-b.x]}\n"
+                      "  - {name: y, from: web, to: db, allow: [tcp/1], mtls: end_to_end}\n"
+                      "tests:\n"
+                      "  - {from: web, to: db, service: tcp/1, expect: allow, mtls: end_to_end}\n"}},
+      kNow);
+  ASSERT_TRUE(loaded.policy) << told(loaded.diagnostics).front();
+  EXPECT_EQ(loaded.policy->rules[0].mtls, MtlsMode::kEndToEnd);
+  EXPECT_THAT(loaded.policy->rules[0].sni, ElementsAre("*.corp.example", "a_1-b.x", "db.corp.example"));
+  EXPECT_THAT(loaded.policy->rules[1].sni, IsEmpty());
+  EXPECT_TRUE(loaded.policy->tests[0].has_mtls);
+  EXPECT_EQ(loaded.policy->tests[0].mtls, MtlsMode::kEndToEnd);
+}
+
+TEST(Mtls, WhereItMeansNothing_IsAnError) {
+  EXPECT_THAT(rule("{name: x, from: web, to: db, deny: [any], mtls: end_to_end}"),
+              ElementsAre(IsAt("p.yaml:5:53", "only beside 'allow'")));
+  EXPECT_THAT(rule("{name: x, from: web, to: db, deny: [any], mtls: none}"), IsEmpty());
+  EXPECT_THAT(rule("{name: x, from: web, to: db, allow: [any], sni: [a.b]}"),
+              ElementsAre(IsAt("p.yaml:5:53", "only beside 'mtls: end_to_end'")));
+  EXPECT_THAT(rule("{name: x, from: web, to: db, allow: [any], mtls: none, sni: [a.b]}"),
+              ElementsAre(IsAt("p.yaml:5:65", "only beside 'mtls: end_to_end'")));
+}
+
+TEST(Mtls, ServerNames_AreDnsNamesWithAWildcardOfOneLabel) {
+  auto name = [](const std::string& text) {
+    return rule("{name: x, from: web, to: db, allow: [any], mtls: end_to_end, sni: [" + text + "]}");
+  };
+  const std::string label63(63, 'a'), label64(64, 'a');
+  for (const std::string& good : {std::string("a"), std::string("db.corp.example"), std::string("\"*.a\""),
+                                  label63 + ".b", std::string("xn--bcher-kva.example")})
+    EXPECT_THAT(name(good), IsEmpty()) << good;
+  for (const std::string& bad :
+       {std::string("a..b"), std::string(".a"), std::string("\"a b\""), std::string("bücher.example"),
+        label64, std::string("a/b"), label63 + "." + label63 + "." + label63 + "." + label63})
+    EXPECT_THAT(name(bad), ElementsAre(IsAt("p.yaml:5:72", "isn't a DNS name"))) << bad;
+  for (const char* bad : {"\"*\"", "\"a.*.b\"", "\"a*.b\"", "\"*.*.b\"", "\"**.b\""})
+    EXPECT_THAT(name(bad), ElementsAre(IsAt("p.yaml:5:72", "one whole label, the first"))) << bad;
+  EXPECT_THAT(name("a.b."), ElementsAre(IsAt("p.yaml:5:72", "ends in a dot")));
+  EXPECT_THAT(name("10.0.0.1"), ElementsAre(IsAt("p.yaml:5:72", "is an address")));
+  EXPECT_THAT(name("\"::1\""), ElementsAre(IsAt("p.yaml:5:72", "is an address")));
+  EXPECT_THAT(name(""), ElementsAre(IsAt("p.yaml:5:71", "this list is empty")));
+  EXPECT_THAT(name("A.b, a.b"), ElementsAre(IsAt("p.yaml:5:77", "there twice")));
 }
 
 TEST(Segments, Tags) {

@@ -45,6 +45,26 @@ TEST_F(Evaluate, TwoAllows_StrictestMtlsAndFirstRule) {
   EXPECT_EQ(decision.mtls, MtlsMode::kRelay);
 }
 
+/// Whether the hello's server name passes from segment 4 to 5.
+TEST_F(Evaluate, ServerName_IsAdmittedByAnyOfTheAllowsThatHold) {
+  auto admits = [this](std::string_view name, int64_t now = 1000) {
+    Origin origin{IpAddress::v4(0x0a000401), kLeft, 0, kMac};
+    auto e = evaluate(image_, endpoints_, origin, IpAddress::v4(0x0a000501), tcp(8443), BootTime{now}, &name);
+    EXPECT_EQ(e.decision.mtls, MtlsMode::kEndToEnd);
+    EXPECT_EQ(rule(e.decision), "encrypted");
+    return e.decision.admits_name;
+  };
+  EXPECT_TRUE(admits("db.corp.example"));
+  EXPECT_TRUE(admits("mail.corp.example")) << "the second rule's";
+  EXPECT_TRUE(admits("a.apps.example"));
+  for (const char* other : {"a.b.apps.example", "apps.example", ".apps.example.", "*.apps", "corp.example",
+                            "xdb.corp.example", "db.corp.example.", "db", ""})
+    EXPECT_FALSE(admits(other)) << other;
+  EXPECT_TRUE(admits("else.where", 999)) << "until 1000 a rule without names holds, too";
+  EXPECT_TRUE(admits("", 999));
+  EXPECT_FALSE(judged(4, 5, tcp(8443)).decision.admits_name) << "nobody asks";
+}
+
 TEST_F(Evaluate, Grant_EndsAtItsInstant) {
   auto before = judged(0, 9, tcp(22), 999).decision;
   EXPECT_EQ(before.verdict, Verdict::kAllow);

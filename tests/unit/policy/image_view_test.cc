@@ -34,7 +34,7 @@ TEST_F(ReadImage, TheSampleItself_IsAccepted) {
 TEST_F(ReadImage, HeaderOfAnotherKind_IsRefused) {
   EXPECT_REFUSED("not a policy image", { image.header().magic ^= 1; });
   EXPECT_REFUSED("of another format version; run the same version of the control plane and the dataplane",
-                 { image.header().format = 2; });
+                 { image.header().format = 1; });
   EXPECT_REFUSED("its header is not of this format", { image.header().header_bytes += 16; });
   EXPECT_REFUSED("its header is not of this format", { image.header().reserved = 1; });
   EXPECT_REFUSED("its size is not the one in its header", { image.header().total_bytes += 64; });
@@ -170,7 +170,42 @@ TEST_F(ReadImage, RulesThatAreWrong_AreRefused) {
                  { image.section<RuleRecord>(kSectionRules)[0].tier = 4; });
   EXPECT_REFUSED(kKinds, { image.section<RuleRecord>(kSectionRules)[0].action = 3; });
   EXPECT_REFUSED(kKinds, { image.section<RuleRecord>(kSectionRules)[0].mtls = 3; });
-  EXPECT_REFUSED(kKinds, { image.section<RuleRecord>(kSectionRules)[0].flags = 8; });
+  EXPECT_REFUSED(kKinds, { image.section<RuleRecord>(kSectionRules)[0].flags = 16; });
+}
+
+TEST_F(ReadImage, ServerNamesThatAreWrong_AreRefused) {
+  constexpr char kSlices[] = "a rule's server names are not its slice of their section";
+  auto rule = [](ImageBlock& image) -> RuleRecord& {
+    for (RuleRecord& r : image.section<RuleRecord>(kSectionRules))
+      if (r.name_count == 2) return r;
+    throw std::logic_error("the sample has no rule with two server names");
+  };
+  auto names = [](ImageBlock& image) { return image.section<StringRef>(kSectionServerNames); };
+  auto refused = [this](const std::function<void(ImageBlock&)>& damage) { return refusal_after(damage); };
+  const std::string kRefused = "policy image refused: ";
+  EXPECT_EQ(refused([&](ImageBlock& i) { names(i)[0].offset = 1 << 30; }),
+            kRefused + "a server name lies outside the strings");
+  EXPECT_EQ(refused([&](ImageBlock& i) { names(i)[0].length = 0; }),
+            kRefused + "a server name lies outside the strings");
+  EXPECT_EQ(refused([&](ImageBlock& i) { names(i)[0] = {0, 256}; }),
+            kRefused + "a server name lies outside the strings");
+  EXPECT_EQ(refused([&](ImageBlock& i) { std::swap(names(i)[0], names(i)[1]); }),
+            kRefused + "server names are not in their order");
+  EXPECT_EQ(refused([&](ImageBlock& i) { names(i)[1] = names(i)[0]; }),
+            kRefused + "server names are not in their order");
+  EXPECT_EQ(refused([&](ImageBlock& i) { rule(i).name_first = 1; }), kRefused + kSlices);
+  EXPECT_EQ(refused([&](ImageBlock& i) { rule(i).name_count = 0xffffffff; }), kRefused + kSlices);
+  EXPECT_EQ(refused([&](ImageBlock& i) { rule(i).name_count = 1; }), kRefused + kSlices);
+  EXPECT_EQ(refused([&](ImageBlock& i) { rule(i).name_count = 0; }), kRefused + kSlices);
+  EXPECT_EQ(refused([&](ImageBlock& i) { rule(i).flags &= static_cast<uint8_t>(~kRuleNames); }),
+            kRefused + kSlices);
+  EXPECT_EQ(refused([&](ImageBlock& i) { i.section<RuleRecord>(kSectionRules)[0].flags |= kRuleNames; }),
+            kRefused + kSlices);
+  constexpr char kNoAllow[] = "a rule with server names that is no allow with mTLS end to end";
+  EXPECT_EQ(refused([&](ImageBlock& i) { rule(i).mtls = static_cast<uint8_t>(MtlsMode::kNone); }),
+            kRefused + kNoAllow);
+  EXPECT_EQ(refused([&](ImageBlock& i) { rule(i).action = static_cast<uint8_t>(Action::kAsk); }),
+            kRefused + kNoAllow);
 }
 
 TEST_F(ReadImage, NamesAndIdentities_AreFound) {

@@ -74,6 +74,17 @@ Policy sample_policy() {
     rules.push_back(rule("port-" + std::to_string(port), Tier::kBaseline, Action::kAllow,
                          named({"segment-2"}), named({"segment-3"}),
                          {range(IpProto::kTcp, port * 2, port * 2)}));
+  for (const char* name : {"encrypted", "encrypted-too"}) {
+    rules.push_back(rule(name, Tier::kSegment, Action::kAllow, named({"segment-4"}), named({"segment-5"}),
+                         {range(IpProto::kTcp, 8443, 8443)}));
+    rules.back().mtls = MtlsMode::kEndToEnd;
+  }
+  rules[rules.size() - 2].sni = {"*.apps.example", "db.corp.example"};
+  rules.back().sni = {"mail.corp.example"};
+  rules.push_back(rule("encrypted-for-now", Tier::kSegment, Action::kAllow, named({"segment-4"}),
+                       named({"segment-5"}), {range(IpProto::kTcp, 8443, 8443)}));
+  rules.back().mtls = MtlsMode::kEndToEnd;
+  rules.back().until = WallTime{1000};
   rules.push_back(rule("visitors", Tier::kBaseline, Action::kAllow, named({"unknown"}),
                        named({"gateway", "segment-1"}), {ping}));
   return policy;
