@@ -1,6 +1,8 @@
 #include "controlplane/observe/flow_line.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <span>
 
@@ -81,6 +83,17 @@ void add_decision(Json& line, const FlowRecord& record, const LineContext& conte
   if (record.until_boot_ns != INT64_MAX) line["until"] = to_string(context.wall(record.until_boot_ns));
 }
 
+/// What is known of the flow's TLS.
+void add_tls(Json& line, const FlowRecord& record) {
+  if (record.tls_verified != 0) {
+    line["verified_by"] = "workloads";  // TLS 1.3 hides certificates: who is who only they know
+    line["tls_version"] = "1.3";
+    line["cipher"] = cipher_name(record.tls_suite);
+  }
+  if (std::string sni = sni_text(record); !sni.empty()) line["sni"] = std::move(sni);
+  if (record.tls_fault != TlsFault::kNone) line["tls_fault"] = text_of(record.tls_fault);
+}
+
 std::string hex(std::span<const uint8_t> bytes) {
   std::string text;
   for (uint8_t byte : bytes) {
@@ -90,21 +103,9 @@ std::string hex(std::span<const uint8_t> bytes) {
   return text;
 }
 
-/// The name of a TLS version or cipher suite by its number on the wire; its digits where it has none here.
+/// The name of a TLS version by its number on the wire; its digits where it has none here.
 std::string tls_version_name(uint16_t version) {
   return version == 0x0304 ? "1.3" : std::to_string(version);
-}
-std::string cipher_name(uint16_t suite) {
-  switch (suite) {
-    case 0x1301:
-      return "TLS_AES_128_GCM_SHA256";
-    case 0x1302:
-      return "TLS_AES_256_GCM_SHA384";
-    case 0x1303:
-      return "TLS_CHACHA20_POLY1305_SHA256";
-    default:
-      return std::to_string(suite);
-  }
 }
 
 /// Who spoke with whom, how, as the relay verified it.
@@ -151,6 +152,7 @@ std::string flow_line(const FlowRecord& record, const LineContext& context, cons
   line["src_source"] = name_of(static_cast<IdentitySource>(record.source_from));
   add_end(line, "dst", record.destination_identity, record.destination_workload, context);
   add_decision(line, record, context);
+  add_tls(line, record);
   if (record.kind == EventKind::kClose || record.kind == EventKind::kRevoke)
     add_traffic(line, record, context);
   if (context.proof != nullptr && context.proof->record.moment != ProofMoment::kFailed) {
@@ -204,6 +206,8 @@ std::string_view event_name(EventKind kind) {
       return "close";
     case EventKind::kAudit:
       return "audit";
+    case EventKind::kVerified:
+      return "verified";
   }
   return "unknown";
 }
@@ -228,6 +232,7 @@ std::string proto_name(uint8_t proto) {
 std::string_view state_name(uint8_t state) {
   switch (static_cast<FlowState>(state)) {
     case FlowState::kOpening:
+    case FlowState::kHello:
       return "opening";
     case FlowState::kEstablished:
       return "established";
@@ -239,6 +244,25 @@ std::string_view state_name(uint8_t state) {
       return "open";
   }
   return {};
+}
+
+static std::string number_text(uint16_t suite) {
+  char text[8];
+  std::snprintf(text, sizeof text, "0x%04x", suite);
+  return text;
+}
+
+std::string cipher_name(uint16_t suite) {
+  static constexpr std::string_view kNames[] = {
+      "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256",
+      "TLS_AES_128_CCM_SHA256", "TLS_AES_128_CCM_8_SHA256"};  // RFC 8446 appendix B.4, in order
+  size_t at = size_t{suite} - 0x1301;
+  return at < std::size(kNames) ? std::string(kNames[at]) : number_text(suite);
+}
+
+std::string sni_text(const FlowRecord& record) {
+  bool cut = record.sni_bytes > sizeof record.sni;
+  return std::string(record.sni, cut ? sizeof record.sni : record.sni_bytes) + (cut ? "..." : "");
 }
 
 std::string_view segment_of(uint32_t identity, const LineContext& context) {

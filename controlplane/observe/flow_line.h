@@ -50,6 +50,11 @@ std::string relay_line(const ConnectionProof& proof, const WallOfBoot& wall);
 /// How many packets a deny or audit stands for: the dataplane puts those of a second into one event.
 uint64_t packets_of(const FlowRecord& event);
 /// "open", "deny", ...
+/// "TLS_AES_128_GCM_SHA256", ...; a number for a suite without a name here.
+std::string cipher_name(uint16_t suite);
+/// The server name of a flow's ClientHello, ending in "..." where the record has no room for all of it;
+/// empty: none.
+std::string sni_text(const FlowRecord& record);
 std::string_view event_name(EventKind kind);
 /// "tcp", "udp", "icmp", "icmp6", "sctp", "proto/N".
 std::string proto_name(uint8_t proto);

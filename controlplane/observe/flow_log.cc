@@ -23,7 +23,8 @@ std::string unlisted_line(const RepeatedEvents::Unlisted& unlisted, WallTime wal
 
 /// Whether the event is for the log at all: `log: false` silences what passes, and only that.
 bool is_wanted(const FlowRecord& event) {
-  bool passes = event.kind == EventKind::kOpen || event.kind == EventKind::kClose;
+  bool passes =
+      event.kind == EventKind::kOpen || event.kind == EventKind::kVerified || event.kind == EventKind::kClose;
   return !passes || event.log != 0;
 }
 

@@ -90,7 +90,7 @@ void match_flow(PipelineState& s, const PacketRef& p, const Key& key, const Mome
   if (slot == kNoSlot) return open_flow(s, p, key, m);
   FlowHot& hot = table.entry(slot).hot;
   unsigned direction = p.meta->source_is_high ^ (hot.flags & kFlowInitiatorHigh);
-  if (hot.ports[direction] != p.meta->in_port) return drop(s, p, DropReason::k_spoofed_source);
+  if (hot.ports[direction] != p.meta->in_port) return step_from_elsewhere(s, p, key, slot, direction, m);
   if (!bring_up_to_date(s, p, key, slot, direction, m)) return;
   pass_flow(s, p, key, slot, direction, m);
 }

@@ -97,12 +97,19 @@ struct FlowTotals {
   uint64_t bytes[2];
 };
 
+/// The link addresses of one end's frames: its own, and the one that it writes to.
+struct LinkEnds {
+  MacAddress own, peer;
+};
+
 /// What a connection through the relay needs beyond its two flows. What comes from the relay has lost its
-/// link header: wire mode puts it back.
+/// link header: wire mode puts it back. Each end is believed only about itself: the one's frames say nothing
+/// of where to the other's go.
 struct RelayLeg {
-  uint32_t near;                    ///< slot of the near flow
-  uint16_t vlan;                    ///< of the connection's frames; 0: untagged
-  MacAddress initiator, responder;  ///< as their frames had them last
+  uint32_t near;                  ///< slot of the near flow
+  uint16_t vlan;                  ///< of the connection's frames; 0: untagged
+  LinkEnds initiator, responder;  ///< as their frames had them last; the responder's before its first: as the
+                                  ///< initiator's had it
 };
 
 /// The rest of a flow. Owner: the worker.
@@ -114,13 +121,17 @@ struct alignas(64) FlowCold {
   uint32_t rule;                 ///< RuleIndex in the image that it was judged under last
   uint32_t image_generation;     ///< low half: that image's
   uint32_t source, destination;  ///< IdentityId
-  uint32_t next;                 ///< in the free list; while the flow is opening: its place in HalfOpenFlows
+  uint32_t next;  ///< in the free list; while it is half open: its place in HalfOpenFlows; verified: that of
+                  ///< its server name in NameStore, or kNoIndex
   Ticks opened;
   uint32_t serial;  ///< flows of this worker are numbered
   Tier tier;
   uint8_t source_from : 2;  ///< IdentitySource
   uint8_t mtls : 2;         ///< MtlsMode of the decision
   uint8_t log : 1;          ///< the rule asks for its log
+  uint8_t hellos : 1;       ///< nothing but TLS may pass: the ends' own
+  uint8_t verified : 1;     ///< its TLS hellos were good once, under whatever policy
+  uint8_t tls;              ///< verified: its suite's low byte (0x13xx); else TlsFault of one that is cut
   DropReason revoked_for;   ///< with kFlowRevoked: why
 };
 static_assert(sizeof(FlowCold) == 64);

@@ -2,6 +2,8 @@
 
 #include "base/bytes.h"
 #include "dataplane/fastpath/answer.h"
+#include "dataplane/fastpath/hello_step.h"
+#include "dataplane/fastpath/protection.h"
 #include "dataplane/fastpath/relayed.h"
 #include "dataplane/fastpath/router.h"
 #include "dataplane/fastpath/tcp_track.h"
@@ -99,6 +101,11 @@ DropReason judge_packet(PipelineState& s, const PacketRef& p, const FlowAddresse
   return admits(port, a.initiator, e.source) ? verdict_reason(e.decision) : DropReason::k_spoofed_source;
 }
 
+/// Whether a mode asks for TLS of the flow's ends' own.
+bool asks_hellos(const PipelineState& s, MtlsMode mode, const FlowHot& flow) noexcept {
+  return !is_near(flow) && protection_between(s, mode, flow.ports[0], flow.ports[1]) == Protection::kHellos;
+}
+
 /// What a judged flow keeps of its evaluation. `link_local`: the initiator is known by its MAC alone.
 void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const Evaluation& e, bool link_local,
                    const Moment& m) noexcept {
@@ -119,6 +126,7 @@ void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const E
   cold.tier = e.decision.tier;
   cold.source_from = static_cast<uint8_t>(e.source.source) & 3;
   cold.mtls = static_cast<uint8_t>(e.decision.mtls) & 3;
+  cold.hellos = asks_hellos(s, e.decision.mtls, hot);
   cold.log = e.decision.log;
 }
 
@@ -146,14 +154,6 @@ DropReason verdict_reason(const Decision& decision) noexcept {
   if (decision.verdict == Verdict::kDeny) return decision.reason;
   if (decision.verdict == Verdict::kAsk)
     return DropReason::k_ask_timeout;  // nobody to ask: no answer ever comes
-  return DropReason::kNone;
-}
-
-DropReason reason_of(const Decision& decision) noexcept {
-  DropReason reason = verdict_reason(decision);
-  if (reason != DropReason::kNone) return reason;
-  if (decision.mtls == MtlsMode::kRelay) return DropReason::k_relay_unavailable;
-  if (decision.mtls == MtlsMode::kEndToEnd) return DropReason::k_mtls_required;
   return DropReason::kNone;
 }
 
@@ -210,9 +210,9 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
   } else if (p.meta->ip_bytes > s.port(next.port.value).most_ip_bytes(p.meta->l3)) {
     return drop_too_big(s, p, next.port, m);  // before there is a flow for it
   }
-  bool relayed = false;
-  reason = settle_mtls(s, e.decision.mtls, p.meta->proto, port.id, next.port, m, relayed);
+  reason = may_begin(s, e.decision.mtls, p, a.initiator, next.port, m);
   if (reason != DropReason::kNone) return deny();
+  bool relayed = protection_between(s, e.decision.mtls, port.id.value, next.port.value) == Protection::kRelay;
   reason = make_room(s, p.meta->proto, e.source.identity, m);
   auto& table = s.table<Key>();
   uint32_t slot = reason == DropReason::kNone ? table.insert(key, p.meta->hash) : kNoSlot;
@@ -245,9 +245,10 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
     hot.counts.bytes[0] = sum.bytes;
   }
   count_state<Key>(s, slot, FlowState{}, hot.state);
-  if (relayed && !open_relayed(s, p, key, slot, m)) {
+  if (relayed) reason = open_relayed(s, p, key, slot, m);
+  if (reason != DropReason::kNone) {
     forget_flow<Key>(s, slot);
-    return drop(s, p, DropReason::k_flow_table_full);
+    return drop(s, p, reason);
   }
   add(s.counters().new_flows, 1);
   FlowRecord opened = record_of<Key>(s, slot, m.snapshot, m.now);
@@ -270,21 +271,30 @@ bool may_open(PipelineState& s, const PacketRef& p, const Key& key, const Moment
 }
 
 template <class Key>
-DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, const Moment& m) noexcept {
+Evaluation evaluate_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a,
+                         const std::string_view* server_name, const Moment& m) noexcept {
   auto& entry = s.table<Key>().entry(slot);
-  FlowCold& cold = s.table<Key>().cold(slot);
+  const FlowCold& cold = s.table<Key>().cold(slot);
   const EndpointTable& endpoints = *m.snapshot->endpoints;
-  const PortView& port = s.port(entry.hot.ports[0]);
-  // There is no packet to read a MAC from. A link-local initiator's is kept with the flow; for others the
-  // binding's own stands in, and keep_decision() has every packet checked against it.
+  // keep_decision() has every packet checked against a binding's MAC.
   const MacAddress* link_local = initiator_mac(entry);
   const Endpoint* binding = link_local != nullptr ? nullptr : endpoints.find(a.initiator);
   MacAddress mac = link_local != nullptr ? *link_local : binding != nullptr ? binding->mac : MacAddress{};
   uint16_t vlan = s.route_mode() ? uint16_t{0} : static_cast<uint16_t>(entry.key.zone & 0x0fff);
   bool tagged = cold.source_from == static_cast<uint8_t>(IdentitySource::kTag);
   SegmentTag tag = tagged ? tag_of(IdentityId{cold.source}) : kTagNone;
-  Evaluation e = evaluate(*m.snapshot->image, endpoints, {a.initiator, port.id, vlan, mac, tag}, a.responder,
-                          service_of(entry.key, a), m.now);
+  PortId port = s.port(entry.hot.ports[0]).id;
+  return evaluate(*m.snapshot->image, endpoints, {a.initiator, port, vlan, mac, tag}, a.responder,
+                  service_of(entry.key, a), m.now, server_name);
+}
+
+template <class Key>
+DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, const Moment& m) noexcept {
+  auto& entry = s.table<Key>().entry(slot);
+  FlowCold& cold = s.table<Key>().cold(slot);
+  const PortView& port = s.port(entry.hot.ports[0]);
+  ServerName name = server_name_of(s, entry.hot, cold);
+  Evaluation e = evaluate_flow<Key>(s, slot, a, name.known ? &name.text : nullptr, m);
   count_hits(s, e.decision, m);
   DropReason reason =
       admits(port, a.initiator, e.source) ? verdict_reason(e.decision) : DropReason::k_spoofed_source;
@@ -298,14 +308,18 @@ DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, c
   };
   same_ends &= !is_reused(cold.source) && !is_reused(cold.destination);
   if (reason == DropReason::kNone && !same_ends) reason = DropReason::k_identity_changed;
+  if (reason == DropReason::kNone && asks_hellos(s, e.decision.mtls, entry.hot))
+    reason = judge_tls(cold, name, e.decision);
   if (reason == DropReason::kNone) {
-    keep_decision(s, entry.hot, cold, e, link_local != nullptr, m);
+    keep_decision(s, entry.hot, cold, e, initiator_mac(entry) != nullptr, m);
+    if (!needs_hellos(cold)) stop_reading<Key>(s, slot);
     if (is_near(entry.hot)) check_responder_again<Key>(s, slot);
     return reason;
   }
   cold.rule = e.decision.rule.value;
   cold.image_generation = static_cast<uint32_t>(m.snapshot->image_generation);
   cold.tier = e.decision.tier;
+  cold.mtls = static_cast<uint8_t>(e.decision.mtls) & 3;
   return reason;
 }
 
@@ -313,6 +327,10 @@ template void open_flow(PipelineState&, const PacketRef&, const FlowKey4&, const
 template void open_flow(PipelineState&, const PacketRef&, const FlowKey6&, const Moment&) noexcept;
 template bool may_open(PipelineState&, const PacketRef&, const FlowKey4&, const Moment&) noexcept;
 template bool may_open(PipelineState&, const PacketRef&, const FlowKey6&, const Moment&) noexcept;
+template Evaluation evaluate_flow<FlowKey4>(PipelineState&, uint32_t, const FlowAddresses&,
+                                            const std::string_view*, const Moment&) noexcept;
+template Evaluation evaluate_flow<FlowKey6>(PipelineState&, uint32_t, const FlowAddresses&,
+                                            const std::string_view*, const Moment&) noexcept;
 template DropReason judge_flow<FlowKey4>(PipelineState&, uint32_t, const FlowAddresses&,
                                          const Moment&) noexcept;
 template DropReason judge_flow<FlowKey6>(PipelineState&, uint32_t, const FlowAddresses&,

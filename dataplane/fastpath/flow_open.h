@@ -21,8 +21,12 @@ DropReason judge_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a, c
 
 /// A decision's drop reason: kNone for an allow, whatever protection it asks for.
 DropReason verdict_reason(const Decision& decision) noexcept;
-/// The same where nothing protects the packet: of what has no flow.
-DropReason reason_of(const Decision& decision) noexcept;
+
+/// Evaluates what a live flow is allowed by. There is no packet to read a MAC from: a link-local initiator's
+/// is kept with the flow; for others the binding's own stands in. `server_name`: as evaluate()'s.
+template <class Key>
+Evaluation evaluate_flow(PipelineState& s, uint32_t slot, const FlowAddresses& a,
+                         const std::string_view* server_name, const Moment& m) noexcept;
 
 /// Whether a denied packet's sender is told: `on_deny: reject`, or `on_implicit_deny: reject` where no rule
 /// decided.

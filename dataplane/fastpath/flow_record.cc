@@ -36,6 +36,7 @@ FlowAddresses addresses_of(const Key& key, bool initiator_high) noexcept {
 Counter& gauge_of(WorkerCounters& c, FlowState state) noexcept {
   switch (state) {
     case FlowState::kOpening:
+    case FlowState::kHello:
       return c.flows_tcp_opening;
     case FlowState::kEstablished:
       return c.flows_tcp_established;
@@ -55,11 +56,32 @@ void count_state(PipelineState& s, uint32_t slot, FlowState from, FlowState to) 
   if (from == to || is_far(s.table<Key>().entry(slot).hot)) return;
   FlowCold& cold = s.table<Key>().cold(slot);
   SegmentTag source = tag_of(IdentityId{cold.source});
-  if (from == FlowState::kOpening) s.half_open.remove(cold.next);
-  if (to == FlowState::kOpening) cold.next = s.half_open.add(source, {slot, std::is_same_v<Key, FlowKey6>});
+  bool was_half_open = is_half_open(from), half_open = is_half_open(to);
+  if (was_half_open && !half_open) {
+    if (uint32_t check = s.half_open.check(cold.next); check != kNoIndex) s.hellos.end(check);
+    s.half_open.remove(cold.next);
+    cold.next = kNoIndex;
+  }
+  if (half_open && !was_half_open) cold.next = s.half_open.add(source, {slot, std::is_same_v<Key, FlowKey6>});
   s.flows_of[source.value] += (from == FlowState{}) - (to == FlowState{});
   if (from != FlowState{}) add(gauge_of(s.counters(), from), static_cast<uint64_t>(-1));
   if (to != FlowState{}) add(gauge_of(s.counters(), to), 1);
+}
+
+/// What is known of a flow's TLS.
+static void describe_tls(const PipelineState& s, const FlowHot& hot, const FlowCold& cold,
+                         FlowRecord& r) noexcept {
+  std::string_view name;
+  if (cold.verified) {
+    name = s.names.text(cold.next);
+    r.tls_suite = static_cast<uint16_t>(0x1300 | cold.tls);
+    r.tls_verified = 1;
+  } else if (is_half_open(hot.state) && s.half_open.check(cold.next) != kNoIndex) {
+    const TlsHellos& hellos = s.hellos.at(s.half_open.check(cold.next)).hellos;
+    if (hellos.heard_client()) name = hellos.name();
+  }
+  r.sni_bytes = static_cast<uint8_t>(name.size());
+  name.copy(r.sni, sizeof r.sni);
 }
 
 template <class Key>
@@ -122,6 +144,7 @@ FlowRecord record_of(const PipelineState& s, uint32_t slot, const Snapshot* snap
   r.state = static_cast<uint8_t>(hot.state);
   r.source_from = cold.source_from;
   r.mtls = cold.mtls;
+  describe_tls(s, hot, cold, r);
   r.log = cold.log;
   r.worker = static_cast<uint8_t>(s.parts.worker);
   return r;

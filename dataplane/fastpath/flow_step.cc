@@ -4,6 +4,7 @@
 #include "dataplane/fastpath/answer.h"
 #include "dataplane/fastpath/flow_open.h"
 #include "dataplane/fastpath/flow_pass.h"
+#include "dataplane/fastpath/hello_step.h"
 #include "dataplane/fastpath/parse_l4.h"
 #include "dataplane/fastpath/relayed.h"
 #include "dataplane/fastpath/router.h"
@@ -60,24 +61,6 @@ bool asks_anew(const PacketRef& p) noexcept {
   return p.meta->proto == IpProto::kTcp && p.meta->opening == Opening::kMay;
 }
 
-/// Ends a flow that this packet found without permission, and answers it where policy says so.
-template <class Key>
-void revoke(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction, DropReason reason,
-            const Moment& m) noexcept {
-  auto& table = s.table<Key>();
-  uint32_t whole = whole_of<Key>(s, slot);
-  FlowHot& hot = table.entry(slot).hot;
-  if (hot.state <= FlowState::kClosing && s.parts.settings->reset_on_revoke) {
-    answer_revoked(s, p, hot, direction);
-    reset_other_leg<Key>(s, p, slot, direction);
-  }
-  show_flow(p, table, whole, FlowRelation::kEstablished);
-  if ((table.entry(whole).hot.flags & kFlowRevoked) != 0)
-    forget_flow<Key>(s, whole);  // its event was written when it was revoked
-  else
-    end_flow<Key>(s, whole, EndCause::kRevoked, reason, m);
-}
-
 }  // namespace
 
 template <class Key>
@@ -106,7 +89,7 @@ DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned
     reason = rejudge<Key>(s, whole, m);
   }
   if (reason != DropReason::kNone) {
-    revoke<Key>(s, p, slot, direction, reason, m);
+    revoke_flow<Key>(s, p, slot, direction, reason, m);
     return reason;
   }
   // Judging may have found a binding that wasn't there before.
@@ -130,7 +113,21 @@ bool may_be_in_flight(const FlowHot& flow, unsigned direction, uint32_t sequence
   return !before(sequence, flow.tcp.acked[direction] - 1) && !after(sequence, flow.tcp.end[direction]);
 }
 
-/// What tracking said of a TCP segment beyond "it passes". True: the packet has met its end.
+}  // namespace
+
+template <class Key>
+bool bring_up_to_date(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,
+                      const Moment& m) noexcept {
+  bool ended = false;
+  DropReason reason = recheck<Key>(s, p, slot, direction, m, ended);
+  if (ended) {
+    open_flow(s, p, key, m);
+    return false;
+  }
+  if (reason != DropReason::kNone) drop(s, p, reason);
+  return reason == DropReason::kNone;
+}
+
 template <class Key>
 bool settle_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,
                 FlowState before, TcpResult result, const Moment& m) noexcept {
@@ -181,24 +178,11 @@ bool settle_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t s
   return false;
 }
 
-}  // namespace
-
-template <class Key>
-bool bring_up_to_date(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,
-                      const Moment& m) noexcept {
-  bool ended = false;
-  DropReason reason = recheck<Key>(s, p, slot, direction, m, ended);
-  if (ended) {
-    open_flow(s, p, key, m);
-    return false;
-  }
-  if (reason != DropReason::kNone) drop(s, p, reason);
-  return reason == DropReason::kNone;
-}
-
 template <class Key>
 bool step_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,
               const Moment& m) noexcept {
+  if (needs_hellos(s.table<Key>().cold(slot))) [[unlikely]]
+    return step_hello(s, p, key, slot, direction, m);
   FlowHot& hot = s.table<Key>().entry(slot).hot;
   auto header = tcp_header(p);
   FlowState before = hot.state;
@@ -261,6 +245,15 @@ DropReason rejudge(PipelineState& s, uint32_t slot, const Moment& m) noexcept {
   return judge_flow<Key>(s, slot, a, m);
 }
 
+/// Why a flow's TLS isn't what policy requires. A verified one has a name that isn't allowed any more, where
+/// names matter.
+static void describe_fault(const FlowCold& cold, DropReason reason, FlowRecord& r) noexcept {
+  if (reason != DropReason::k_mtls_required) return;
+  bool by_name = cold.verified && cold.mtls == static_cast<uint8_t>(MtlsMode::kEndToEnd);
+  if (by_name) r.tls_fault = TlsFault::kNameNotAllowed;
+  if (!cold.verified) r.tls_fault = static_cast<TlsFault>(cold.tls);
+}
+
 template <class Key>
 void end_flow(PipelineState& s, uint32_t slot, EndCause cause, DropReason reason, const Moment& m) noexcept {
   slot = whole_of<Key>(s, slot);
@@ -268,12 +261,30 @@ void end_flow(PipelineState& s, uint32_t slot, EndCause cause, DropReason reason
   r.kind = reason != DropReason::kNone ? EventKind::kRevoke : EventKind::kClose;
   r.end = cause;
   r.reason = reason;
+  describe_fault(s.table<Key>().cold(slot), reason, r);
   if (reason != DropReason::kNone) {
     r.verdict = static_cast<uint8_t>(Verdict::kDeny);
     add(s.counters().flows_revoked, 1);
   }
   s.parts.events.write(r);
   forget_flow<Key>(s, slot);
+}
+
+template <class Key>
+void revoke_flow(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction, DropReason reason,
+                 const Moment& m) noexcept {
+  auto& table = s.table<Key>();
+  uint32_t whole = whole_of<Key>(s, slot);
+  FlowHot& hot = table.entry(slot).hot;
+  if (hot.state <= FlowState::kClosing && s.parts.settings->reset_on_revoke) {
+    answer_revoked(s, p, hot, direction);
+    reset_other_leg<Key>(s, p, slot, direction);
+  }
+  show_flow(p, table, whole, FlowRelation::kEstablished);
+  if ((table.entry(whole).hot.flags & kFlowRevoked) != 0)
+    forget_flow<Key>(s, whole);  // its event was written when it was revoked
+  else
+    end_flow<Key>(s, whole, EndCause::kRevoked, reason, m);
 }
 
 template <class Key>
@@ -288,6 +299,7 @@ void revoke_idle(PipelineState& s, uint32_t slot, DropReason reason, const Momen
   r.kind = EventKind::kRevoke;
   r.end = EndCause::kRevoked;
   r.reason = reason;
+  describe_fault(table.cold(slot), reason, r);
   r.verdict = static_cast<uint8_t>(Verdict::kDeny);
   s.parts.events.write(r);
   add(s.counters().flows_revoked, 1);
@@ -301,6 +313,7 @@ void forget_flow(PipelineState& s, uint32_t slot) noexcept {
   slot = whole_of<Key>(s, slot);
   if (is_near(table.entry(slot).hot)) table.erase(far_of<Key>(s, slot));
   count_state<Key>(s, slot, table.entry(slot).hot.state, FlowState{});
+  if (table.cold(slot).verified) s.names.release(table.cold(slot).next);
   table.erase(slot);
 }
 
@@ -335,6 +348,10 @@ bool admits(const PortView& port, const IpAddress& source, const End& end) noexc
   template bool step_tcp(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,              \
                          const Moment&) noexcept;                                                       \
   template void step_icmp_error(PipelineState&, const PacketRef&, const Key&, const Moment&) noexcept;  \
+  template bool settle_tcp(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned, FlowState, \
+                           TcpResult, const Moment&) noexcept;                                          \
+  template void revoke_flow<Key>(PipelineState&, const PacketRef&, uint32_t, unsigned, DropReason,      \
+                                 const Moment&) noexcept;                                               \
   template void retire_flow<Key>(PipelineState&, uint32_t, EndCause, const Moment&) noexcept;           \
   template DropReason rejudge<Key>(PipelineState&, uint32_t, const Moment&) noexcept;                   \
   template void revoke_idle<Key>(PipelineState&, uint32_t, DropReason, const Moment&) noexcept;         \

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dataplane/fastpath/pipeline_state.h"
+#include "dataplane/fastpath/tcp_track.h"
 
 namespace bulkhead {
 
@@ -17,6 +18,11 @@ bool bring_up_to_date(PipelineState& s, const PacketRef& p, const Key& key, uint
 template <class Key>
 DropReason recheck(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction, const Moment& m,
                    bool& ended) noexcept;
+/// What tracking said of a TCP segment beyond "it passes"; `before`: the flow's state. True: the packet has
+/// met its end.
+template <class Key>
+bool settle_tcp(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,
+                FlowState before, TcpResult result, const Moment& m) noexcept;
 
 /// Matches any TCP segment against its flow. True: the packet goes on. False: it has met its end.
 template <class Key>
@@ -38,6 +44,12 @@ DropReason rejudge(PipelineState& s, uint32_t slot, const Moment& m) noexcept;
 template <class Key>
 void revoke_idle(PipelineState& s, uint32_t slot, DropReason reason, const Moment& m) noexcept;
 
+/// Ends a flow that this packet found without permission, and answers it where policy says so. The packet is
+/// still the caller's.
+template <class Key>
+void revoke_flow(PipelineState& s, const PacketRef& p, uint32_t slot, unsigned direction, DropReason reason,
+                 const Moment& m) noexcept;
+
 /// Takes a flow out, counts it, and writes its event: revoked where `reason` isn't kNone, else closed for
 /// `cause`.
 template <class Key>
@@ -49,6 +61,15 @@ void forget_flow(PipelineState& s, uint32_t slot) noexcept;
 /// Takes out a flow that no packet ends: its timeout has passed, or it gives way to another.
 template <class Key>
 void retire_flow(PipelineState& s, uint32_t slot, EndCause cause, const Moment& m) noexcept;
+
+/// Whether flows of that state stand in HalfOpenFlows.
+constexpr bool is_half_open(FlowState state) {
+  return state == FlowState::kOpening || state == FlowState::kHello;
+}
+/// Whether the flow's TLS hellos are still to be verified before anything else may pass.
+inline bool needs_hellos(const FlowCold& cold) noexcept {
+  return cold.hellos && !cold.verified;
+}
 
 /// The gauge of flows in that state.
 Counter& gauge_of(WorkerCounters& counters, FlowState state) noexcept;

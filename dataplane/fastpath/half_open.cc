@@ -22,7 +22,7 @@ bool HalfOpenFlows::must_evict(SegmentTag source, Flow& oldest) const noexcept {
 uint32_t HalfOpenFlows::add(SegmentTag source, Flow flow) noexcept {
   uint32_t place = free_;
   free_ = places_[place].in_all.after;
-  places_[place] = {{}, {}, flow, source};
+  places_[place] = {{}, {}, flow, source, kNoIndex};
   Segment& own = segments_[source.value];
   all_.append(places_, place);
   own.flows.append(places_, place);

@@ -1,6 +1,6 @@
-// TCP connections that are opening, in the order in which they began: where there are too many of them the
-// oldest gives way (RFC 4987 §3.2), so that a flood never keeps new ones out for long and
-// never touches what is established.
+// TCP connections that are opening, or established without the TLS hellos that policy requires, in the order
+// in which they began: where there are too many of them the oldest gives way (RFC 4987 §3.2), so that a flood
+// never keeps new ones out for long and never touches what is established.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +29,9 @@ class HalfOpenFlows {
   /// Appends a flow; there must be room. Output: its place, for remove().
   uint32_t add(SegmentTag source, Flow flow) noexcept;
   void remove(uint32_t place) noexcept;
+  /// Where a flow's record in HelloPool is; kNoIndex: it has none.
+  uint32_t& check(uint32_t place) noexcept { return places_[place].check; }
+  uint32_t check(uint32_t place) const noexcept { return places_[place].check; }
   uint32_t size() const noexcept { return size_; }
 
  private:
@@ -36,6 +39,7 @@ class HalfOpenFlows {
     IndexLinks in_all, in_segment;
     Flow flow;
     SegmentTag source;
+    uint32_t check = kNoIndex;
   };
   struct Segment {
     IndexList<Place, &Place::in_segment> flows;

@@ -344,21 +344,26 @@ size_t Pipeline::list_flows(uint32_t& cursor, uint32_t budget, std::span<FlowRec
   return written;
 }
 
-PipelineState::PipelineState() = default;
+PipelineState::PipelineState(uint32_t names_kept, const HashSeed& seed) : names(names_kept, seed) {}
 PipelineState::~PipelineState() = default;
 
 Pipeline::Pipeline(std::unique_ptr<PipelineState> state) : state_(std::move(state)) {}
 Pipeline::~Pipeline() = default;
 
 std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
-  auto state = std::make_unique<PipelineState>();
-  state->parts = parts;
   HashSeed seed{{parts.hash_seed[0], parts.hash_seed[1]}};
+  unsigned n = parts.worker_count;
+  auto share = [n](uint32_t limit) { return limit == 0 ? 0 : std::max(1u, limit / n); };
+  const uint32_t hellos = std::min(share(kMostHellos), parts.max_flows);
+  auto state = std::make_unique<PipelineState>(hellos, seed);
+  state->parts = parts;
+  state->hellos.create(hellos, 2 * hellos);
   if (!state->flows4.create(parts.max_flows, seed) || !state->flows6.create(parts.max_flows, seed))
     return nullptr;
   const TimeoutSettings& t = parts.settings->timeouts;
-  std::chrono::milliseconds by_state[7] = {{}, t.syn, t.established, t.closing, t.udp, t.icmp, t.other};
-  for (size_t i = 0; i < 7; ++i) state->timeout_ms[i] = static_cast<uint32_t>(by_state[i].count());
+  std::chrono::milliseconds by_state[8] = {{},        t.syn, t.syn,  t.established,
+                                           t.closing, t.udp, t.icmp, t.other};
+  for (size_t i = 0; i < 8; ++i) state->timeout_ms[i] = static_cast<uint32_t>(by_state[i].count());
   for (const PortView& port : parts.ports) {
     state->links[port.id.value] = untagged_link(port, state->route_mode(), parts.parse_flags);
     state->tx[port.id.value].mtu = port.writes_link() ? 0 : port.mtu;
@@ -369,8 +374,6 @@ std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
   }
   if (parts.keep_verdicts) state->late.reserve(8192);
   state->fragments = std::make_unique<Fragments>(parts);
-  unsigned n = parts.worker_count;
-  auto share = [n](uint32_t limit) { return limit == 0 ? 0 : std::max(1u, limit / n); };
   state->half_open.create(std::min(share(parts.settings->half_open_total), parts.max_flows),
                           share(parts.settings->half_open_per_identity));
   state->flows_of.resize(65536);

@@ -11,6 +11,8 @@
 #include "dataplane/fastpath/deny_log.h"
 #include "dataplane/fastpath/flow_table.h"
 #include "dataplane/fastpath/half_open.h"
+#include "dataplane/fastpath/hello_pool.h"
+#include "dataplane/fastpath/name_store.h"
 #include "dataplane/fastpath/parse_plain.h"
 #include "dataplane/fastpath/pipeline.h"
 #include "dataplane/fastpath/token_bucket.h"
@@ -52,7 +54,7 @@ struct PipelineState {
   FlowTable<FlowKey6> flows6;
   std::array<LinkPart, kMaxPorts> links{};  ///< of untagged frames, by PortId
   std::array<TxQueue, kMaxPorts> tx;
-  std::array<uint32_t, 7> timeout_ms{};  ///< by FlowState
+  std::array<uint32_t, 8> timeout_ms{};  ///< by FlowState
   DenyLog denies;
   RejectLimiter rejects;
   std::array<TokenBucket, kMaxPorts> floods;  ///< frames to several peers, by PortId
@@ -60,6 +62,8 @@ struct PipelineState {
   std::unique_ptr<Router> router;             ///< route mode
   std::vector<LateVerdict> late;              ///< room reserved at the start
   HalfOpenFlows half_open;
+  HelloPool hellos;
+  NameStore names;                 ///< of verified flows
   std::vector<uint32_t> flows_of;  ///< flows by the tag of their source's segment: 65,536
   uint32_t serial = 0;
   BootTime now;                        ///< of the burst in progress
@@ -72,7 +76,7 @@ struct PipelineState {
   Ticks overlay_ticks = 0;             ///< when maintain_overlay() last ran
   std::unique_ptr<Fragments> fragments;
 
-  PipelineState();
+  PipelineState(uint32_t names, const HashSeed& seed);
   ~PipelineState();
 
   template <class Key>

@@ -31,8 +31,7 @@ RelayRole role_between(const PortView& in) noexcept {
 
 /// Puts back the link header that a packet from the relay has lost.
 void dress(const PacketRef& p, const RelayLeg& leg, unsigned direction) noexcept {
-  const MacAddress& from = direction == 0 ? leg.initiator : leg.responder;
-  const MacAddress& to = direction == 0 ? leg.responder : leg.initiator;
+  const LinkEnds& receiver = direction == 0 ? leg.responder : leg.initiator;
   if (leg.vlan != 0) {
     // The devices' headroom is larger by far.
     rte_pktmbuf_prepend(p.mbuf, sizeof(VlanHeader));
@@ -46,14 +45,16 @@ void dress(const PacketRef& p, const RelayLeg& leg, unsigned direction) noexcept
     p.meta->vlan = leg.vlan;
   }
   uint8_t* frame = frame_of(p.mbuf);
-  std::memcpy(frame, to.bytes.data(), 6);
-  std::memcpy(frame + 6, from.bytes.data(), 6);
+  std::memcpy(frame, receiver.own.bytes.data(), 6);
+  std::memcpy(frame + 6, receiver.peer.bytes.data(), 6);
 }
 
-/// Remembers the link addresses of a packet from the network.
+/// Remembers the link addresses of a packet from the network. What goes to a group says of no station where
+/// it is.
 void note_addresses(const PacketRef& p, RelayLeg& leg, unsigned direction) noexcept {
-  (direction == 0 ? leg.initiator : leg.responder) = source_mac(p);
-  (direction == 0 ? leg.responder : leg.initiator) = destination_mac(p);
+  if (destination_mac(p).is_multicast()) return;
+  LinkEnds& sender = direction == 0 ? leg.initiator : leg.responder;
+  sender = {source_mac(p), destination_mac(p)};
 }
 
 /// The datagram that tells the relay of a flow, as a frame; nullptr where memory is short.
@@ -115,6 +116,16 @@ bool begin_far(FlowHot& far, const PacketRef& p, unsigned direction) noexcept {
   return true;
 }
 
+bool relay_is_silent(const PipelineState& s, const Moment& m) noexcept {
+  return s.parts.relay != nullptr && !s.parts.relay->is_alive(m.now);
+}
+
+/// Whether a packet's way ends at that port: nobody is behind it, or the packet is too long for it.
+bool cannot_leave(const PipelineState& s, const PacketRef& p, uint8_t out, const Moment& m) noexcept {
+  if (out == s.relay_port) return relay_is_silent(s, m);
+  return p.meta->ip_bytes > s.port(out).most_ip_bytes(p.meta->l3);
+}
+
 /// A packet of either flow that isn't on the short way: all is looked at, as nobody has done it yet.
 template <class Key>
 void step_leg(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,
@@ -162,38 +173,16 @@ uint32_t far_of(PipelineState& s, uint32_t near) noexcept {
   return table.find(far, table.hash(far));
 }
 
-DropReason settle_mtls(const PipelineState& s, MtlsMode mode, IpProto proto, PortId in, PortId out,
-                       const Moment& m, bool& relayed) noexcept {
-  relayed = false;
-  if (mode == MtlsMode::kNone) return DropReason::kNone;
-  if (mode == MtlsMode::kEndToEnd || proto != IpProto::kTcp) return DropReason::k_mtls_required;
-  bool from_workload = s.port(in.value).attached, to_workload = s.port(out.value).attached;
-  if (from_workload && to_workload) return DropReason::kNone;
-  if (!from_workload && !to_workload) return DropReason::k_mtls_required;
-  if (s.relay_port == kPortNone.value || (s.parts.relay != nullptr && !s.parts.relay->is_ready(m.now)))
-    return DropReason::k_relay_unavailable;
-  relayed = true;
-  return DropReason::kNone;
-}
-
-DropReason still_protected(const PipelineState& s, MtlsMode mode, const FlowHot& flow) noexcept {
-  if (mode == MtlsMode::kNone || is_near(flow))
-    return mode == MtlsMode::kEndToEnd ? DropReason::k_mtls_required : DropReason::kNone;
-  bool local = s.port(flow.ports[0]).attached && s.port(flow.ports[1]).attached;
-  bool tcp = flow.state <= FlowState::kClosing;
-  return mode == MtlsMode::kRelay && local && tcp ? DropReason::kNone : DropReason::k_mtls_required;
-}
-
 template <class Key>
-bool open_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t near,
+DropReason open_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t near,
                   const Moment& m) noexcept {
   auto& table = s.table<Key>();
   Key far_flow = far_key(key);
   uint64_t hash = table.hash(far_flow);
   // Of the same 5-tuple in two zones the relay can serve but one.
-  if (table.find(far_flow, hash) != kNoSlot) return false;
+  if (table.find(far_flow, hash) != kNoSlot) return DropReason::k_relay_unavailable;
   uint32_t slot = table.insert(far_flow, hash);
-  if (slot == kNoSlot) return false;
+  if (slot == kNoSlot) return DropReason::k_flow_table_full;
   FlowHot& hot = table.entry(near).hot;
   FlowHot& far = table.entry(slot).hot;
   bool tags_at_responder = s.port(hot.ports[1]).trust_tags;
@@ -209,16 +198,16 @@ bool open_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t
   cold.source = whole.source;
   cold.destination = whole.destination;
   cold.source_from = whole.source_from;
-  cold.relay = {near, p.meta->vlan, source_mac(p), destination_mac(p)};
+  MacAddress initiator = source_mac(p), responder = destination_mac(p);
+  cold.relay = {near, p.meta->vlan, {initiator, responder}, {responder, initiator}};
   hot.ports[1] = s.relay_port;
   hot.marks |= kFlowRelayNear;
   announce<Key>(s, near, m);
-  return true;
+  return DropReason::kNone;
 }
 
 void send_to_relay(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
-  if (s.parts.relay != nullptr && !s.parts.relay->is_alive(m.now))
-    return drop(s, p, DropReason::k_relay_unavailable);
+  if (relay_is_silent(s, m)) return drop(s, p, DropReason::k_relay_unavailable);
   send(s, p, PortId{s.relay_port});
   if (p.verdict != nullptr && p.verdict->fate == Fate::kForward && !is_datagram(p.mbuf))
     p.verdict->fate = Fate::kRelay;
@@ -233,6 +222,9 @@ void pass_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t
   FlowHot& near_hot = table.entry(near).hot;
   FlowHot& far_hot = table.entry(far).hot;
   show_flow(p, table, near, FlowRelation::kEstablished);
+  uint8_t out = hot.ports[direction ^ 1];
+  // Dropped there, before it could change the flow.
+  if (cannot_leave(s, p, out, m)) return forward(s, p, out, m);
   if ((hot.marks & kFlowAwaited) != 0) {
     if (!begin_far(hot, p, direction)) return drop(s, p, DropReason::k_tcp_no_state);
   } else if (direction == 0 && is_near(hot) && hot.state == FlowState::kOpening &&
@@ -245,7 +237,7 @@ void pass_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t
   near_hot.last = far_hot.last = m.ticks;
   if (is_near(hot)) count_in_cold(table.cold(near), direction, counted(p).bytes);
   if (p.meta->in_port != s.relay_port) note_addresses(p, table.cold(far).relay, direction);
-  forward(s, p, hot.ports[direction ^ 1], m);
+  forward(s, p, out, m);
 }
 
 template <class Key>
@@ -312,7 +304,7 @@ void address_to_relay(rte_mbuf* mbuf) noexcept {
 
 #define BULKHEAD_FOR(Key)                                                                             \
   template uint32_t far_of<Key>(PipelineState&, uint32_t) noexcept;                                   \
-  template bool open_relayed(PipelineState&, const PacketRef&, const Key&, uint32_t,                  \
+  template DropReason open_relayed(PipelineState&, const PacketRef&, const Key&, uint32_t,                  \
                              const Moment&) noexcept;                                                 \
   template void pass_relayed(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,        \
                              const Moment&) noexcept;                                                 \

@@ -32,20 +32,11 @@ uint32_t whole_of(PipelineState& s, uint32_t slot) noexcept {
 template <class Key>
 uint32_t far_of(PipelineState& s, uint32_t near) noexcept;
 
-/// Whether the relay is there and takes connections.
-bool relay_serves(const PipelineState& s, const Moment& m) noexcept;
-
-/// Whether what policy asks of a connection's protection is to be had between these ports, or is what a flow
-/// with `marks` has. Output: kNone; `relayed` says whether the relay is to have it; else why it may not open
-/// or go on. Attached to attached is the gateway's own link: in clear.
-DropReason settle_mtls(const PipelineState& s, MtlsMode mode, IpProto proto, PortId in, PortId out,
-                       const Moment& m, bool& relayed) noexcept;
-DropReason still_protected(const PipelineState& s, MtlsMode mode, const FlowHot& flow) noexcept;
-
-/// Makes a flow that has just been opened the near one of a pair, tells the relay what it is about, and sends
-/// its first packet there. Takes the packet. False: there is no room, and nothing has changed.
+/// Makes a flow that has just been opened by this packet the near one of a pair, and tells the relay what it
+/// is about. Else why not, and nothing has changed: there is no room, or the relay has the same 5-tuple of
+/// another zone (relay_unavailable).
 template <class Key>
-bool open_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t near,
+DropReason open_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t near,
                   const Moment& m) noexcept;
 
 /// The responder's binding may have changed: the far flow's next packet of its is checked.

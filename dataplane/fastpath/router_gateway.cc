@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "dataplane/fastpath/answer.h"
 #include "dataplane/fastpath/flow_open.h"
+#include "dataplane/fastpath/protection.h"
 #include "dataplane/fastpath/router_parts.h"
 #include "dataplane/fastpath/solicit.h"
 #include "wire/arp.h"
@@ -25,7 +26,7 @@ void Router::receive(PipelineState& s, const PacketRef& p, const Moment& m) noex
       evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, own, ServiceKey{p.meta->service}, m.now);
   add(s.counters().judged, 1);
   bool admitted = may_originate(port, source) || source.is_ipv6_link_local();
-  DropReason reason = admitted ? reason_of(e.decision) : DropReason::k_spoofed_source;
+  DropReason reason = admitted ? reason_without_flow(e.decision, p) : DropReason::k_spoofed_source;
   if (p.verdict != nullptr) {
     p.verdict->rule = e.decision.rule;
     p.verdict->tier = static_cast<uint8_t>(e.decision.tier);

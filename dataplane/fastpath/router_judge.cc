@@ -2,6 +2,8 @@
 #include <cstddef>
 
 #include "dataplane/fastpath/flow_open.h"
+#include "dataplane/fastpath/protection.h"
+#include "dataplane/fastpath/relayed.h"
 #include "dataplane/fastpath/router_parts.h"
 #include "wire/transport.h"
 
@@ -22,7 +24,8 @@ DropReason judge_without_flow(PipelineState& s, const PacketRef& p, const Moment
   Evaluation e = evaluate(*m.snapshot->image, *m.snapshot->endpoints, origin, destination,
                           ServiceKey{p.meta->service}, m.now);
   add(s.counters().judged, 1);
-  DropReason reason = admits(port, source, e.source) ? reason_of(e.decision) : DropReason::k_spoofed_source;
+  DropReason reason =
+      admits(port, source, e.source) ? reason_without_flow(e.decision, p) : DropReason::k_spoofed_source;
   if (reason != DropReason::kNone) note_denied(s, p, source, destination, e, reason, m);
   return reason;
 }
@@ -34,6 +37,8 @@ DropReason judge(PipelineState& s, const PacketRef& p, const Key& key, const Mom
   bool from_relay = p.meta->in_port == s.relay_port;  // which opens nothing
   if (slot == kNoSlot) return from_relay ? DropReason::k_tcp_no_state : judge_without_flow(s, p, m);
   const FlowHot& hot = table.entry(slot).hot;
+  // Of another flow with the same 5-tuple, that goes through the relay as this one's didn't, or the reverse.
+  if (from_relay != is_near(hot)) return DropReason::k_tcp_no_state;
   if ((hot.flags & kFlowRevoked) != 0) return table.cold(slot).revoked_for;
   if (hot.checked == m.generation && !is_due(hot.deadline, m.ticks)) return DropReason::kNone;
   return rejudge<Key>(s, slot, m);

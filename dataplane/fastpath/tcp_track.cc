@@ -42,7 +42,7 @@ constexpr Move kMoves[5][2][5] = {
 };
 
 Phase phase_of(const FlowHot& flow) noexcept {
-  if (flow.state == FlowState::kEstablished) return kUp;
+  if (flow.state == FlowState::kEstablished || flow.state == FlowState::kHello) return kUp;
   if (flow.state == FlowState::kClosing) return kClosing;
   if ((flow.marks & kFlowCrossed) != 0) return kCrossed;
   return (flow.flags & kFlowSynAck) != 0 ? kAnswered : kSynSent;

@@ -9,13 +9,17 @@
 
 #include "base/address.h"
 #include "base/drop_reason.h"
+#include "base/tls_fault.h"
 #include "base/types.h"
 #include "policy/evaluate.h"
 
 namespace bulkhead {
 
-enum class EventKind : uint8_t { kOpen = 1, kDeny, kRevoke, kClose, kAudit };
+/// kVerified: a flow's TLS hellos are what policy requires.
+enum class EventKind : uint8_t { kOpen = 1, kDeny, kRevoke, kClose, kAudit, kVerified };
 enum class EndCause : uint8_t { kNone, kFin, kRst, kIdle, kRevoked, kReopened, kEvicted };
+
+inline constexpr size_t kSniRoom = 92;
 
 /// A live flow, or what is said of one that opened, was denied, was revoked or closed. Both directions: [0]
 /// from the initiator, [1] from the responder.
@@ -49,11 +53,23 @@ struct FlowRecord {
   uint8_t many_kinds;  ///< 1: a deny that stands for packets[0] of many kinds; of it only time and reason are
                        ///< known
   uint8_t mtls;        ///< MtlsMode of the decision
-  uint8_t reserved;
+  uint8_t tls_verified;  ///< 1: both hellos said TLS 1.3
+  uint16_t tls_suite;    ///< that the ServerHello chose; 0: not known
+  TlsFault tls_fault;    ///< with mtls_required: why the hellos weren't good enough, where it was for them
+  uint8_t sni_bytes;     ///< of the ClientHello's server name, of which `sni` holds the first
+  char sni[kSniRoom];
 };
-static_assert(sizeof(FlowRecord) == 160);
+static_assert(sizeof(FlowRecord) == 256);
 
-enum class FlowState : uint8_t { kOpening = 1, kEstablished, kClosing, kUdp, kIcmp, kOther };
+enum class FlowState : uint8_t {
+  kOpening = 1,
+  kHello,  ///< TCP: established, its TLS hellos not verified yet
+  kEstablished,
+  kClosing,
+  kUdp,
+  kIcmp,
+  kOther
+};
 
 inline constexpr uint32_t kEventRingSlots = 16384;  ///< a power of two
 

@@ -23,7 +23,7 @@
 
 namespace bulkhead {
 
-inline constexpr uint32_t kContractVersion = 1;
+inline constexpr uint32_t kContractVersion = 2;
 inline constexpr size_t kMaxMessageBytes = 8192;
 inline constexpr uint64_t kMaxImageBytes = uint64_t{1} << 30;
 inline constexpr uint64_t kMaxBatchCount = uint64_t{1} << 24;

@@ -25,7 +25,9 @@ constexpr const char* kPolicy = R"(segments:
   web: {tag: 100, members: [10.1.0.0/24]}
   evil: {tag: 150, members: [10.64.0.0/12]}
   db: {tag: 200, members: [10.2.0.0/24]}
-policies: [{name: open, from: [web, evil], to: db, allow: [tcp/80]}]
+policies:
+  - {name: open, from: [web, evil], to: db, allow: [tcp/80]}
+  - {name: encrypted, from: [web, evil], to: db, allow: [tcp/443], mtls: end_to_end}
 )";
 constexpr PortId kLeft{0}, kRight{1};
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -69,17 +71,25 @@ struct Flood : testing::TestWithParam<unsigned> {
   }
 };
 
-/// The same SYN from another source; checksums by difference.
-void come_from(Bytes& syn, uint32_t source) {
-  constexpr size_t kSource = 26, kIpChecksum = 24, kTcpChecksum = 50;
+/// The same packet with another address at `where`; checksums by difference.
+void readdress(Bytes& packet, size_t where, uint32_t address) {
+  constexpr size_t kIpChecksum = 24, kTcpChecksum = 50;
   for (size_t half : {size_t{0}, size_t{2}}) {
-    uint8_t* at = syn.data() + kSource + half;
+    uint8_t* at = packet.data() + where + half;
     auto before = load<uint16_t>(at);
-    uint16_t after = __builtin_bswap16(static_cast<uint16_t>(source >> (half == 0 ? 16 : 0)));
+    uint16_t after = __builtin_bswap16(static_cast<uint16_t>(address >> (half == 0 ? 16 : 0)));
     store(at, after);
     for (size_t checksum : {kIpChecksum, kTcpChecksum})
-      store(syn.data() + checksum, checksum_update(load<uint16_t>(syn.data() + checksum), before, after));
+      store(packet.data() + checksum,
+            checksum_update(load<uint16_t>(packet.data() + checksum), before, after));
   }
+}
+
+void come_from(Bytes& packet, uint32_t source) {
+  readdress(packet, 26, source);
+}
+void go_to(Bytes& packet, uint32_t destination) {
+  readdress(packet, 30, destination);
 }
 
 TEST_P(Flood, MillionSources_LeaveOthersTheirConnections) {
@@ -108,6 +118,61 @@ TEST_P(Flood, MillionSources_LeaveOthersTheirConnections) {
                            " / tcp 80 > 1000 SA seq 500 ack 2")
                    .bytes;
   EXPECT_EQ(arrive(kRight, last), DropReason::kNone);
+}
+
+/// A connection of web's to port 443 from its first packet to its proof, and one more packet of it.
+void speak_tls(Flood& flood, const std::string& port) {
+  flood.handshake(port + " > 443", "443 > " + port);
+  auto client = [&](const std::string& rest) {
+    return flood.arrive(kLeft, "ip 10.1.0.5 > 10.2.0.9 / tcp " + port + " > 443 " + rest);
+  };
+  EXPECT_EQ(client("PA seq 101 ack 501 / tls client-hello sni db.corp.example"), DropReason::kNone);
+  EXPECT_EQ(flood.arrive(kRight, "ip 10.2.0.9 > 10.1.0.5 / tcp 443 > " + port +
+                                     " PA seq 501 ack 234 / tls server-hello"),
+            DropReason::kNone);
+  EXPECT_EQ(client("A seq 234 ack 598"), DropReason::kNone);
+}
+
+TEST_P(Flood, MillionSyns_ThatAreToBeTls_LeaveOthersTheirs) {
+  speak_tls(*this, "1000");
+  Bytes syn = build_frame("ip 10.64.0.0 > 10.2.0.9 / tcp 1000 > 443 S seq 1").bytes;
+  uint32_t verified = 1;
+  for (uint32_t i = 0; i < kSources; ++i) {
+    come_from(syn, 0x0a400000 + i);
+    ASSERT_EQ(arrive(kLeft, syn), DropReason::kNone);
+    if (i % 50'000 != 0) continue;
+    speak_tls(*this, std::to_string(2000 + i / 50'000));
+    ++verified;
+    ASSERT_EQ(arrive(kLeft, "ip 10.1.0.5 > 10.2.0.9 / tcp 1000 > 443 PA seq 234 ack 598 / text \"x\""),
+              DropReason::kNone);
+    ASSERT_LE(sum(&WorkerCounters::flows_tcp_opening), 256u);
+  }
+  EXPECT_EQ(sum(&WorkerCounters::flows_tcp_established), verified);
+}
+
+/// Connections that begin a hello and never end it: the oldest gives way, nobody else.
+TEST_P(Flood, HellosThatNeverEnd_LeaveOthersTheirs) {
+  speak_tls(*this, "1000");
+  Bytes syn = build_frame("ip 10.64.0.0 > 10.2.0.9 / tcp 1000 > 443 S seq 100").bytes;
+  Bytes answer = build_frame("ip 10.2.0.9 > 10.64.0.0 / tcp 443 > 1000 SA seq 500 ack 101").bytes;
+  Bytes hello =
+      build_frame(
+          "ip 10.64.0.0 > 10.2.0.9 / tcp 1000 > 443 PA seq 101 ack 501 / take 1400 / tls client-hello "
+          "padding 15000")
+          .bytes;
+  constexpr uint32_t kHellos = kSources / 20;
+  for (uint32_t i = 0; i < kHellos; ++i) {
+    uint32_t source = 0x0a400000 + i;
+    come_from(syn, source), come_from(hello, source), go_to(answer, source);
+    ASSERT_EQ(arrive(kLeft, syn), DropReason::kNone);
+    ASSERT_EQ(arrive(kRight, answer), DropReason::kNone);
+    ASSERT_EQ(arrive(kLeft, hello), DropReason::kNone);
+    if (i % 1000 == 0) speak_tls(*this, std::to_string(2000 + i / 1000));
+    ASSERT_LE(sum(&WorkerCounters::flows_tcp_opening), 256u);
+  }
+  EXPECT_EQ(sum(&WorkerCounters::flows_tcp_established), 1 + (kHellos + 999) / 1000);
+  EXPECT_EQ(arrive(kLeft, "ip 10.1.0.5 > 10.2.0.9 / tcp 1000 > 443 PA seq 234 ack 598 / text \"x\""),
+            DropReason::kNone);
 }
 
 INSTANTIATE_TEST_SUITE_P(Workers, Flood, testing::Values(1u, 4u));

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "packet_words.h"
+#include "tls_bytes.h"
 
 namespace bulkhead::test {
 namespace {
@@ -93,8 +94,8 @@ class FrameBuilder {
     return content(layer, payload);
   }
 
-  /// Bytes as they are: text, hex, zeros; `take N` keeps the first N of what follows; `raw` is a whole
-  /// frame's.
+  /// Bytes as they are: text, hex, zeros, TLS records; `take N` keeps the first N of what follows, `skip N`
+  /// all but those; `raw` is a whole frame's.
   Bytes content(Layer& layer, const Bytes& payload) {
     Bytes bytes;
     const std::string& kind = layer.kind();
@@ -105,6 +106,12 @@ class FrameBuilder {
       bytes = hex_of(layer.next("its digits"));
     } else if (kind == "zeros") {
       bytes.resize(number_of(layer.next("their number")));
+    } else if (kind == "tls") {
+      bytes = tls_of(layer);
+    } else if (kind == "skip") {
+      size_t count = number_of(layer.next("their number"));
+      if (count > payload.size()) throw std::invalid_argument("'skip' wants more than there is");
+      return Bytes(payload.begin() + static_cast<ptrdiff_t>(count), payload.end());
     } else if (kind == "gre") {
       bytes = {0, 0, 0x08, 0};
     } else if (kind == "take") {

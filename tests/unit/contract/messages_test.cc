@@ -57,9 +57,9 @@ TEST_F(HeaderTest, ShorterThanAHeader) {
   EXPECT_EQ(error_of<Publish>({}, MessageType::kPublish), "a message shorter than its header");
 }
 TEST_F(HeaderTest, AnotherVersion) {
-  message.header.version = 2;
+  message.header.version = 1;
   EXPECT_EQ(error(),
-            "a message of contract version 2, this is version 1: start both planes from the same build");
+            "a message of contract version 1, this is version 2: start both planes from the same build");
 }
 TEST_F(HeaderTest, UnknownType) {
   message.header.type = static_cast<MessageType>(10);

@@ -71,6 +71,43 @@ TEST(FlowLine, Mtls_IsTheDecisions) {
   EXPECT_EQ(line_of(open, &names)["mtls"], "relay");
 }
 
+TEST(FlowLine, VerifiedTls_SaysByWhomAndWhat) {
+  PolicyNames names = names_of_policy();
+  FlowRecord verified = record(EventKind::kVerified);
+  verified.mtls = static_cast<uint8_t>(MtlsMode::kEndToEnd);
+  verified.tls_verified = 1;
+  verified.tls_suite = 0x1302;
+  std::string_view name = "db.corp.example";
+  verified.sni_bytes = static_cast<uint8_t>(name.size());
+  name.copy(verified.sni, sizeof verified.sni);
+  Json line = line_of(verified, &names);
+  EXPECT_EQ(line["event"], "verified");
+  EXPECT_EQ(line["mtls"], "end_to_end");
+  EXPECT_EQ(line["verified_by"], "workloads");
+  EXPECT_EQ(line["tls_version"], "1.3");
+  EXPECT_EQ(line["cipher"], "TLS_AES_256_GCM_SHA384");
+  EXPECT_EQ(line["sni"], "db.corp.example");
+  EXPECT_FALSE(line.contains("tls_fault"));
+  verified.tls_suite = 0x1306;
+  verified.sni_bytes = 200;
+  std::fill(std::begin(verified.sni), std::end(verified.sni), 'a');
+  line = line_of(verified, &names);
+  EXPECT_EQ(line["cipher"], "0x1306");
+  EXPECT_EQ(line["sni"], std::string(kSniRoom, 'a') + "...");
+}
+
+TEST(FlowLine, RefusedTls_SaysWhy) {
+  PolicyNames names = names_of_policy();
+  FlowRecord revoked = record(EventKind::kRevoke);
+  revoked.reason = DropReason::k_mtls_required;
+  revoked.tls_fault = TlsFault::kNotChosen;
+  Json line = line_of(revoked, &names);
+  EXPECT_EQ(line["reason"], "mtls_required");
+  EXPECT_EQ(line["tls_fault"], "the server does not choose TLS 1.3");
+  for (const char* key : {"verified_by", "tls_version", "cipher", "sni"})
+    EXPECT_FALSE(line.contains(key)) << key;
+}
+
 TEST(FlowLine, Close_HasTrafficBothWaysAndHowItEnded) {
   PolicyNames names = names_of_policy();
   Json line = line_of(record(EventKind::kClose), &names);
