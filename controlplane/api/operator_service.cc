@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "controlplane/api/clear_rules.h"
 #include "controlplane/api/hints.h"
 #include "controlplane/observe/flow_line.h"
 
@@ -86,8 +87,10 @@ struct FlowFilter {
   std::optional<IpAddress> address;
   std::string segment, rule;
   std::vector<ServiceRange> services;  ///< empty: all
-  bool any() const { return !address && segment.empty() && rule.empty() && services.empty(); }
+  bool unencrypted = false;
+  bool any() const { return !address && segment.empty() && rule.empty() && services.empty() && !unencrypted; }
   bool takes(const FlowRecord& flow, const LineContext& context) const {
+    if (unencrypted && flow.mtls != static_cast<uint8_t>(MtlsMode::kNone)) return false;
     if (address && flow.source != *address && flow.destination != *address) return false;
     if (!services.empty() && std::ranges::none_of(services, [&](const ServiceRange& range) {
           return range.first.value <= flow.service && flow.service <= range.last.value;
@@ -102,7 +105,7 @@ struct FlowFilter {
 /// Errors: kInvalid for what can't be read; kNotFound for names that the policy in force doesn't have, which
 /// no flow can have for longer than its next look at policy.
 Expected<FlowFilter> read_filter(const v1::FlowsRequest& request, const PolicyNames* newest) {
-  FlowFilter filter{std::nullopt, request.segment(), request.rule(), {}};
+  FlowFilter filter{std::nullopt, request.segment(), request.rule(), {}, request.unencrypted()};
   if (!request.address().empty()) {
     auto address = parse_address(request.address());
     if (!address) return std::unexpected(address.error());
@@ -144,6 +147,12 @@ void fill_flow(const FlowRecord& record, const LineContext& context, v1::Flow& f
   if (record.until_boot_ns != INT64_MAX) flow.set_until_ns(context.wall(record.until_boot_ns).ns);
   flow.set_generation(record.generation);
   flow.set_zone(record.zone);
+  flow.set_mtls(std::string(name_of(static_cast<MtlsMode>(record.mtls))));
+  flow.set_sni(sni_text(record));
+  if (record.tls_verified == 0) return;
+  flow.set_verified_by("workloads");
+  flow.set_tls_version("1.3");
+  flow.set_cipher(cipher_name(record.tls_suite));
 }
 
 void fill_end(const ExplainedEnd& end, v1::Explanation::End& answer) {
@@ -237,6 +246,9 @@ grpc::Status OperatorService::ListFlows(grpc::ServerContext*, const v1::FlowsReq
   if (!list) return {StatusCode::UNAVAILABLE, list.error().message};
 
   answer->set_total(list->total);
+  if (filter->unencrypted && state.policy)
+    for (v1::ClearRule& rule : clear_rules(state.policy->policy, wall_now()))
+      *answer->add_clear_rules() = std::move(rule);
   bool cut = list->flows.size() >= std::min(wanted, kMaxFlowPage) && list->total > list->flows.size();
   answer->set_truncated(cut);
   std::ranges::sort(list->flows, std::greater{}, &FlowRecord::time_boot_ns);

@@ -17,6 +17,7 @@ struct Options {
   std::string socket;
   bool json = false;
   std::string address, segment, service, rule;
+  bool unencrypted = false;
   uint32_t limit = 1000;
   bool all = false;
 };
@@ -50,9 +51,17 @@ ExitCode flows(const Options& options) {
   request.set_segment(options.segment);
   request.set_service(options.service);
   request.set_rule(options.rule);
-  return ask(
-      "flows", options, &v1::Operator::Stub::ListFlows, request, flows_json,
-      [](const v1::FlowList& list, const Screen& screen) { return flows_text(list, screen, wall_now()); });
+  request.set_unencrypted(options.unencrypted);
+  auto text = [&](const v1::FlowList& list, const Screen& screen) {
+    std::string flows = flows_text(list, screen, wall_now());
+    return options.unencrypted ? flows + clear_rules_text(list, screen, wall_now()) : flows;
+  };
+  auto json = [&](const v1::FlowList& list) {
+    Json flows = flows_json(list);
+    if (options.unencrypted) flows["clear_rules"] = clear_rules_json(list);
+    return flows;
+  };
+  return ask("flows", options, &v1::Operator::Stub::ListFlows, request, json, text);
 }
 
 ExitCode drops(const Options& options) {
@@ -91,6 +100,8 @@ void add_live(CLI::App& app, Task& chosen) {
       ->type_name("NAME");
   list->add_option("--service", options->service, "Only flows of this service")->type_name("SERVICE");
   list->add_option("--rule", options->rule, "Only flows that this rule allows")->type_name("NAME");
+  list->add_flag("--unencrypted", options->unencrypted,
+                 "Only flows that policy lets pass in clear, and the rules that do");
   list->add_option("--limit", options->limit, "At most so many")
       ->check(CLI::Range(1u, 100'000u))
       ->capture_default_str();

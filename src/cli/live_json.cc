@@ -62,6 +62,10 @@ static Json port_or_null(const v1::Flow& flow, uint32_t port) {
   return flow.proto().starts_with("icmp") ? Json(nullptr) : Json(port);
 }
 
+static Json text_or_null(const std::string& text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
+
 Json flows_json(const v1::FlowList& list) {
   Json flows = Json::array();
   for (const auto& f : list.flows()) {
@@ -87,10 +91,30 @@ Json flows_json(const v1::FlowList& list) {
                      {"last_ns", f.last_ns()},
                      {"until_ns", time_or_null(f.until_ns())},
                      {"generation", f.generation()},
-                     {"zone", f.zone()}});
+                     {"zone", f.zone()},
+                     {"mtls", f.mtls()},
+                     {"verified_by", text_or_null(f.verified_by())},
+                     {"tls_version", text_or_null(f.tls_version())},
+                     {"cipher", text_or_null(f.cipher())},
+                     {"sni", text_or_null(f.sni())}});
     if (f.proto().starts_with("icmp")) flows.back()["icmp_id"] = f.source_port();
   }
   return {{"total", list.total()}, {"truncated", list.truncated()}, {"flows", std::move(flows)}};
+}
+
+Json clear_rules_json(const v1::FlowList& list) {
+  Json rules = Json::array();
+  for (const auto& r : list.clear_rules()) {
+    Json services = Json::array();
+    for (const std::string& service : r.services()) services.push_back(service);
+    rules.push_back({{"rule", r.rule()},
+                     {"tier", r.tier()},
+                     {"from", r.from()},
+                     {"to", r.to()},
+                     {"services", std::move(services)},
+                     {"until_ns", time_or_null(r.until_ns())}});
+  }
+  return rules;
 }
 
 Json drops_json(const v1::DropList& list) {

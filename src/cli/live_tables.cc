@@ -24,6 +24,15 @@ std::string endpoint(const std::string& proto, const std::string& address, uint3
   return fmt::format(fmt::runtime(v6 ? "[{}]:{}" : "{}:{}"), address, port);
 }
 
+/// The mode that policy asks for, and what was seen of it.
+bool asks_for_tls(const v1::Flow& f) {
+  return !f.mtls().empty() && f.mtls() != "none";
+}
+std::string tls_cell(const v1::Flow& f) {
+  if (!asks_for_tls(f)) return "-";
+  return f.mtls() + (f.verified_by().empty() ? ", not verified yet" : ", " + f.verified_by());
+}
+
 std::string port_table(const v1::Status& status, const Screen& screen) {
   Table table({{"PORT", Align::kLeft, 8},
                {"DEVICE", Align::kLeft, 12, true, 2},
@@ -123,29 +132,57 @@ std::string status_text(const v1::Status& s, const Screen& screen, WallTime now)
 std::string flows_text(const v1::FlowList& list, const Screen& screen, WallTime now) {
   // Who speaks to whom under which rule is worth more room than how much.
   constexpr size_t kIpv4AndPort = 21;
-  Table table({{"PROTO", Align::kLeft, 0, false},
-               {"FROM", Align::kLeft, kIpv4AndPort, true, 0, true},
-               {"SEGMENT", Align::kLeft, 7},
-               {"TO", Align::kLeft, kIpv4AndPort, true, 0, true},
-               {"SEGMENT", Align::kLeft, 7},
-               {"STATE", Align::kLeft, 0, false, 4},
-               {"RULE", Align::kLeft, 9, true, 0, false, 16},
-               {"PKTS OUT", Align::kRight, 0, false, 2},
-               {"BACK", Align::kRight, 0, false, 7},
-               {"BYTES", Align::kRight, 0, false, 3},
-               {"AGE", Align::kRight, 0, false, 8},
-               {"IDLE", Align::kRight, 0, false, 6},
-               {"ENDS IN", Align::kRight, 0, false, 5}});
-  for (const auto& f : list.flows())
-    table.add({f.proto(), endpoint(f.proto(), f.source(), f.source_port()), f.source_segment(),
-               endpoint(f.proto(), f.destination(), f.destination_port()), f.destination_segment(), f.state(),
-               f.rule(), count_text(f.packets_out()), count_text(f.packets_back()),
-               bytes_text(f.bytes_out() + f.bytes_back()), age(f.opened_ns(), now), age(f.last_ns(), now),
-               f.until_ns() == 0 ? "-" : duration_text(f.until_ns() - now.ns)});
+  const bool shows_tls = std::ranges::any_of(list.flows(), asks_for_tls);
+  std::vector<Column> columns{{"PROTO", Align::kLeft, 0, false},
+                              {"FROM", Align::kLeft, kIpv4AndPort, true, 0, true},
+                              {"SEGMENT", Align::kLeft, 7},
+                              {"TO", Align::kLeft, kIpv4AndPort, true, 0, true},
+                              {"SEGMENT", Align::kLeft, 7},
+                              {"STATE", Align::kLeft, 0, false, 4},
+                              {"RULE", Align::kLeft, 9, true, 0, false, 16},
+                              {"PKTS OUT", Align::kRight, 0, false, 2},
+                              {"BACK", Align::kRight, 0, false, 7},
+                              {"BYTES", Align::kRight, 0, false, 3},
+                              {"AGE", Align::kRight, 0, false, 8},
+                              {"IDLE", Align::kRight, 0, false, 6},
+                              {"ENDS IN", Align::kRight, 0, false, 5}};
+  if (shows_tls) columns.insert(columns.begin() + 7, {"TLS", Align::kLeft, 0, false, 9});
+  Table table(std::move(columns));
+  for (const auto& f : list.flows()) {
+    std::vector<std::string> cells{f.proto(),
+                                   endpoint(f.proto(), f.source(), f.source_port()),
+                                   f.source_segment(),
+                                   endpoint(f.proto(), f.destination(), f.destination_port()),
+                                   f.destination_segment(),
+                                   f.state(),
+                                   f.rule(),
+                                   count_text(f.packets_out()),
+                                   count_text(f.packets_back()),
+                                   bytes_text(f.bytes_out() + f.bytes_back()),
+                                   age(f.opened_ns(), now),
+                                   age(f.last_ns(), now),
+                                   f.until_ns() == 0 ? "-" : duration_text(f.until_ns() - now.ns)};
+    if (shows_tls) cells.insert(cells.begin() + 7, tls_cell(f));
+    table.add(std::move(cells));
+  }
   std::string shown = fmt::format("{} of {} live flows\n", list.flows_size(), list.total());
   if (list.truncated())
     shown += "more may match: raise --limit; of all flows a gateway looks at 65,536 at a time\n";
   return list.flows_size() == 0 ? shown : table.render(screen.width, screen.colour) + shown;
+}
+
+std::string clear_rules_text(const v1::FlowList& list, const Screen& screen, WallTime now) {
+  if (list.clear_rules_size() == 0) return "no rule in force lets anything pass in clear\n";
+  Table table({{"IN CLEAR FROM", Align::kLeft, 13},
+               {"TO", Align::kLeft, 7},
+               {"SERVICES", Align::kLeft, 10, true, 1},
+               {"RULE", Align::kLeft, 9, true, 0, false, 16},
+               {"TIER", Align::kLeft, 0, false, 2},
+               {"ENDS IN", Align::kRight, 0, false, 3}});
+  for (const auto& rule : list.clear_rules())
+    table.add({rule.from(), rule.to(), fmt::format("{}", fmt::join(rule.services(), ", ")), rule.rule(),
+               rule.tier(), rule.until_ns() == 0 ? "-" : duration_text(rule.until_ns() - now.ns)});
+  return "\n" + table.render(screen.width, screen.colour);
 }
 
 std::string drops_text(const v1::DropList& list, const Screen& screen, bool all) {

@@ -44,6 +44,46 @@ TEST(FlowsText, NumbersAreHumanised_Ipv6PortsStandApart) {
             "1 of 17 live flows\n");
 }
 
+TEST(FlowsText, Tls_IsAColumnWhereAFlowIsToHaveIt) {
+  v1::FlowList list = one_flow();
+  EXPECT_EQ(flows_text(list, Screen{200, false}, kNow).find("TLS"), std::string::npos);
+  list.mutable_flows(0)->set_mtls("end_to_end");
+  EXPECT_NE(flows_text(list, Screen{200, false}, kNow).find("  end_to_end, not verified yet  "),
+            std::string::npos);
+  list.mutable_flows(0)->set_verified_by("workloads");
+  list.mutable_flows(0)->set_tls_version("1.3");
+  list.mutable_flows(0)->set_cipher("TLS_AES_128_GCM_SHA256");
+  list.mutable_flows(0)->set_sni("db.corp.example");
+  EXPECT_NE(flows_text(list, Screen{200, false}, kNow).find("  end_to_end, workloads  "), std::string::npos);
+  Json flow = flows_json(list)["flows"][0];
+  EXPECT_EQ(flow["mtls"], "end_to_end");
+  EXPECT_EQ(flow["verified_by"], "workloads");
+  EXPECT_EQ(flow["tls_version"], "1.3");
+  EXPECT_EQ(flow["cipher"], "TLS_AES_128_GCM_SHA256");
+  EXPECT_EQ(flow["sni"], "db.corp.example");
+  flow = flows_json(one_flow())["flows"][0];
+  EXPECT_TRUE(flow["verified_by"].is_null() && flow["sni"].is_null());
+}
+
+TEST(ClearRules, AreATableAndJson) {
+  v1::FlowList list;
+  EXPECT_EQ(clear_rules_text(list, Screen{}, kNow), "no rule in force lets anything pass in clear\n");
+  EXPECT_EQ(clear_rules_json(list), Json::array());
+  auto* rule = list.add_clear_rules();
+  rule->set_rule("web-calls-db");
+  rule->set_tier("segment");
+  rule->set_from("web, app");
+  rule->set_to("any");
+  rule->add_services("tcp/80");
+  rule->add_services("udp");
+  EXPECT_EQ(clear_rules_text(list, Screen{200, false}, kNow),
+            "\nIN CLEAR FROM  TO   SERVICES     RULE          TIER     ENDS IN\n"
+            "web, app       any  tcp/80, udp  web-calls-db  segment        -\n");
+  EXPECT_EQ(
+      clear_rules_json(list).dump(),
+      R"([{"rule":"web-calls-db","tier":"segment","from":"web, app","to":"any","services":["tcp/80","udp"],"until_ns":null}])");
+}
+
 TEST(FlowsText, ListThatIsCut_SaysSo) {
   v1::FlowList list = one_flow();
   EXPECT_EQ(flows_json(list)["truncated"], false);

@@ -1,5 +1,6 @@
 // The operator's socket and what it answers, over gRPC as the command does.
 #include "controlplane/api/operator_server.h"
+#include "controlplane/api/clear_rules.h"
 
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
@@ -169,6 +170,38 @@ TEST_F(OperatorServer_, FileThatIsNoSocket_IsLeftAlone) {
   ASSERT_FALSE(again);
   EXPECT_EQ(again.error().code, ErrorCode::kExists);
   EXPECT_EQ(directory.read("control.sock"), "precious");
+}
+
+TEST(ClearRules, AreTheAllowsThatHoldAndAskForNoMtls) {
+  auto loaded = load_policy_text({{"p.yaml", R"(
+segments:
+  web: {tag: 100, members: [10.1.0.0/24], labels: {tier: frontend, zone: a}}
+  db: {tag: 200, members: [10.2.0.0/24]}
+policies:
+  - {name: clear, from: [web, db], to: any, allow: [tcp/80, any, tcp/8000-8099, udp, icmp/echo, icmp/3, icmp, proto/47]}
+  - {name: encrypted, from: web, to: db, allow: [tcp/443], mtls: end_to_end}
+  - {name: denied, from: web, to: db, deny: [tcp/1]}
+  - {name: watched, from: web, to: db, allow: [tcp/2], audit: true}
+  - {name: over, from: web, to: db, allow: [tcp/3], until: 2020-01-01T00:00:00Z}
+  - {name: later, from: web, to: db, allow: [tcp/4], after: 2040-01-01T00:00:00Z}
+  - {name: for-now, tier: baseline, from: {labels: {tier: frontend, zone: a}}, to: unknown, allow: [tcp/5], until: 2040-01-01T00:00:00Z}
+)"}},
+                                 *parse_time("2030-01-01T00:00:00Z"));
+  ASSERT_TRUE(loaded.policy);
+  auto rules = clear_rules(*loaded.policy, *parse_time("2030-01-01T00:00:00Z"));
+  ASSERT_EQ(rules.size(), 2u);
+  EXPECT_EQ(rules[0].rule(), "clear");
+  EXPECT_EQ(rules[0].from(), "db, web");
+  EXPECT_EQ(rules[0].to(), "any");
+  std::vector<std::string> services(rules[0].services().begin(), rules[0].services().end());
+  EXPECT_EQ(services, (std::vector<std::string>{"tcp/80", "any", "tcp/8000-8099", "udp", "icmp/echo",
+                                                "icmp/3", "icmp", "proto/47"}));
+  EXPECT_EQ(rules[0].until_ns(), 0);
+  EXPECT_EQ(rules[1].rule(), "for-now");
+  EXPECT_EQ(rules[1].tier(), "baseline");
+  EXPECT_EQ(rules[1].from(), "tier: frontend, zone: a");
+  EXPECT_EQ(rules[1].to(), "unknown");
+  EXPECT_EQ(rules[1].until_ns(), parse_time("2040-01-01T00:00:00Z")->ns);
 }
 
 TEST(Hints, KnownCauses_AreNamedOnlyWhenTheyPileUp) {
