@@ -47,6 +47,7 @@ constexpr const char* kPolicy = R"(segments:
   db: {tag: 200, members: [10.2.0.0/24, "fd00:2::/32"]}
 policies:
   - {name: open, from: web, to: db, allow: [any, proto/47]}
+  - {name: encrypted, from: web, to: db, allow: [tcp/443, udp/443], mtls: end_to_end, sni: [db.corp.example, "*.apps.example"]}
 )";
 
 std::unique_ptr<test::Rig> make_rig(const char* gateway) {
@@ -69,6 +70,16 @@ void check_flows(const test::Rig& rig) {
     BULKHEAD_CHECK(tagged ? tag_of(IdentityId{flow.source_identity}) == SegmentTag{100}
                           : kWeb4.contains(flow.source) || kWeb6.contains(flow.source));
     BULKHEAD_CHECK(kDb4.contains(flow.destination) || kDb6.contains(flow.destination));
+    if (flow.service != service_key(IpProto::kTcp, 443).value) {
+      BULKHEAD_CHECK(flow.mtls == static_cast<uint8_t>(MtlsMode::kNone));
+      continue;
+    }
+    // Established is only what was verified, under a name that policy has.
+    BULKHEAD_CHECK(flow.mtls == static_cast<uint8_t>(MtlsMode::kEndToEnd));
+    BULKHEAD_CHECK(flow.state != static_cast<uint8_t>(FlowState::kEstablished) || flow.tls_verified == 1);
+    std::string_view name(flow.sni, flow.sni_bytes);
+    BULKHEAD_CHECK(name.empty() ? flow.tls_verified == 0
+                                : name == "db.corp.example" || name.ends_with(".apps.example"));
   }
 }
 

@@ -26,6 +26,7 @@
 #include "tests/fuzz/svid_chain.h"
 #include "tests/unit/cli/capture_bytes.h"
 #include "tests/unit/policy/sample_image.h"
+#include "tls_bytes.h"
 
 namespace bulkhead::test {
 namespace {
@@ -302,6 +303,30 @@ void add_fragments(Seeds& seeds) {
             Bytes{0} + first + Bytes{226, 2, 1, 7} + Bytes{224, 4, 1, 7} + first + second);
 }
 
+/// As hello_fuzz.cc reads them.
+void add_hellos(Seeds& seeds) {
+  auto piece = [](uint8_t direction, const Bytes& bytes) {
+    Bytes p{direction};
+    put16(p, bytes.size());
+    return p + bytes;
+  };
+  const Bytes client = piece(0, build(client_hello("db.corp.example"))),
+              server = piece(1, build(server_hello()));
+  const Bytes again = piece(1, build(hello_retry_request()) + tls_record(20, Bytes{1})),
+              change = piece(0, tls_record(20, Bytes{1}));
+  TlsHello pieces = client_hello("a.example");
+  pieces.record_bytes = 3;
+  seeds.add("hello", "plain", client + server);
+  seeds.add("hello", "retry", client + again + change + client + server);
+  seeds.add("hello", "pieces", piece(0, build(pieces)) + server);
+  seeds.add("hello", "nameless", piece(0, build(client_hello(""))) + server);
+  seeds.add("hello", "tls12", client + piece(1, [] {
+                                TlsHello old = server_hello();
+                                old.remove(43);
+                                return build(old);
+                              }()));
+}
+
 void add_scenarios(Seeds& seeds, const fs::path& cases) {
   size_t parsed = 0;
   for (const auto& entry : fs::recursive_directory_iterator(cases)) {
@@ -328,9 +353,10 @@ int main(int argc, char** argv) {
   add_image(seeds);
   add_svids(seeds);
   add_fragments(seeds);
+  add_hellos(seeds);
   add_scenarios(seeds, argv[3]);
   for (const char* target :
-       {"capture", "contract", "fragments", "image", "parse", "pipeline", "svid", "yaml"})
+       {"capture", "contract", "fragments", "hello", "image", "parse", "pipeline", "svid", "yaml"})
     seeds.add_files(target, std::filesystem::path(argv[2]) / target);
   seeds.write_lists();
   return 0;
