@@ -8,6 +8,7 @@
 
 #include "contract/events.h"
 #include "dataplane/fastpath/packet.h"
+#include "dataplane/fastpath/record_trace.h"
 #include "policy/image.h"
 
 namespace bulkhead {
@@ -112,6 +113,11 @@ struct RelayLeg {
                                   ///< initiator's had it
 };
 
+struct FlowBirth {
+  Ticks at;
+  uint32_t serial;  ///< flows of this worker are numbered
+};
+
 /// The rest of a flow. Owner: the worker.
 struct alignas(64) FlowCold {
   union {
@@ -123,8 +129,10 @@ struct alignas(64) FlowCold {
   uint32_t source, destination;  ///< IdentityId
   uint32_t next;  ///< in the free list; while it is half open: its place in HalfOpenFlows; verified: that of
                   ///< its server name in NameStore, or kNoIndex
-  Ticks opened;
-  uint32_t serial;  ///< flows of this worker are numbered
+  union {
+    FlowBirth birth;
+    RecordTrace trace;  ///< of a far flow: what leaves for the uncontrolled port, of either flow of the pair
+  };
   Tier tier;
   uint8_t source_from : 2;  ///< IdentitySource
   uint8_t mtls : 2;         ///< MtlsMode of the decision

@@ -227,8 +227,7 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
   hot.ports[1] = next.port.value;
   hot.last = m.ticks;
   hot.state = first_state(p.meta->proto);
-  cold.opened = m.ticks;
-  cold.serial = s.serial++;
+  cold.birth = {m.ticks, s.serial++};
   bool link_local = a.initiator.is_ipv6_link_local();
   if constexpr (std::is_same_v<Key, FlowKey6>)
     if (link_local) table.entry(slot).initiator_mac = source_mac(p);

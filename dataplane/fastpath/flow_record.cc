@@ -99,8 +99,8 @@ FlowRecord record_of(const PipelineState& s, uint32_t slot, const Snapshot* snap
   const Key& key = table.entry(slot).key;
   FlowAddresses a = addresses_of(key, (hot.flags & kFlowInitiatorHigh) != 0);
   FlowRecord r{};
-  r.flow_id = uint64_t{cold.opened} << 32 | (cold.serial * s.parts.worker_count + s.parts.worker);
-  r.opened_boot_ns = s.parts.epoch.ns + int64_t{cold.opened} * 1'000'000;
+  r.flow_id = uint64_t{cold.birth.at} << 32 | (cold.birth.serial * s.parts.worker_count + s.parts.worker);
+  r.opened_boot_ns = s.parts.epoch.ns + int64_t{cold.birth.at} * 1'000'000;
   r.time_boot_ns = now.ns;
   Ticks ahead = hot.deadline - s.ticks_of(now);
   r.until_boot_ns =

@@ -126,6 +126,29 @@ bool cannot_leave(const PipelineState& s, const PacketRef& p, uint8_t out, const
   return p.meta->ip_bytes > s.port(out).most_ip_bytes(p.meta->l3);
 }
 
+/// Whether a segment from the relay that is to leave where nobody's network begins is TLS records; else the
+/// packet has met its end. What isn't ends the pair.
+template <class Key>
+bool leaves_as_tls(PipelineState& s, const PacketRef& p, uint32_t slot, uint32_t far, unsigned direction,
+                   const Moment& m) noexcept {
+  auto& table = s.table<Key>();
+  RecordTrace& trace = table.cold(far).trace;
+  auto header = tcp_header(p);
+  TcpSegment segment = read_segment(header, tcp_payload(p, header));
+  bool begins = segment.has(kTcpSyn) && table.entry(slot).hot.state == FlowState::kOpening;
+  if (begins) trace = {segment.sequence + 1, 0, 0, 0};
+  std::span<const uint8_t> payload{header.data() + header.size(), tcp_payload(p, header)};
+  auto result = p.meta->fragment ? TraceResult::kOther
+                                 : follow(trace, segment.sequence + (begins ? 1 : 0), payload);
+  if (result == TraceResult::kRecords) return true;
+  if (result == TraceResult::kOther) {
+    table.cold(whole_of<Key>(s, slot)).tls = static_cast<uint8_t>(TlsFault::kRelayInClear);
+    revoke_flow<Key>(s, p, slot, direction, DropReason::k_mtls_required, m);
+  }
+  drop(s, p, DropReason::k_mtls_required);
+  return false;
+}
+
 /// A packet of either flow that isn't on the short way: all is looked at, as nobody has done it yet.
 template <class Key>
 void step_leg(PipelineState& s, const PacketRef& p, const Key& key, uint32_t slot, unsigned direction,
@@ -234,6 +257,8 @@ void pass_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t
   } else if (!step_tcp(s, p, key, slot, direction, m)) {
     return;
   }
+  bool leaves = p.meta->in_port == s.relay_port && !s.port(out).attached;
+  if (leaves && !leaves_as_tls<Key>(s, p, slot, far, direction, m)) return;
   near_hot.last = far_hot.last = m.ticks;
   if (is_near(hot)) count_in_cold(table.cold(near), direction, counted(p).bytes);
   if (p.meta->in_port != s.relay_port) note_addresses(p, table.cold(far).relay, direction);

@@ -31,7 +31,8 @@ namespace bulkhead {
   NAME(OtherName, "the second ClientHello has another server name")                                 \
   NAME(NotItsTurn, "data before the peer's hello, or the verdict on it")                            \
   NAME(NameNotAllowed, "a server name that policy does not name")                                   \
-  NAME(NotVerified, "it began before policy required TLS")
+  NAME(NotVerified, "it began before policy required TLS")                                          \
+  NAME(RelayInClear, "the relay sent something else than TLS records")
 
 enum class TlsFault : uint8_t {
 #define BULKHEAD_NAME(name, text) k##name,

@@ -10,8 +10,10 @@ namespace bulkhead {
 // Record layer (§5.1): type, legacy version, length of the fragment.
 inline constexpr size_t kTlsRecordHeader = 5;
 inline constexpr uint32_t kTlsMostFragment = 1u << 14;
+inline constexpr uint32_t kTlsMostCiphertext = kTlsMostFragment + 256;  ///< of an encrypted one (§5.2)
 inline constexpr uint8_t kTlsChangeCipherSpec = 20;
 inline constexpr uint8_t kTlsHandshake = 22;
+inline constexpr uint8_t kTlsApplicationData = 23;
 
 // Handshake messages (§4): type, length in 24 bits, body.
 inline constexpr uint8_t kTlsClientHello = 1;
