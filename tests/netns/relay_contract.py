@@ -13,7 +13,8 @@ import threading
 import time
 
 _SOURCE = pathlib.Path(__file__).resolve().parents[2] / "src" / "contract"
-_VERSION = 1
+_CONTRACT_VERSION = int(re.search(r"kContractVersion = (\d+);", (_SOURCE / "messages.h").read_text())[1])
+_FLOW_VERSION = int(re.search(r"kRelayFlowVersion = (\d+);", (_SOURCE / "relay_flow.h").read_text())[1])
 _HELLO, _ACCEPTED, _REFUSED, _SHUTDOWN = 1, 4, 5, 9
 _WELCOME, _PUBLISH, _DRAIN, _PROOF, _COUNTERS = range(32, 37)
 ORIGINATE, TERMINATE = 1, 2
@@ -37,14 +38,14 @@ def _packed(address):
 
 def announcement(client, client_port, server, server_port, role, source=(100, 0), destination=(200, 0), flow_id=1, generation=1):
     """`source`, `destination`: (segment tag, workload number)."""
-    return _ANNOUNCEMENT.pack(_VERSION, _ANNOUNCEMENT.size, flow_id, generation, _packed(client), _packed(server), client_port,
+    return _ANNOUNCEMENT.pack(_FLOW_VERSION, _ANNOUNCEMENT.size, flow_id, generation, _packed(client), _packed(server), client_port,
                               server_port, source[0], destination[0], source[1], destination[1], role)
 
 
 def heartbeat(datagram):
     """(state, live)."""
     version, size, live, state = _HEARTBEAT.unpack(datagram)
-    assert (version, size) == (_VERSION, _HEARTBEAT.size)
+    assert (version, size) == (_FLOW_VERSION, _HEARTBEAT.size)
     return state, live
 
 
@@ -151,7 +152,7 @@ class ControlPlane:
         self._socket.close()
 
     def _send(self, kind, body, fds=()):
-        packet = _HEADER.pack(_VERSION, kind, _HEADER.size + len(body), 0) + body
+        packet = _HEADER.pack(_CONTRACT_VERSION, kind, _HEADER.size + len(body), 0) + body
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         self._socket.sendmsg([packet], rights)
 
