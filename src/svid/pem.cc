@@ -4,6 +4,7 @@
 #include <openssl/pem.h>
 
 #include "base/printable.h"
+#include "svid/der.h"
 
 namespace bulkhead {
 namespace {
@@ -68,13 +69,6 @@ Expected<std::vector<Pointer>> all_in(std::string_view text, std::string_view la
   }
 }
 
-/// PKCS#8 alone: d2i_AutoPrivateKey would take other formats too.
-EVP_PKEY* read_pkcs8(EVP_PKEY**, const unsigned char** at, long bytes) {
-  std::unique_ptr<PKCS8_PRIV_KEY_INFO, Freed<PKCS8_PRIV_KEY_INFO_free>> info(
-      d2i_PKCS8_PRIV_KEY_INFO(nullptr, at, bytes));
-  return info ? EVP_PKCS82PKEY(info.get()) : nullptr;
-}
-
 template <class Write>
 std::string written(const Write& write) {
   ErrorMark mark;
@@ -96,7 +90,7 @@ Expected<std::vector<X509CrlPtr>> crls_from_pem(std::string_view text) {
 }
 
 Expected<std::vector<EvpPkeyPtr>> keys_from_pem(std::string_view text) {
-  return all_in<EvpPkeyPtr>(text, PEM_STRING_PKCS8INF, read_pkcs8,
+  return all_in<EvpPkeyPtr>(text, PEM_STRING_PKCS8INF, d2i_pkcs8,
                             "a PKCS#8 key without a passphrase (openssl pkcs8 -topk8 -nocrypt)");
 }
 
