@@ -2,84 +2,28 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/landlock.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
-#include <cstring>
 #include <functional>
 #include <memory>
 
-#include "contract/memfd.h"
+#include "dataplane/confinement/process_limits.h"
 
 namespace bulkhead {
 
 namespace {
 
 constexpr uint32_t kKeptCapabilities = uint32_t{1} << CAP_NET_ADMIN;
-
-Expected<> limit_process() {
-  rlimit none{0, 0};
-  if (setrlimit(RLIMIT_CORE, &none) != 0) return fail_errno(errno, "forbidding core dumps");
-  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
-    return fail_errno(errno, "keeping others out of this process's memory");
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return fail_errno(errno, "no_new_privs");
-  return {};
-}
-
-/// Of each right on files that the kernel can withhold all are withheld; the header may know fewer than the
-/// kernel.
-uint64_t all_file_rights(int abi) {
-  constexpr std::array<int, 6> kRightsUpTo{0, 13, 14, 15, 15, 16};  // landlock(7), by ABI version
-  size_t known = std::min(static_cast<size_t>(abi), kRightsUpTo.size() - 1);
-  return (uint64_t{1} << kRightsUpTo[known]) - 1;
-}
-
-Expected<> limit_files(const std::string& readable) {
-  int abi =
-      static_cast<int>(syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION));
-  if (abi < 1)
-    return fail(ErrorCode::kSystem,
-                "this kernel has no Landlock, which keeps the relay from files: "
-                "use one of 5.13 or later with `landlock` in its lsm= list");
-  landlock_ruleset_attr rights{};
-  rights.handled_access_fs = all_file_rights(abi);
-  Fd ruleset(
-      static_cast<int>(syscall(SYS_landlock_create_ruleset, &rights, sizeof rights.handled_access_fs, 0)));
-  if (!ruleset) return fail_errno(errno, "Landlock");
-  Fd directory(open(readable.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!directory) return fail_errno(errno, "SVID directory " + readable);
-  landlock_path_beneath_attr beneath{};
-  beneath.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
-  beneath.parent_fd = directory.get();
-  if (syscall(SYS_landlock_add_rule, ruleset.get(), LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) != 0 ||
-      syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0)
-    return fail_errno(errno, "Landlock");
-  return {};
-}
-
-Expected<> limit_capabilities() {
-  for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability)
-    prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);  // nothing is executed any more, either
-  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-  std::array<__user_cap_data_struct, 2> sets{};
-  sets[0].permitted = sets[0].effective = kKeptCapabilities;
-  if (syscall(SYS_capset, &header, sets.data()) != 0) return fail_errno(errno, "dropping capabilities");
-  return {};
-}
 
 // In groups: connections; events and time; files under the directory; memory and threads; the end.
 constexpr int kAllowed[] = {
@@ -188,34 +132,25 @@ Expected<> limit_system_calls() {
   return {};
 }
 
-/// Whether `attempt`, a system call, was refused; says so.
-bool is_refused(const char* what, const std::function<long()>& attempt) {
-  errno = 0;
-  bool refused = attempt() < 0 && (errno == EPERM || errno == EACCES || errno == ENOSYS);
-  std::printf("%s: %s\n", what, refused ? std::strerror(errno) : "NOT REFUSED");
-  return refused;
-}
-
 }  // namespace
 
 Expected<> confine(const std::string& readable) {
   if (auto limited = limit_process(); !limited) return limited;
   if (auto limited = limit_files(readable); !limited) return limited;
-  if (auto limited = limit_capabilities(); !limited) return limited;
+  if (auto limited = limit_capabilities(kKeptCapabilities); !limited) return limited;
   return limit_system_calls();
 }
 
 bool check_confinement(const std::string& readable) {
   char* const arguments[] = {const_cast<char*>("true"), nullptr};
-  std::string inside = readable + "/.relay-check";
+  std::string inside = (readable.empty() ? "/tmp" : readable) + "/.relay-check";
   bool all = true;
   auto refused = [&all](const char* what, const std::function<long()>& attempt) {
     all = is_refused(what, attempt) && all;
   };
   refused("open /etc/passwd", [] { return open("/etc/passwd", O_RDONLY | O_CLOEXEC); });
   refused("open /proc/self/mem", [] { return open("/proc/self/mem", O_RDWR | O_CLOEXEC); });
-  refused("write to the SVID directory",
-          [&] { return open(inside.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600); });
+  refused("make a file", [&] { return open(inside.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600); });
   refused("execve", [&] { return execve("/bin/true", arguments, nullptr); });
   refused("fork", [] { return syscall(SYS_fork); });
   refused("clone into a new process", [] { return syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); });
