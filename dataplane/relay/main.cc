@@ -20,10 +20,11 @@ namespace bulkhead {
 namespace {
 
 constexpr char kUsage[] =
-    "usage: bulkhead-relay --control SOCKET --svids DIR [option...]\n"
+    "usage: bulkhead-relay --control SOCKET {--svids DIR | --svid-socket SOCKET} [option...]\n"
     "\n"
     "  --control SOCKET          where the control plane attaches\n"
     "  --svids DIR               SVIDs, bundles and CRLs, as `bulkhead svid` writes them\n"
+    "  --svid-socket SOCKET      where bulkhead-svid-fetcher attaches, and hands over what an agent has\n"
     "  --interface NAME          the interface to the dataplane (relay0)\n"
     "  --user-namespace PATH     the user namespace to live in, made by the same user; default: a new one\n"
     "  --network-namespace PATH  the network namespace that it owns; given together with it\n"
@@ -62,6 +63,7 @@ Number number(const char* option, const char* text, Number least, Number most) {
 RelayOptions parse_options(int argc, char** argv) {
   static const option known[] = {{"control", required_argument, nullptr, 'c'},
                                  {"svids", required_argument, nullptr, 's'},
+                                 {"svid-socket", required_argument, nullptr, 'S'},
                                  {"interface", required_argument, nullptr, 'i'},
                                  {"user-namespace", required_argument, nullptr, 'u'},
                                  {"network-namespace", required_argument, nullptr, 'n'},
@@ -85,6 +87,9 @@ RelayOptions parse_options(int argc, char** argv) {
         break;
       case 's':
         options.svids = optarg;
+        break;
+      case 'S':
+        options.svid_socket = optarg;
         break;
       case 'i':
         options.interface = optarg;
@@ -129,7 +134,8 @@ RelayOptions parse_options(int argc, char** argv) {
   }
   if (optind != argc) wrong_usage(std::string("unexpected argument '") + argv[optind] + "'");
   if (options.control.empty()) wrong_usage("--control SOCKET is missing");
-  if (options.svids.empty()) wrong_usage("--svids DIR is missing");
+  if (options.svids.empty() == options.svid_socket.empty())
+    wrong_usage("one of --svids DIR and --svid-socket SOCKET is needed");
   if (options.interface.empty() || options.interface.size() > 15 ||
       options.interface.find_first_of("\"/ \n\\{};") != std::string::npos)
     wrong_usage("--interface: '" + options.interface + "' can't be the name of an interface");

@@ -16,7 +16,15 @@ namespace bulkhead {
 struct SvidSet {
   std::map<std::string, std::shared_ptr<const SvidIdentity>, std::less<>> own;
   std::shared_ptr<const TrustStore> trust;
+  bool awaited = false;  ///< their source hasn't said anything yet
 };
+
+/// Adds one to a set that is being made. Where two have one ID, the one that ends last is kept.
+inline void add_own(SvidSet& set, std::shared_ptr<const SvidIdentity> identity) {
+  auto& kept = set.own[identity->id.text()];
+  if (!kept || ASN1_TIME_compare(X509_get0_notAfter(identity->leaf()), X509_get0_notAfter(kept->leaf())) > 0)
+    kept = std::move(identity);
+}
 
 /// Immutable, shared, replaced as a whole.
 struct RelayPolicy {

@@ -41,7 +41,7 @@ Expected<> Relay::open_parts(const RelayOptions& options) {
     if (!worker) return std::unexpected(worker.error());
     workers_.push_back(std::move(*worker));
   }
-  auto svids = open_svid_files(options.svids);
+  auto svids = options.svids.empty() ? open_svid_inbox(options.svid_socket) : open_svid_files(options.svids);
   if (!svids) return std::unexpected(svids.error());
   svids_.emplace(std::move(*svids));
   RelayOrders orders{.take_identities = [this](const PublishIdentities& m,
@@ -164,7 +164,7 @@ void Relay::speak() {
 
 RelayState Relay::state() const {
   if (shared_.draining.load()) return RelayState::kDraining;
-  return policy_.current ? RelayState::kReady : RelayState::kStarting;
+  return policy_.current && !policy_.svids->awaited ? RelayState::kReady : RelayState::kStarting;
 }
 
 RelayWelcome Relay::welcome() const {

@@ -17,8 +17,9 @@
 namespace bulkhead {
 
 struct RelayOptions {
-  std::string control;  ///< socket's path
-  std::string svids;    ///< directory
+  std::string control;      ///< socket's path
+  std::string svids;        ///< directory; empty: `svid_socket`
+  std::string svid_socket;  ///< where the SVIDs' fetcher attaches
   std::string interface = "relay0";
   std::optional<uid_t> peer;                      ///< as RelayControlOptions
   std::string user_namespace, network_namespace;  ///< paths; empty: new ones

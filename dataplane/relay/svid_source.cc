@@ -31,10 +31,6 @@ void drain(int fd) {
   }
 }
 
-bool ends_later(const SvidIdentity& a, const SvidIdentity& b) {
-  return ASN1_TIME_compare(X509_get0_notAfter(a.leaf()), X509_get0_notAfter(b.leaf())) > 0;
-}
-
 std::shared_ptr<const SvidSet> read_files(const std::string& directory) {
   TrustFiles trust = read_trust_files(directory);
   IdentityFiles identities = read_identity_files(directory);
@@ -42,11 +38,8 @@ std::shared_ptr<const SvidSet> read_files(const std::string& directory) {
     for (const Error& error : *errors) log_line(error.message);
   auto set = std::make_shared<SvidSet>();
   set->trust = std::make_shared<const TrustStore>(std::move(trust.trust));
-  for (NamedIdentity& named : identities.identities) {
-    auto& kept = set->own[named.identity.id.text()];
-    if (!kept || ends_later(named.identity, *kept))
-      kept = std::make_shared<const SvidIdentity>(std::move(named.identity));
-  }
+  for (NamedIdentity& named : identities.identities)
+    add_own(*set, std::make_shared<const SvidIdentity>(std::move(named.identity)));
   return set;
 }
 

@@ -23,4 +23,10 @@ struct SvidSource {
 /// shown. Errors: kNotFound, kPermission.
 Expected<SvidSource> open_svid_files(const std::string& directory);
 
+/// What the fetcher hands over at the socket `path`, which is made here and open to the relay's own user
+/// alone. Nothing is there until it has come (SvidSet::awaited), and nothing changes while it is away. A
+/// response that isn't right changes nothing either; the log says why. Errors: as listen_at(). Thread: it is
+/// opened before confinement, and listens, in a thread of its own, from the first read() on.
+Expected<SvidSource> open_svid_inbox(const std::string& path);
+
 }  // namespace bulkhead

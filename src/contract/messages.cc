@@ -40,6 +40,8 @@ size_t length_of(MessageType type) {
       return sizeof(ProofRecord);
     case MessageType::kRelayCounters:
       return sizeof(RelayCounters);
+    case MessageType::kPublishSvids:
+      return sizeof(PublishSvids);
   }
   return 0;
 }
@@ -93,6 +95,12 @@ const char* check(PublishIdentities& m) {
   bool possible = m.image_bytes != 0 && m.image_bytes <= kMaxRelayIdentitiesBytes;
   return possible ? nullptr : "a PublishIdentities with an image of no length, or over 1 GiB";
 }
+template <>
+const char* check(PublishSvids& m) {
+  if (m.withdrawn > 1 || m.reserved != 0) return "a PublishSvids with unknown flags";
+  if (m.withdrawn == 1 && m.response_bytes != 0) return "a PublishSvids that withdraws and publishes";
+  return m.response_bytes > kMaxSvidResponseBytes ? "a PublishSvids with a response over 32 MiB" : nullptr;
+}
 
 }  // namespace
 
@@ -143,6 +151,7 @@ template Expected<Shutdown> decode_message(std::span<const std::byte>, MessageTy
 template Expected<RelayWelcome> decode_message(std::span<const std::byte>, MessageType);
 template Expected<PublishIdentities> decode_message(std::span<const std::byte>, MessageType);
 template Expected<RelayDrain> decode_message(std::span<const std::byte>, MessageType);
+template Expected<PublishSvids> decode_message(std::span<const std::byte>, MessageType);
 template Expected<RelayCounters> decode_message(std::span<const std::byte>, MessageType);
 
 }  // namespace bulkhead

@@ -45,6 +45,7 @@ enum class MessageType : uint32_t {
   kRelayDrain,
   kConnectionProof,
   kRelayCounters,
+  kPublishSvids,
 };
 
 struct MessageHeader {

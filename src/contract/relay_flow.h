@@ -66,7 +66,7 @@ struct RelayAnnouncement {
 static_assert(sizeof(RelayAnnouncement) == 80);
 
 enum class RelayState : uint8_t {
-  kStarting = 1,  ///< has no identities yet: every connection would be reset
+  kStarting = 1,  ///< has no identities or no SVIDs yet: every connection would be reset
   kReady,
   kDraining,  ///< serves the connections that it has, and takes no other
 };

@@ -5,6 +5,9 @@
 //   Hello                             RelayWelcome or Refused
 //   PublishIdentities (+ fd: image)   Accepted (every connection is judged by it) or Refused (nothing
 //   changed) RelayDrain, Shutdown              ConnectionProof, RelayCounters (every second)
+//
+// On another socket the SVIDs' fetcher says PublishSvids (+ fd: response). Accepted says that it has been
+// read, whatever came of it, and that the next one may follow.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +24,7 @@
 namespace bulkhead {
 
 inline constexpr uint64_t kMaxRelayIdentitiesBytes = uint64_t{1} << 30;
+inline constexpr uint64_t kMaxSvidResponseBytes = uint64_t{32} << 20;
 inline constexpr size_t kMaxIdentityBytes = 2048;  ///< SPIFFE-ID §2.3
 
 /// The relay's answer to Hello.
@@ -40,6 +44,14 @@ struct PublishIdentities {
   MessageHeader header;
   uint64_t generation;  ///< greater than any before; the policy image's
   uint64_t image_bytes;
+};
+
+/// What the SPIFFE Workload API's agent said last: all SVIDs, keys, bundles and CRLs that there are.
+struct PublishSvids {
+  MessageHeader header;
+  uint64_t response_bytes;  ///< of an X509SVIDResponse; the fd is a sealed memfd with it
+  uint32_t withdrawn;       ///< 1: the agent grants nothing any more; there is no response, and no fd
+  uint32_t reserved;
 };
 
 /// No new connections from now on; the relay stays until it is told Shutdown.

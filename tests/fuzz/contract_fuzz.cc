@@ -38,6 +38,7 @@ static void decode_as_every_type(std::span<const std::byte> packet) {
   decode_twice<PublishIdentities>(packet, MessageType::kPublishIdentities);
   decode_twice<RelayDrain>(packet, MessageType::kRelayDrain);
   decode_twice<RelayCounters>(packet, MessageType::kRelayCounters);
+  decode_twice<PublishSvids>(packet, MessageType::kPublishSvids);
   if (auto proof = decode_proof(packet)) BULKHEAD_CHECK(std::ranges::equal(encode_proof(*proof), packet));
 }
 
@@ -68,7 +69,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
   // The header is hard to guess; the rest shouldn't be lost for want of one.
   if (size > 1 && size <= kMaxMessageBytes) {
     std::byte packet[sizeof(MessageHeader) + kMaxMessageBytes];
-    auto type = static_cast<MessageType>(input[0] % 2 == 0 ? 1 + input[0] / 2 % 9 : 32 + input[0] / 2 % 5);
+    auto type = static_cast<MessageType>(input[0] % 2 == 0 ? 1 + input[0] / 2 % 9 : 32 + input[0] / 2 % 6);
     MessageHeader header{kContractVersion, type, static_cast<uint32_t>(sizeof header + size - 1), 0};
     std::memcpy(packet, &header, sizeof header);
     std::memcpy(packet + sizeof header, input + 1, size - 1);

@@ -17,6 +17,7 @@
 #include "contract/relay_messages.h"
 #include "contract/settings.h"
 #include "dataplane/fastpath/parse.h"
+#include "dataplane/relay/svid_response.h"
 #include "packet_text.h"
 #include "packet_words.h"
 #include "policy/image_view.h"
@@ -26,7 +27,10 @@
 #include "tests/fuzz/svid_chain.h"
 #include "tests/unit/cli/capture_bytes.h"
 #include "tests/unit/policy/sample_image.h"
+#include "tests/unit/svid/certificates.h"
+#include "tests/unit/svid/der_of.h"
 #include "tls_bytes.h"
+#include "workload_api.pb.h"
 
 namespace bulkhead::test {
 namespace {
@@ -105,6 +109,8 @@ void add_relay_contract(Seeds& seeds) {
               PublishIdentities{.header = {}, .generation = 3, .image_bytes = 400});
   add_message(seeds, "relay-drain", MessageType::kRelayDrain, RelayDrain{});
   add_message(seeds, "relay-counters", MessageType::kRelayCounters, RelayCounters{});
+  add_message(seeds, "publish-svids", MessageType::kPublishSvids,
+              PublishSvids{.header = {}, .response_bytes = 4096, .withdrawn = 0, .reserved = 0});
   ConnectionProof proof;
   proof.record.moment = ProofMoment::kEnded, proof.record.role = RelayRole::kTerminate;
   proof.own_id = "spiffe://corp.example/db", proof.peer_id = "spiffe://corp.example/web",
@@ -214,6 +220,27 @@ void add_svids(Seeds& seeds) {
   add_text("pattern", "ispiffe://corp.example/web/*");
   add_text("certificates", std::string("p") + kLeafPem + kMiddlePem);
   add_text("crl", std::string("p") + kCrlPem);
+}
+
+void add_svid_response(Seeds& seeds) {
+  Issued root = issue(authority("root")), leaf = issue({}, &root), other = issue(authority("other"));
+  X509SVIDResponse sent;
+  X509SVID& svid = *sent.add_svids();
+  svid.set_spiffe_id("spiffe://corp.example/web/7");
+  svid.set_x509_svid(der_of(leaf.certificate.get()));
+  svid.set_x509_svid_key(der_of(leaf.key.get()));
+  svid.set_bundle(der_of(root.certificate.get()));
+  auto add = [&](const char* name) {
+    std::string bytes = sent.SerializeAsString();
+    auto response = read_svid_response(bytes);
+    BULKHEAD_CHECK(response && response->left_out.empty());
+    seeds.add("svid_response", name, bytes_of(bytes));
+  };
+  add("one");
+  (*sent.mutable_federated_bundles())["spiffe://other.example"] = der_of(other.certificate.get());
+  add("federated");
+  sent.add_crl(der_of(revoke(root, {leaf.certificate.get()}).get()));
+  add("revoked");
 }
 
 // --- packets
@@ -352,11 +379,12 @@ int main(int argc, char** argv) {
   add_captures(seeds);
   add_image(seeds);
   add_svids(seeds);
+  add_svid_response(seeds);
   add_fragments(seeds);
   add_hellos(seeds);
   add_scenarios(seeds, argv[3]);
-  for (const char* target :
-       {"capture", "contract", "fragments", "hello", "image", "parse", "pipeline", "svid", "yaml"})
+  for (const char* target : {"capture", "contract", "fragments", "hello", "image", "parse", "pipeline",
+                             "svid", "svid_response", "yaml"})
     seeds.add_files(target, std::filesystem::path(argv[2]) / target);
   seeds.write_lists();
   return 0;

@@ -48,6 +48,7 @@ class Hop:
         self.directory.mkdir()
         os.chown(self.directory, USER, USER)
         self.svids = svids.SvidDirectory(self.directory / "svid", USER)
+        self.svid_options = ("--svids", str(self.svids.path))  # where the relay has its SVIDs from
         self.socket, self.log = self.directory / "control.sock", self.directory / "relay.log"
         self.process = self.plane = None
         self.generation = 0
@@ -55,7 +56,7 @@ class Hop:
         self.heartbeats = self.router.inside(self._open_port)
 
     def _hold_namespaces(self):
-        self._holder = subprocess.Popen([*_AS_USER, "unshare", "--user", "--net", "sleep", "infinity"], stdin=subprocess.DEVNULL)
+        self._holder = subprocess.Popen([*AS_USER, "unshare", "--user", "--net", "sleep", "infinity"], stdin=subprocess.DEVNULL)
         self.site.callback(self._end, self._holder)
         own = os.readlink("/proc/self/ns/net")
         while os.readlink(f"/proc/{self._holder.pid}/ns/net") == own:
@@ -102,8 +103,8 @@ class Hop:
         spaces = f"/proc/{self._holder.pid}/ns"
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
-                [*_AS_USER, str(RELAY), "--control", str(self.socket), "--svids", str(self.svids.path), "--user-namespace",
-                 f"{spaces}/user", "--network-namespace", f"{spaces}/net", "--peer-uid", "1", *options],
+                [*AS_USER, str(RELAY), "--control", str(self.socket), *self.svid_options, "--user-namespace", f"{spaces}/user",
+                 "--network-namespace", f"{spaces}/net", "--peer-uid", "1", *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.site.callback(self.stop)
         self.wait_for(lambda: "running with" in self.log.read_text())
@@ -160,7 +161,7 @@ class Hop:
         return int(status.split("VmRSS:")[1].split()[0])
 
 
-_AS_USER = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
+AS_USER = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
 
 
 class RelaySite:

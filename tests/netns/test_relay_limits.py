@@ -167,6 +167,11 @@ class Confinement(unittest.TestCase):
             self.assertIn(lines[what], ("Operation not permitted", "Permission denied"), what)
         self.assertEqual([what for what, said in lines.items() if said == "NOT REFUSED"], [])
 
+    def test_without_a_directory_no_file_is_left_either(self):
+        done = self.relay("--control", self.directory / "control.sock", "--svid-socket", self.directory / "svids.sock", "--check-confinement")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("make a file: Permission denied", done.stdout)
+
     def test_it_keeps_no_capability_but_one_and_no_core(self):
         process = subprocess.Popen(["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", RELAY, *map(str, self.usual())],
                                    stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -189,7 +194,8 @@ class Confinement(unittest.TestCase):
 
     def test_wrong_usage_exits_2_and_says_what_to_write(self):
         for options, says in (((), "--control SOCKET is missing"),
-                              (("--control", "x"), "--svids DIR is missing"),
+                              (("--control", "x"), "one of --svids DIR and --svid-socket SOCKET is needed"),
+                              ((*self.usual(), "--svid-socket", "x"), "one of --svids DIR and --svid-socket SOCKET is needed"),
                               ((*self.usual(), "more"), "unexpected argument 'more'"),
                               ((*self.usual(), "--threads", "0"), "--threads: '0' should be a number from 1 to 64"),
                               ((*self.usual(), "--threads", "x"), "--threads: 'x' should be a number from 1 to 64"),

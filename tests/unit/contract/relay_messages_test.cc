@@ -26,6 +26,22 @@ TEST(RelayMessages, EachTypeSurvivesTheRoundTrip) {
             "none");
 }
 
+TEST(RelayMessages, SvidsThatAreNoneOrTooMany) {
+  auto publish = make_message<PublishSvids>(MessageType::kPublishSvids);
+  for (uint64_t bytes : {uint64_t{0}, kMaxSvidResponseBytes}) {
+    publish.response_bytes = bytes;
+    EXPECT_EQ(error_of(publish, MessageType::kPublishSvids), "none");
+  }
+  publish.response_bytes = kMaxSvidResponseBytes + 1;
+  EXPECT_EQ(error_of(publish, MessageType::kPublishSvids), "a PublishSvids with a response over 32 MiB");
+  publish.response_bytes = 1, publish.withdrawn = 1;
+  EXPECT_EQ(error_of(publish, MessageType::kPublishSvids), "a PublishSvids that withdraws and publishes");
+  publish.response_bytes = 0;
+  EXPECT_EQ(error_of(publish, MessageType::kPublishSvids), "none");
+  publish.withdrawn = 2;
+  EXPECT_EQ(error_of(publish, MessageType::kPublishSvids), "a PublishSvids with unknown flags");
+}
+
 TEST(RelayMessages, WelcomeWithoutAState) {
   auto welcome = make_message<RelayWelcome>(MessageType::kRelayWelcome);
   EXPECT_EQ(error_of(welcome, MessageType::kRelayWelcome), "a RelayWelcome with an impossible state");
