@@ -17,8 +17,9 @@ OWNERS = [
     (re.compile(r"(bpf/(?!bpf_helpers|bpf_endian)|xdp/)"), "dataplane/guard"),
     (re.compile(r"yaml-cpp/"), "config"),
 ]
-# The dataplane parses nothing but packets and its own contract; of its processes the relay alone speaks TLS.
-NOT_IN_DATAPLANE = re.compile(r"(yaml-cpp|nlohmann|grpc|google/protobuf|httplib|curl)")
+# The dataplane parses nothing but packets and its own contract; of its processes the relay alone speaks TLS, the fetcher alone gRPC.
+NOT_IN_DATAPLANE = re.compile(r"(yaml-cpp|nlohmann|google/protobuf|httplib|curl)")
+NOT_BUT_IN_FETCHER = re.compile(r"grpc")
 NOT_IN_PACKET_PATH = re.compile(r"(openssl/|svid/(?!spiffe_id))")
 
 
@@ -53,6 +54,8 @@ def complaints_of(file):
                 yield f"{where}:{number}: only {owner} includes {header}"
         if own[1] == "dataplane" and NOT_IN_DATAPLANE.match(header):
             yield f"{where}:{number}: the dataplane must not include {header}"
+        if own[1] == "dataplane" and not where.startswith("dataplane/fetcher/") and NOT_BUT_IN_FETCHER.match(header):
+            yield f"{where}:{number}: of the dataplane only the fetcher includes {header}"
         if own[1] == "dataplane" and not where.startswith("dataplane/relay/") and NOT_IN_PACKET_PATH.match(header):
             yield f"{where}:{number}: of the dataplane only the relay includes {header}"
 
