@@ -25,11 +25,12 @@ struct ControlplaneConfig {
   std::string state = "/var/lib/bulkhead";
 };
 
-/// Where SVIDs come from; with one of them the gateway has an mTLS relay.
+/// Where SVIDs come from, one of the two; with one of them the gateway has an mTLS relay.
 struct SvidConfig {
   std::string directory;                ///< docs/svid.md; empty: none
+  std::string workload_api;             ///< "unix:/PATH" of a SPIFFE Workload API; empty: none
   std::string user = "bulkhead-relay";  ///< whom the relay runs as, and whose the keys are
-  bool is_there() const { return !directory.empty(); }
+  bool is_there() const { return !directory.empty() || !workload_api.empty(); }
 };
 
 struct GatewayConfig {
@@ -43,9 +44,10 @@ struct GatewayConfig {
   ControlplaneConfig controlplane;
   /// The socket between the planes: beside the control socket, named after it ("control.sock.dataplane").
   std::string contract_socket() const { return controlplane.socket + ".dataplane"; }
-  /// The relay's directory, and in it the socket where its control plane attaches.
+  /// The relay's directory, and in it the sockets where its control plane and its SVIDs' fetcher attach.
   std::string relay_directory() const { return controlplane.socket + ".tls"; }
   std::string relay_socket() const { return relay_directory() + "/relay"; }
+  std::string svid_socket() const { return relay_directory() + "/svids"; }
 };
 
 struct LoadedGateway {

@@ -69,6 +69,25 @@ std::optional<std::string> read_socket(const yaml::Node& node, Source& source) {
   return std::nullopt;
 }
 
+/// Where an agent of the SPIFFE Workload API listens, as its standard writes it (SPIFFE Workload Endpoint
+/// §4). Output: "unix:/PATH".
+std::optional<std::string> read_agent(const yaml::Node& node, Source& source) {
+  constexpr std::string_view kScheme = "unix:", kAuthority = "//";
+  constexpr size_t kMost = 107;  // sockaddr_un
+  auto text = read_text(node, source);
+  if (!text) return std::nullopt;
+  std::string_view path = *text;
+  bool is_unix = path.starts_with(kScheme);
+  if (is_unix) path.remove_prefix(kScheme.size());
+  if (is_unix && path.starts_with(kAuthority)) path.remove_prefix(kAuthority.size());
+  if (is_unix && path.starts_with('/') && !path.starts_with(kAuthority) && path.size() <= kMost)
+    return std::string(kScheme) + std::string(path);
+  source.error(node.mark, in_quotes(*text) +
+                              " isn't a Unix socket; write \"unix:/PATH\", with a path of at most " +
+                              std::to_string(kMost) + " bytes");
+  return std::nullopt;
+}
+
 /// A whole gateway's file, section by section.
 class GatewayReader {
  public:
@@ -117,9 +136,15 @@ class GatewayReader {
   }
 
   void read_svid(Fields& fields) {
-    fields.required("directory", config_.svid.directory, read_path);
+    fields.optional("directory", config_.svid.directory, read_path);
+    fields.optional("workload_api", config_.svid.workload_api, read_agent);
+    const yaml::Node& node = fields.node();
+    if (node.kind == yaml::Kind::kMapping && fields.has("directory") == fields.has("workload_api"))
+      source_.error(node.mark,
+                    fields.has("directory")
+                        ? "SVIDs come from 'directory' or from 'workload_api'; remove one of the two"
+                        : "'svid' needs the key 'directory' or the key 'workload_api'; add one of them");
     fields.optional("user", config_.svid.user, read_account);
-    fields.unavailable("workload_api");
   }
 
   /// The port that leads to the mTLS relay: the last one.

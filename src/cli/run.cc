@@ -126,8 +126,27 @@ LineSink line_sink(bool json) {
   };
 }
 
-/// The third process: the relay in namespaces of its own, and the dataplane that puts its interface there.
-/// Output: the namespaces, which live as long as that is kept.
+/// The relay's words for where its SVIDs come from.
+std::vector<std::string> svid_arguments(const GatewayConfig& config) {
+  if (config.svid.workload_api.empty()) return {"--svids", config.svid.directory};
+  return {"--svid-socket", config.svid_socket()};
+}
+
+/// The process that takes the relay's SVIDs from an agent. It knows nothing of the relay's namespaces.
+Expected<> add_svid_fetcher(const GatewayConfig& config, const Account& account,
+                            std::vector<ChildProgram>& programs) {
+  auto fetcher = find_program("bulkhead-svid-fetcher", "dataplane/fetcher");
+  if (!fetcher) return std::unexpected(fetcher.error());
+  programs.push_back(
+      {.name = "svid-fetcher",
+       .arguments = {*fetcher, "--agent", config.svid.workload_api, "--relay", config.svid_socket()},
+       .user = account.user,
+       .group = account.group});
+  return {};
+}
+
+/// The third process, and with an agent the fourth: the relay in namespaces of its own, and the dataplane
+/// that puts its interface there. Output: the namespaces, which live as long as that is kept.
 Expected<RelayNamespaces> add_relay(const GatewayConfig& config, const Account& control_plane,
                                     std::vector<ChildProgram>& programs) {
   auto relay = find_program("bulkhead-relay", "dataplane/relay");
@@ -145,9 +164,10 @@ Expected<RelayNamespaces> add_relay(const GatewayConfig& config, const Account& 
   dataplane.arguments.insert(dataplane.arguments.end(),
                              {"--relay-namespace", fmt::format("/dev/fd/{}", network)});
   dataplane.inherited_fds.push_back(network);
+  auto svids = svid_arguments(config);
   programs.push_back({"relay",
-                      {*relay, "--control", config.relay_socket(), "--svids", config.svid.directory,
-                       "--user-namespace", fmt::format("/dev/fd/{}", user), "--network-namespace",
+                      {*relay, "--control", config.relay_socket(), svids[0], svids[1], "--user-namespace",
+                       fmt::format("/dev/fd/{}", user), "--network-namespace",
                        fmt::format("/dev/fd/{}", network), "--peer-uid", std::to_string(control_plane.user)},
                       {user, network},
                       false,
@@ -155,6 +175,9 @@ Expected<RelayNamespaces> add_relay(const GatewayConfig& config, const Account& 
                       SIGTERM,
                       account->user,
                       account->group});
+  if (!config.svid.workload_api.empty())
+    if (auto added = add_svid_fetcher(config, *account, programs); !added)
+      return std::unexpected(added.error());
   return namespaces;
 }
 

@@ -38,6 +38,7 @@ class Half:
         self.callback = whole.callback
         user = pwd.getpwnam(RELAY_USER)
         self.svids = svids.SvidDirectory(self.directory / "svid", user.pw_uid)
+        self.svid_source = f"directory: {self.svids.path}"
 
 
 class MtlsGateway(Gateway):
@@ -49,7 +50,7 @@ class MtlsGateway(Gateway):
 
     def config_text(self, **changes):
         return super().config_text(**changes).replace("[[web, db]]", f"[[{self.site.outer.name}, mid]]") + \
-            f"svid: {{directory: {self.site.svids.path}, user: {RELAY_USER}}}\n"
+            f"svid: {{{self.site.svid_source}, user: {RELAY_USER}}}\n"
 
     def _port(self, workload):
         if workload is self.site.outer:

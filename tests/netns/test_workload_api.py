@@ -1,4 +1,5 @@
 """A relay that has its SVIDs from an agent of the SPIFFE Workload API, which is another implementation than ours."""
+import json
 import os
 import pathlib
 import signal
@@ -9,7 +10,8 @@ import time
 import relay_contract as contract
 import spiffe_agent
 import svids
-from harness import BUILD
+from harness import BUILD, DB as DB_HOST, EndToEnd
+from mtls_site import MtlsGateway, MtlsSite
 from relay_contract import ENDED, ESTABLISHED, FAILED, ORIGINATE, READY, STARTING, TERMINATE
 from relay_site import AS_USER, CLIENT, SERVER, Listener, RelaySite, next_port
 from spiffe_agent import der_of, raw_svid, response, svid
@@ -431,3 +433,52 @@ class Wrong(WorkloadApiTest):
         self.assertIn("a socket's path has 1 to 107 bytes", done.stderr)
         done = subprocess.run([FETCHER, "--agent", "unix:/x", "--relay", "/y"], capture_output=True, text=True)
         self.assertIn("must not run as root", done.stderr)
+
+
+class Gateways(EndToEnd):
+    """Two whole gateways as `bulkhead run` starts them, each with an agent on its host."""
+
+    policy = "policies: [{name: cache, from: web, to: db, allow: [tcp/6379], mtls: relay}]"
+
+    def start(self, half, place, name):
+        agent, said = half.directory / "agent.sock", half.directory / "said"
+        minted = place.authority.mint(f"{name}-by-agent", f"{name}/relay")
+        said.write_bytes(response([svid(f"spiffe://corp.example/{name}/relay", minted, der_of(place.authority.certificate))]))
+        process = subprocess.Popen([spiffe_agent.__file__, agent, said], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        self.addCleanup(WorkloadApiTest.end, process)
+        self.assertEqual(process.stdout.readline(), b"serving\n")
+        half.svid_source = f'workload_api: "unix:{agent}"'
+        gateway = MtlsGateway(half, self.policy, "127.0.0.1:9464").start()
+        self.assert_within(10, lambda: "the agent has 1 SVIDs and 1 trust domains" in gateway.log(), gateway.log)
+        time.sleep(0.3)
+        return gateway
+
+    def test_what_goes_between_them_shows_the_agents_svids(self):
+        place = MtlsSite()
+        self.addCleanup(place.close)
+        place.db.popen("redis-server", "--port", "6379", "--bind", "0.0.0.0", "::", "--protected-mode", "no", "--save", "",
+                       "--dir", place.directory)
+        gateways = [self.start(place.a, place, "web"), self.start(place.b, place, "db")]
+        self.assert_within(10, lambda: place.db.run("redis-cli", "ping", check=False).returncode == 0, "redis didn't start")
+        done = place.web.run("redis-cli", "-h", DB_HOST.address, "SET", "key", "value", check=False, timeout=10)
+        logs = "\n".join(gateway.log() for gateway in gateways)
+        self.assertEqual(done.stdout.strip(), "OK", f"{done.stderr}\n{logs}")
+        for gateway in gateways:
+            def proofs():
+                return [line for line in map(json.loads, gateway.flow_log.read_text().splitlines()) if line["event"] == "mtls"]
+            self.assert_within(5, proofs, gateway.log)
+            self.assertEqual((proofs()[0]["src_svid"], proofs()[0]["dst_svid"]),
+                             ("spiffe://corp.example/web/relay", "spiffe://corp.example/db/relay"))
+        self.kill_fetchers(gateways)
+        done = place.web.run("redis-cli", "-h", DB_HOST.address, "GET", "key", check=False, timeout=10)
+        self.assertEqual(done.stdout.strip(), "value", "\n".join(gateway.log() for gateway in gateways))
+
+    def kill_fetchers(self, gateways):
+        """Each is started again, and hands over what the agent has."""
+        for gateway in gateways:
+            sets = gateway.log().count("the agent has 1 SVIDs")
+            pids = subprocess.run(["pgrep", "-f", f"bulkhead-svid-fetcher.*{gateway.site.directory}"], capture_output=True, text=True).stdout.split()
+            self.assertEqual(len(pids), 1, gateway.log())
+            os.kill(int(pids[0]), signal.SIGKILL)
+            self.assert_within(10, lambda: gateway.log().count("the agent has 1 SVIDs") > sets, gateway.log)
+            self.assertIn("the svid-fetcher died (killed by signal 9 (KILL)); starting it again in", gateway.log())

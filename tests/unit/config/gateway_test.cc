@@ -178,11 +178,37 @@ TEST(GatewayLoad, PolicyBesideTheFile_IsTheDefault) {
 TEST(GatewayLoad, KeysOfLaterVersions_AreRefusedByName) {
   EXPECT_THAT(rest("feeds: {}").errors(),
               ElementsAre(IsAt("g.yaml:8:1", "'feeds' is not available in this version")));
-  EXPECT_THAT(rest("svid: {}").errors(), ElementsAre(IsAt("g.yaml:8:7", "needs the key 'directory'")));
-  EXPECT_THAT(rest("svid: {directory: x, workload_api: \"unix:/x\"}").errors(),
-              ElementsAre(IsAt("g.yaml:8:22", "'workload_api' is not available")));
+  EXPECT_THAT(rest("svid: {}").errors(),
+              ElementsAre(IsAt("g.yaml:8:7", "needs the key 'directory' or the key 'workload_api'")));
   EXPECT_THAT(more("hold: {packets: 1}").errors(),
               ElementsAre(IsAt("g.yaml:8:3", "'hold' is not available")));
+}
+
+TEST(GatewayLoad, SvidsComeFromADirectoryOrAnAgent) {
+  auto agent = [](const std::string& text) {
+    LoadedGateway loaded =
+        load_gateway_text("g.yaml", Parts().text() + "svid: {workload_api: \"" + text + "\"}\n");
+    EXPECT_TRUE(loaded.config) << told(loaded.diagnostics).front();
+    if (!loaded.config) return std::string();
+    EXPECT_TRUE(loaded.config->svid.is_there() && loaded.config->svid.directory.empty());
+    EXPECT_EQ(loaded.config->dataplane.ports.back().name, "relay");
+    return loaded.config->svid.workload_api;
+  };
+  EXPECT_EQ(agent("unix:/run/spire/agent.sock"), "unix:/run/spire/agent.sock");
+  EXPECT_EQ(agent("unix:///run/spire/agent.sock"), "unix:/run/spire/agent.sock");
+  std::string longest = "/" + std::string(106, 'x');
+  EXPECT_EQ(agent("unix:" + longest), "unix:" + longest);
+  for (const std::string& wrong :
+       {std::string("/run/agent.sock"), std::string("unix:agent.sock"), std::string("unix://host/x"),
+        std::string("unix:////x"), std::string("tcp:127.0.0.1:8080"), "unix:" + longest + "x"})
+    EXPECT_THAT(rest("svid: {workload_api: \"" + wrong + "\"}").errors(),
+                ElementsAre(IsAt("g.yaml:8:22", "isn't a Unix socket; write \"unix:/PATH\"")));
+  EXPECT_THAT(
+      rest("svid: {directory: x, workload_api: \"unix:/x\"}").errors(),
+      ElementsAre(IsAt("g.yaml:8:7", "from 'directory' or from 'workload_api'; remove one of the two")));
+  EXPECT_THAT(rest("svid: {workload_api: }").errors(), ElementsAre(IsAt("g.yaml:8:8", "has no value")));
+  EXPECT_THAT(rest("svid: {directory: x, workload_api: }").errors(), testing::SizeIs(2))
+      << "an empty one is there, too";
 }
 
 TEST(Ports, Tags) {
