@@ -431,7 +431,7 @@ TEST_F(RudeTest, AnotherVersion) {
   hello.header.version = 9;
   ASSERT_TRUE(channel.send_message(hello));
   EXPECT_EQ(answer(),
-            "a message of contract version 9, this is version 1: start both planes from the same build");
+            "a message of contract version 9, this is version 2: start both planes from the same build");
   expect_hung_up();
 }
 TEST_F(RudeTest, Nonsense) {

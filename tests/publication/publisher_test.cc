@@ -208,7 +208,7 @@ TEST(Publisher, BatchBeforeAnyImage) {
 TEST_F(PublisherTest, ImageWithAByteTooFew) {
   Update u = enforcer.next(image.bytes(), {});
   u.image_bytes -= 1;
-  expect_refused(std::move(u), "policy image: a memfd of 832 bytes that was announced with 831");
+  expect_refused(std::move(u), "policy image: a memfd of 896 bytes that was announced with 895");
 }
 TEST_F(PublisherTest, ImageThatCouldStillBeWritten) {
   Update u = enforcer.next(image.bytes(), {});
