@@ -256,10 +256,10 @@ void Engine::put_off_reading(const AcceptedPolicy& accepted) {
   });
 }
 
-/// Nobody enforces `generation`, so the next attempt has it.
+/// Nobody enforces `generation`, so the next attempt has it, unless the relay was told what it means.
 void Engine::put_off_publish(uint64_t generation, bool whole, const Error& why) {
   publish_again_.put_off();
-  if (generation == last_generation_) --last_generation_;
+  if (generation == last_generation_ && parts_.relay == nullptr) --last_generation_;
   whole_next_ = whole_next_ || whole;
   trouble(
       Trouble::kShort,

@@ -1,0 +1,95 @@
+// The control loop with a relay: what the relay is given, and that it is what the dataplane enforces.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "controlplane/engine/engine.h"
+#include "tests/unit/engine/relay_ends.h"
+#include "tests/unit/engine/temporary_directory.h"
+
+namespace bulkhead::test {
+namespace {
+
+/// A policy whose segment web has the workloads of spiffe://corp.example/`kind`.
+std::string policy_of(const std::string& kind) {
+  return "segments:\n"
+         "  web: {tag: 100, members: [10.1.0.0/24], spiffe: [\"spiffe://corp.example/" +
+         kind +
+         "/*\"], relay_id: \"spiffe://corp.example/web/relay\"}\n"
+         "  db: {tag: 200, members: [10.2.0.0/24], spiffe: [\"spiffe://corp.example/db/*\"], relay_id: "
+         "\"spiffe://corp.example/db/relay\"}\n"
+         "policies:\n  - {name: r, from: web, to: db, allow: [tcp/80]}\n";
+}
+const std::string kOld = "spiffe://corp.example/old/1", kNew = "spiffe://corp.example/new/1";
+
+/// A control plane that runs, with its directory of policy.
+struct ControlPlane {
+  ControlPlane(const TemporaryDirectory& directory, const DataplaneSettings& settings) {
+    std::filesystem::create_directories(directory.path("state"));
+    link = *RelayLink::start(directory.path("relay.sock"), relay_board);
+    engine = *Engine::create(
+        {settings, directory.path("contract.sock"), *FileFeed::open(directory.path("policy")),
+         *Deadlines::open(directory.path("state"), *system_clocks()), board, names, retired, link.get()});
+    thread = std::thread([this] { engine->run(); });
+  }
+  ~ControlPlane() {
+    engine->stop();
+    thread.join();
+  }
+  StateBoard board;
+  NameHistory names;
+  RetiredHits retired;
+  RelayBoard relay_board;
+  std::unique_ptr<RelayLink> link;
+  std::unique_ptr<Engine> engine;
+  std::thread thread;
+};
+
+struct RelayedEngine : testing::Test {
+  TemporaryDirectory directory;
+  DataplaneSettings settings;
+  std::optional<DataplaneEnd> dataplane;
+  std::optional<RelayEnd> relay;
+  std::optional<ControlPlane> control;
+
+  void SetUp() override {
+    settings.name = "edge";
+    settings.ports.resize(2);
+    settings.ports[0].name = "left", settings.ports[1].name = "right";
+    write(policy_of("old"));
+  }
+  void write(const std::string& policy) {
+    directory.write("next", policy);
+    std::filesystem::create_directories(directory.path("policy"));
+    std::filesystem::rename(directory.path("next"), directory.path("policy/a.yaml"));
+  }
+  void start_dataplane(DataplaneEnd::Answer answer, uint64_t started = 1) {
+    dataplane.emplace(directory.path("contract.sock"), std::move(answer), started);
+  }
+  void start_relay() { relay.emplace(directory.path("relay.sock")); }
+  void start_control() { control.emplace(directory, settings); }
+  /// Whether relay and dataplane are under one policy by now, and it is that of `id`.
+  bool is_under(const std::string& id) {
+    return soon([&] {
+      return dataplane->image_generation() != 0 && relay->generation() == dataplane->image_generation() &&
+             relay->web_may_be(id);
+    });
+  }
+};
+
+/// The dataplane is short of memory once, and by the time that it isn't the policy is another one.
+TEST_F(RelayedEngine, ShortageAtThePublish_GivesNoGenerationTwoMeanings) {
+  start_relay();
+  start_dataplane([&](const Publish& publish) -> Expected<> {
+    if (publish.generation != 1) return {};
+    EXPECT_TRUE(soon([&] { return relay->generation() == 1; }));
+    write(policy_of("new"));
+    return fail(ErrorCode::kExhausted, "no memory for this update");
+  });
+  start_control();
+  EXPECT_TRUE(is_under(kNew));
+  EXPECT_FALSE(relay->web_may_be(kOld));
+}
+
+}  // namespace
+}  // namespace bulkhead::test
