@@ -54,7 +54,7 @@ void RelayLink::attach() {
     return;
   }
   client_ = std::move(*client);
-  sent_ = client_->welcome().generation;
+  sent_ = 0;  // its generations may be those of another control plane, or of another dataplane's time
   told_trouble_.clear();
   spdlog::info("attached to the mTLS relay (pid {})", client_->welcome().pid);
   board_.attached(true);
@@ -65,7 +65,7 @@ void RelayLink::publish_if_due() {
   std::optional<IdentitySet> next;
   {
     std::lock_guard lock(mutex_);
-    if (offered_ && offered_->generation > sent_) next = offered_;
+    if (offered_ && offered_->generation != sent_) next = offered_;
   }
   if (!next) return;
   auto bytes = write_identities(*next);

@@ -43,7 +43,7 @@ class RelayLink {
 
   // The thread's own.
   std::unique_ptr<RelayClient> client_;
-  uint64_t sent_ = 0;         ///< generation that this relay has or was sent
+  uint64_t sent_ = 0;         ///< generation that was sent over this attachment; 0: none yet
   std::string told_trouble_;  ///< so that it is told once
   std::jthread thread_;
 };

@@ -78,9 +78,10 @@ void Worker::begin(std::unique_ptr<Connection> connection) {
   open(c);
 }
 
-/// The dataplane may enforce a policy a moment before its identities are here.
+/// The dataplane may enforce a policy a moment before its identities are here. Their number may also be a
+/// smaller one: a gateway that was started again begins anew.
 void Worker::open(Connection& c) {
-  bool early = !policy_ || !policy_->current || c.flow.image_generation > policy_->current->generation();
+  bool early = !policy_ || !policy_->of_generation(c.flow.image_generation);
   if (early && c.phase != Phase::kIdentities) return wait_for(c, Phase::kIdentities);
   if (early && c.in_waiting.linked()) return;
   c.in_waiting.unlink();

@@ -32,6 +32,14 @@ struct RelayPolicy {
   std::shared_ptr<const Identities> current, before;  ///< null: none yet
   std::shared_ptr<const SvidSet> svids;
 
+  /// From now on these are the identities. Those before stay known for flows that were announced under them,
+  /// unless generations have gone back: then who numbers them began anew or withdrew the later one, and a
+  /// number of before may soon mean something else.
+  void take(std::shared_ptr<const Identities> identities) {
+    bool goes_on = current && current->generation() < identities->generation();
+    before = goes_on ? std::move(current) : nullptr;
+    current = std::move(identities);
+  }
   /// The identities that the flow's tags and numbers belong to; nullptr where they are neither of the two.
   const Identities* of_generation(uint64_t generation) const {
     if (current && current->generation() == generation) return current.get();

@@ -125,18 +125,13 @@ void Relay::publish() {
 
 Expected<> Relay::take_identities(const PublishIdentities& message, const Fd& image) {
   BootTime begun = boot_now();
-  if (policy_.current && message.generation <= policy_.current->generation())
-    return fail(ErrorCode::kInvalid, "identities of generation " + std::to_string(message.generation) +
-                                         ", but generation " + std::to_string(policy_.current->generation()) +
-                                         " is in force");
   std::vector<std::byte> bytes(message.image_bytes);
   if (auto copied = copy_sealed(image, bytes); !copied) return copied;
   auto identities = Identities::read(std::move(bytes));
   if (!identities) return std::unexpected(identities.error());
   if ((*identities)->generation() != message.generation)
     return fail(ErrorCode::kInvalid, "identities of another generation than they were announced with");
-  policy_.before = std::move(policy_.current);
-  policy_.current = std::move(*identities);
+  policy_.take(std::move(*identities));
   publish();
   pending_ = Pending{policy_.epoch, message.generation, begun, boot_now().ns - begun.ns};
   return {};

@@ -145,10 +145,9 @@ void Worker::take_orders() {
 
 /// Takes up the flows whose identities have come.
 void Worker::identify() {
-  uint64_t known = policy_->current ? policy_->current->generation() : 0;
   for (Connection* c = unidentified_.empty() ? nullptr : unidentified_.front(); c;) {
     Connection* after = unidentified_.next(c->in_waiting);
-    if (c->flow.image_generation <= known) {
+    if (policy_->of_generation(c->flow.image_generation)) {
       c->in_waiting.unlink();
       if (!c->in_ready.linked()) ready_.push_back(c->in_ready);
     }

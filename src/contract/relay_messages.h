@@ -38,11 +38,12 @@ struct RelayWelcome {
   uint8_t reserved[7];
 };
 
-/// Hands over identities (contract/relay_identities.h): the fd is a sealed memfd of `image_bytes`. The relay
-/// keeps those of the generation before, for flows announced under it.
+/// Hands over identities (contract/relay_identities.h): the fd is a sealed memfd of `image_bytes`. What comes
+/// last counts, whatever its number: generations go back where one is withdrawn, or where both planes were
+/// started again. The relay keeps those before, for flows announced under them, while generations go up.
 struct PublishIdentities {
   MessageHeader header;
-  uint64_t generation;  ///< greater than any before; the policy image's
+  uint64_t generation;  ///< the policy image's
   uint64_t image_bytes;
 };
 

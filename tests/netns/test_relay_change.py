@@ -285,7 +285,6 @@ class Control(RelayTest):
     def test_identities_that_are_wrong_change_nothing(self):
         good = contract.identities(2, SEGMENTS, WORKLOADS)
         for content, generation, size, why in (
-                (good, 1, None, "identities of generation 1, but generation 1 is in force"),
                 (good, 3, None, "of another generation than they were announced with"),
                 (good[:-1], 2, None, "their size is not the one in their header"),
                 (good, 2, len(good) + 1, "bytes that was announced with"),
@@ -294,6 +293,24 @@ class Control(RelayTest):
                 self.plane.publish(content, generation, size)
         self.open(TERMINATE)  # generation 1
         self.plane.publish(good, 2)
+
+    def test_generations_that_begin_anew_are_taken_and_what_lives_is_judged_by_them(self):
+        """Both planes are started again beside a relay that lives on."""
+        self.plane.publish(contract.identities(7, SEGMENTS, WORKLOADS), 7)
+        kept, cut = self.open(TERMINATE, source=(100, 1), generation=7), self.open(TERMINATE, source=(100, 0), generation=7)
+        self.plane.close()
+        self.hop.attach()
+        self.plane = self.hop.plane
+        self.plane.publish(contract.identities(1, {**SEGMENTS, 100: ("web", [], "")}, WORKLOADS), 1)
+        self.assertEqual(self.plane.proof(cut[2], ENDED).end, "revoked")
+        kept[0].sendall(b"still here")
+        self.assertEqual(kept[1].recv(20), b"still here")
+        self.open(TERMINATE, generation=1)
+        for generation in (2, 7):  # of before, or yet to come: they stand for nothing
+            port = next_port()
+            flow = self.hop.announce(CLIENT, port, SERVER, 7000, TERMINATE, **{**ENDS, "generation": generation})
+            self.expect_reset(port)
+            self.assertEqual(self.plane.proof(flow, FAILED).end, "generation_unknown")
 
     def test_what_is_no_message_ends_the_channel_and_not_the_relay(self):
         for packet in (b"x", b"\0" * 64, contract._HEADER.pack(1, 32, 16, 0), contract._HEADER.pack(1, 33, 32, 0) + b"\1" * 16):

@@ -91,5 +91,35 @@ TEST_F(RelayedEngine, ShortageAtThePublish_GivesNoGenerationTwoMeanings) {
   EXPECT_FALSE(relay->web_may_be(kOld));
 }
 
+Expected<> take_all(const Publish&) {
+  return {};
+}
+
+TEST_F(RelayedEngine, GatewayThatStartsAgainBesideALivingRelay_GivesItItsPolicy) {
+  start_relay();
+  start_dataplane(take_all);
+  start_control();
+  ASSERT_TRUE(is_under(kOld));
+  write(policy_of("other"));
+  ASSERT_TRUE(soon([&] { return relay->generation() == 2; }));
+  control.reset(), dataplane.reset();
+
+  write(policy_of("new"));
+  start_dataplane(take_all);
+  start_control();
+  EXPECT_TRUE(is_under(kNew));
+  EXPECT_EQ(relay->generation(), 1u);
+}
+
+TEST_F(RelayedEngine, RelayThatStartsAgain_IsGivenWhatIsInForce) {
+  start_relay();
+  start_dataplane(take_all);
+  start_control();
+  ASSERT_TRUE(is_under(kOld));
+  relay.reset();
+  start_relay();
+  EXPECT_TRUE(is_under(kOld));
+}
+
 }  // namespace
 }  // namespace bulkhead::test

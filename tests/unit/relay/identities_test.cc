@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "dataplane/relay/policy.h"
+
 namespace bulkhead {
 namespace {
 
@@ -95,6 +97,42 @@ TEST(Identities, BytesThatWereChanged_AreRefused) {
   auto bytes = write_identities(sample()).value();
   bytes[0] ^= std::byte{1};
   EXPECT_FALSE(Identities::read(bytes));
+}
+
+std::shared_ptr<const Identities> of(uint64_t generation) {
+  return read({.generation = generation, .segments = {}, .workloads = {}});
+}
+
+TEST(RelayPolicy, IdentitiesBefore_AreKnownWhileGenerationsGoUp) {
+  RelayPolicy policy;
+  auto first = of(1), second = of(2), fifth = of(5);
+  policy.take(first);
+  EXPECT_EQ(policy.of_generation(1), first.get());
+  policy.take(second);
+  policy.take(fifth);
+  EXPECT_EQ(policy.of_generation(5), fifth.get());
+  EXPECT_EQ(policy.of_generation(2), second.get());
+  EXPECT_EQ(policy.of_generation(1), nullptr);
+}
+/// A number of the time before mustn't be taken for one that is given out anew.
+TEST(RelayPolicy, GenerationsThatBeginAnew_LeaveNothingOfBefore) {
+  RelayPolicy policy;
+  policy.take(of(4)), policy.take(of(5));
+  auto anew = of(1), second = of(2);
+  policy.take(anew);
+  EXPECT_EQ(policy.of_generation(1), anew.get());
+  EXPECT_EQ(policy.of_generation(5), nullptr);
+  EXPECT_EQ(policy.of_generation(4), nullptr);
+  policy.take(second);
+  EXPECT_EQ(policy.of_generation(2), second.get());
+  EXPECT_EQ(policy.of_generation(1), anew.get());
+}
+TEST(RelayPolicy, TheSameGenerationOnceMore_IsTheLaterOne) {
+  RelayPolicy policy;
+  auto later = of(1);
+  policy.take(of(1)), policy.take(later);
+  EXPECT_EQ(policy.of_generation(1), later.get());
+  EXPECT_EQ(policy.before, nullptr);
 }
 
 }  // namespace
