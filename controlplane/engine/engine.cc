@@ -157,6 +157,7 @@ void Engine::attached(std::unique_ptr<DataplaneClient> client) {
   publish_again_ = {};
   dataplane_ = std::make_shared<Attachment>(std::move(client), [this] { ask(kWake); });
   enforced_as_ = {welcome.generation, welcome.image_generation};
+  settle_relay();
   parts_.board.change([&](ControlState& state) {
     state.dataplane = dataplane_;
     state.welcome = welcome;
@@ -259,12 +260,18 @@ void Engine::put_off_reading(const AcceptedPolicy& accepted) {
 /// Nobody enforces `generation`, so the next attempt has it, unless the relay was told what it means.
 void Engine::put_off_publish(uint64_t generation, bool whole, const Error& why) {
   publish_again_.put_off();
+  settle_relay();
   if (generation == last_generation_ && parts_.relay == nullptr) --last_generation_;
   whole_next_ = whole_next_ || whole;
   trouble(
       Trouble::kShort,
       "the policy can't be handed to the dataplane for now, and is tried again until it can: " + why.message);
   parts_.board.change([](ControlState& state) { state.feed.standing = FeedState::Standing::kRetried; });
+}
+
+/// The relay goes by what the dataplane enforces, and by nothing that it refused.
+void Engine::settle_relay() {
+  if (parts_.relay != nullptr) parts_.relay->settle(enforced_as_.image_generation);
 }
 
 void Engine::publish_if_due() {
@@ -292,7 +299,7 @@ void Engine::publish(bool whole) {
   request.replace_endpoints = whole;
   parts_.names.add(request.generation, with_image ? request.generation : enforced_as_.image_generation,
                    policy);
-  // First, so that the relay knows of what flows are announced under.
+  // First, so that the relay is never under a laxer policy than the dataplane.
   if (parts_.relay != nullptr && with_image)
     parts_.relay->offer(identities_of(policy.policy, *policy.compiled.workloads, request.generation));
   auto sent = dataplane_->with([&](DataplaneClient& client) { return client.publish(request); });
@@ -322,6 +329,7 @@ void Engine::accepted(const PublishResult& result, const RuleHitCounts& hits_bef
   InFlight& done = *in_flight_;
   double seconds = milliseconds(boot_now().ns - done.candidate.seen.ns) / 1e3;
   enforced_as_ = {result.generation, done.with_image ? result.generation : enforced_as_.image_generation};
+  settle_relay();
   parts_.board.change([&](ControlState& state) {
     if (done.with_image && state.policy)
       parts_.retired.add(state.policy->view, hits_before, done.candidate.policy->view);
@@ -345,6 +353,7 @@ void Engine::accepted(const PublishResult& result, const RuleHitCounts& hits_bef
 
 /// The dataplane's word, or our own, that a publish changed nothing.
 void Engine::refused(const PublishResult& result) {
+  settle_relay();
   const std::string& why = result.refused->message;
   if (in_flight_ && !in_flight_->whole) {  // it may hold another state than we think
     spdlog::warn("the dataplane refused generation {}: {}. It is sent the whole state", result.generation,

@@ -99,6 +99,7 @@ class Engine {
   void read_policy_if_due();
   void publish_if_due();
   void publish(bool whole);
+  void settle_relay();
   void put_off_publish(uint64_t generation, bool whole, const Error& why);
   void put_off_reading(const AcceptedPolicy& accepted);
   void take_result(const PublishResult& result, const RuleHitCounts& hits_before);

@@ -23,17 +23,32 @@ RelayLink::RelayLink(std::string socket, RelayBoard& board, Fd wake)
 
 RelayLink::~RelayLink() {
   thread_.request_stop();
+  wake();
+}
+
+void RelayLink::wake() {
   uint64_t one = 1;
-  [[maybe_unused]] ssize_t written = ::write(wake_.get(), &one, sizeof one);
+  [[maybe_unused]] ssize_t written = ::write(wake_.get(), &one, sizeof one);  // full: it will wake up anyway
 }
 
 void RelayLink::offer(IdentitySet identities) {
+  auto offered = std::make_shared<const IdentitySet>(std::move(identities));
   {
     std::lock_guard lock(mutex_);
-    offered_ = std::move(identities);
+    offered_ = std::move(offered);
   }
-  uint64_t one = 1;
-  [[maybe_unused]] ssize_t written = ::write(wake_.get(), &one, sizeof one);
+  wake();
+}
+
+void RelayLink::settle(uint64_t generation) {
+  {
+    std::lock_guard lock(mutex_);
+    enforced_ = generation;
+    if (offered_ && offered_->generation == generation) in_force_ = std::move(offered_);
+    if (in_force_ && in_force_->generation != generation) in_force_.reset();
+    offered_.reset();
+  }
+  wake();
 }
 
 void RelayLink::run(const std::stop_token& stop) {
@@ -60,13 +75,20 @@ void RelayLink::attach() {
   board_.attached(true);
 }
 
+/// What the relay is to be given now, if anything. It knows two generations, so that an offer goes on top of
+/// what is in force. One that couldn't be taken back again, since what is in force isn't known here (this
+/// control plane is new), goes when it is enforced: flows of it wait for it in the relay.
+std::shared_ptr<const IdentitySet> RelayLink::next() {
+  std::lock_guard lock(mutex_);
+  bool may_be_withdrawn = in_force_ || enforced_ == 0;
+  auto wanted = offered_ && may_be_withdrawn ? offered_ : in_force_;
+  if (!wanted || wanted->generation == sent_) return nullptr;
+  return in_force_ && in_force_->generation != sent_ ? in_force_ : wanted;
+}
+
 void RelayLink::publish_if_due() {
   if (client_->waits_for_answer()) return;
-  std::optional<IdentitySet> next;
-  {
-    std::lock_guard lock(mutex_);
-    if (offered_ && offered_->generation != sent_) next = offered_;
-  }
+  auto next = this->next();
   if (!next) return;
   auto bytes = write_identities(*next);
   if (!bytes) {

@@ -22,24 +22,33 @@ class RelayLink {
   static Expected<std::unique_ptr<RelayLink>> start(std::string socket, RelayBoard& board);
   ~RelayLink();
 
-  /// From now on these are the identities, of a generation greater than any before. Never blocks. Thread:
-  /// any.
+  /// These identities go to the dataplane next, and may be what it enforces until settle() says so or not:
+  /// the relay has them first, so that it is never the laxer one. Never blocks. Thread: any.
   void offer(IdentitySet identities);
+  /// The dataplane enforces images of `generation`, 0 for none, and nothing else any more: an offer of
+  /// another generation is withdrawn. Never blocks. Thread: any.
+  void settle(uint64_t generation);
 
  private:
   RelayLink(std::string socket, RelayBoard& board, Fd wake);
   void run(const std::stop_token& stop);
   void attach();
+  std::shared_ptr<const IdentitySet> next();
   void publish_if_due();
   void hear();
   void lost(const Error& error);
   void wait();
+  void wake();
 
   const std::string socket_;
   RelayBoard& board_;
   const Fd wake_;
+
+  // Under the mutex.
   std::mutex mutex_;
-  std::optional<IdentitySet> offered_;  ///< under the mutex
+  uint64_t enforced_ = 0;                        ///< generation of the image that the dataplane enforces
+  std::shared_ptr<const IdentitySet> in_force_;  ///< those of that generation, where they are known
+  std::shared_ptr<const IdentitySet> offered_;   ///< those on their way to the dataplane
 
   // The thread's own.
   std::unique_ptr<RelayClient> client_;

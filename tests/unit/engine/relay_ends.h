@@ -46,6 +46,7 @@ class RelayEnd {
          .shut_down = [] {},
          .welcome =
              [this] {
+               ++attachments_;
                auto welcome = make_message<RelayWelcome>(MessageType::kRelayWelcome);
                welcome.generation = generation(), welcome.state = RelayState::kReady;
                return welcome;
@@ -63,7 +64,6 @@ class RelayEnd {
 
   void answer(bool does) { answers_ = does; }
   void tell(ConnectionProof proof) { proofs_.add(std::move(proof)); }
-  bool attached() const { return attached_; }
   /// So often has a control plane attached.
   unsigned attachments() const { return attachments_; }
   /// The generations that it was given, in order.
@@ -97,17 +97,14 @@ class RelayEnd {
     return {};
   }
   void step() {
-    bool before = control_->attached();
     control_->step();
-    attached_ = control_->attached();
-    if (attached_ && !before) ++attachments_;
     if (unanswered_ && answers_) control_->answer_identities(*std::exchange(unanswered_, {}), 0, 0);
     control_->send_proofs(proofs_);
   }
 
   ProofQueue proofs_{size_t{1} << 20};
   std::optional<RelayControl> control_;
-  std::atomic<bool> answers_{true}, attached_{false};
+  std::atomic<bool> answers_{true};
   std::atomic<unsigned> attachments_{0};
   std::optional<uint64_t> unanswered_;  ///< the thread's
   mutable std::mutex mutex_;

@@ -121,5 +121,63 @@ TEST_F(RelayedEngine, RelayThatStartsAgain_IsGivenWhatIsInForce) {
   EXPECT_TRUE(is_under(kOld));
 }
 
+Expected<> refuse(const Publish&) {
+  return fail(ErrorCode::kInvalid, "an image that is wrong");
+}
+
+/// While the dataplane has neither taken nor refused it, the relay is as strict as both policies.
+TEST_F(RelayedEngine, PolicyOnItsWay_RulesTheRelayFirst) {
+  start_relay();
+  start_dataplane([&](const Publish& publish) -> Expected<> {
+    EXPECT_TRUE(soon([&] { return relay->generation() == publish.generation; }));
+    return {};
+  });
+  start_control();
+  ASSERT_TRUE(is_under(kOld));
+  write(policy_of("new"));
+  EXPECT_TRUE(is_under(kNew));
+}
+
+TEST_F(RelayedEngine, RefusedPolicy_DoesNotRuleTheRelay) {
+  start_relay();
+  start_dataplane([&](const Publish& publish) -> Expected<> {
+    if (publish.generation == 1) return {};
+    EXPECT_TRUE(soon([&] { return relay->web_may_be(kNew); }));
+    return refuse(publish);
+  });
+  start_control();
+  ASSERT_TRUE(is_under(kOld));
+  write(policy_of("new"));
+  ASSERT_TRUE(soon([&] { return control->board.read().feed.standing == FeedState::Standing::kRefused; }));
+  EXPECT_TRUE(is_under(kOld));
+  EXPECT_FALSE(relay->web_may_be(kNew));
+}
+
+/// It doesn't know what to put back, so that it waits for the dataplane's word.
+TEST_F(RelayedEngine, RefusedPolicyOfANewControlPlane_IsNotGivenToTheRelay) {
+  start_relay();
+  start_dataplane(
+      [&](const Publish& publish) { return publish.generation == 1 ? take_all(publish) : refuse(publish); });
+  start_control();
+  ASSERT_TRUE(is_under(kOld));
+  control.reset();
+  write(policy_of("new"));
+  start_control();
+  ASSERT_TRUE(soon([&] { return control->board.read().feed.standing == FeedState::Standing::kRefused; }));
+  EXPECT_TRUE(soon([&] { return relay->attachments() == 2; }));
+  EXPECT_EQ(relay->given(), std::vector<uint64_t>{1});
+}
+
+TEST_F(RelayedEngine, PolicyOfANewControlPlane_IsGivenToTheRelayWhenItIsEnforced) {
+  start_relay();
+  start_dataplane(take_all);
+  start_control();
+  ASSERT_TRUE(is_under(kOld));
+  control.reset();
+  write(policy_of("new"));
+  start_control();
+  EXPECT_TRUE(is_under(kNew));
+}
+
 }  // namespace
 }  // namespace bulkhead::test
