@@ -5,19 +5,23 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 
 namespace bulkhead {
 
-Expected<std::unique_ptr<RelayLink>> RelayLink::start(std::string socket, RelayBoard& board) {
+Expected<std::unique_ptr<RelayLink>> RelayLink::start(std::string socket, RelayBoard& board,
+                                                      Nanoseconds patience) {
   Fd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake) return fail_errno(errno, "eventfd");
-  return std::unique_ptr<RelayLink>(new RelayLink(std::move(socket), board, std::move(wake)));
+  return std::unique_ptr<RelayLink>(new RelayLink(std::move(socket), board, patience, std::move(wake)));
 }
 
-RelayLink::RelayLink(std::string socket, RelayBoard& board, Fd wake)
+RelayLink::RelayLink(std::string socket, RelayBoard& board, Nanoseconds patience, Fd wake)
     : socket_(std::move(socket)),
       board_(board),
+      patience_(patience),
       wake_(std::move(wake)),
       thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
@@ -54,8 +58,9 @@ void RelayLink::settle(uint64_t generation) {
 void RelayLink::run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     if (!client_) attach();
+    if (client_) hear();  // first: what it answers makes room for what is due
+    if (client_) give_up_if_late();
     if (client_) publish_if_due();
-    if (client_) hear();
     if (!stop.stop_requested()) wait();
   }
 }
@@ -98,6 +103,7 @@ void RelayLink::publish_if_due() {
   }
   if (auto published = client_->publish(next->generation, *bytes); !published) return lost(published.error());
   sent_ = next->generation;
+  answer_due_ = boot_now() + patience_;
 }
 
 void RelayLink::hear() {
@@ -110,6 +116,14 @@ void RelayLink::hear() {
   if (!heard) lost(heard.error());
 }
 
+void RelayLink::give_up_if_late() {
+  if (!client_->waits_for_answer() || boot_now() < answer_due_) return;
+  lost({ErrorCode::kUnavailable,
+        "it has not answered to identities of generation " + std::to_string(sent_) + " for " +
+            std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(patience_).count()) +
+            " ms; does it hang?"});
+}
+
 void RelayLink::lost(const Error& error) {
   spdlog::warn("lost the mTLS relay: {}. It is attached to again as soon as it is there", error.message);
   client_.reset();
@@ -119,7 +133,10 @@ void RelayLink::lost(const Error& error) {
 void RelayLink::wait() {
   constexpr int kAttachPauseMs = 50;
   pollfd fds[] = {{wake_.get(), POLLIN, 0}, {client_ ? client_->fd() : -1, POLLIN, 0}};
-  ::poll(fds, std::size(fds), client_ ? -1 : kAttachPauseMs);
+  int patience_ms = client_ ? -1 : kAttachPauseMs;
+  if (client_ && client_->waits_for_answer())
+    patience_ms = static_cast<int>(std::max<int64_t>(answer_due_.ns - boot_now().ns, 0) / 1'000'000 + 1);
+  ::poll(fds, std::size(fds), patience_ms);
   uint64_t count;
   while (::read(wake_.get(), &count, sizeof count) > 0) {
   }

@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 
+#include "base/clock.h"
 #include "contract/memfd.h"
 #include "contract/relay_identities.h"
 #include "controlplane/observe/relay_board.h"
@@ -18,8 +19,13 @@ namespace bulkhead {
 
 class RelayLink {
  public:
-  /// Runs until destroyed. `board` outlives it. Errors: no eventfd to be had.
-  static Expected<std::unique_ptr<RelayLink>> start(std::string socket, RelayBoard& board);
+  /// How long the relay may take to judge every connection by identities that it was given.
+  static constexpr Nanoseconds kPatience{60'000'000'000};
+
+  /// Runs until destroyed. `board` outlives it. A relay that doesn't answer to identities within `patience`
+  /// is given up, and attached to anew. Errors: no eventfd to be had.
+  static Expected<std::unique_ptr<RelayLink>> start(std::string socket, RelayBoard& board,
+                                                    Nanoseconds patience = kPatience);
   ~RelayLink();
 
   /// These identities go to the dataplane next, and may be what it enforces until settle() says so or not:
@@ -30,18 +36,20 @@ class RelayLink {
   void settle(uint64_t generation);
 
  private:
-  RelayLink(std::string socket, RelayBoard& board, Fd wake);
+  RelayLink(std::string socket, RelayBoard& board, Nanoseconds patience, Fd wake);
   void run(const std::stop_token& stop);
   void attach();
   std::shared_ptr<const IdentitySet> next();
   void publish_if_due();
   void hear();
+  void give_up_if_late();
   void lost(const Error& error);
   void wait();
   void wake();
 
   const std::string socket_;
   RelayBoard& board_;
+  const Nanoseconds patience_;
   const Fd wake_;
 
   // Under the mutex.
@@ -52,7 +60,8 @@ class RelayLink {
 
   // The thread's own.
   std::unique_ptr<RelayClient> client_;
-  uint64_t sent_ = 0;         ///< generation that was sent over this attachment; 0: none yet
+  uint64_t sent_ = 0;  ///< generation that was sent over this attachment; 0: none yet
+  BootTime answer_due_ = kNever;
   std::string told_trouble_;  ///< so that it is told once
   std::jthread thread_;
 };

@@ -28,6 +28,12 @@ void refuse(Channel& channel, uint64_t generation, const Error& error) {
   static_cast<void>(channel.send(std::as_bytes(std::span(&refused, 1)), {}, kSendTimeoutMs));
 }
 
+/// Whether nobody is at the other end any more, whatever is still to be read.
+bool has_hung_up(const Channel& channel) {
+  pollfd watched{channel.fd(), POLLRDHUP, 0};
+  return poll(&watched, 1, 0) == 1 && (watched.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
 }  // namespace
 
 Expected<RelayControl> RelayControl::listen(RelayControlOptions options, RelayOrders orders) {
@@ -85,6 +91,7 @@ bool RelayControl::stays(Guest& guest) {
 void RelayControl::greet(Guest& guest, const Packet& packet) {
   if (auto hello = decode_message<Hello>(packet.bytes, MessageType::kHello); !hello)
     return refuse(guest.channel, 0, hello.error());
+  if (plane_ && has_hung_up(*plane_)) keep_if(fail(ErrorCode::kUnavailable, "it hung up before its answer"));
   if (plane_)
     return refuse(guest.channel, 0, {ErrorCode::kExists, "a control plane is attached to this relay"});
   plane_.emplace(std::move(guest.channel));

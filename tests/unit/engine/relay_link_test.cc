@@ -179,5 +179,64 @@ TEST_F(RelayedEngine, PolicyOfANewControlPlane_IsGivenToTheRelayWhenItIsEnforced
   EXPECT_TRUE(is_under(kNew));
 }
 
+/// Flows are still announced under the policy in force.
+TEST_F(RelayedEngine, RelayThatStartsWhileAPolicyIsOnItsWay_IsGivenTheOneInForceToo) {
+  std::atomic<bool> on_its_way{false}, may_answer{false};
+  start_relay();
+  start_dataplane([&](const Publish& publish) -> Expected<> {
+    if (publish.generation == 1) return {};
+    on_its_way = true;
+    EXPECT_TRUE(soon([&] { return may_answer.load(); }));
+    return {};
+  });
+  start_control();
+  ASSERT_TRUE(is_under(kOld));
+  write(policy_of("new"));
+  ASSERT_TRUE(soon([&] { return on_its_way.load(); }));
+  relay.reset();
+  start_relay();
+  EXPECT_TRUE(soon([&] { return relay->given() == std::vector<uint64_t>({1, 2}); }));
+  may_answer = true;
+  EXPECT_TRUE(is_under(kNew));
+}
+
+IdentitySet identities_of(uint64_t generation) {
+  return {.generation = generation, .segments = {{SegmentTag{100}, "web", {}, ""}}, .workloads = {}};
+}
+
+struct RelayLinkTest : testing::Test {
+  TemporaryDirectory directory;
+  std::string socket = directory.path("relay.sock");
+  RelayBoard board;
+};
+using RelayLink_ = RelayLinkTest;
+
+TEST_F(RelayLink_, RelayThatDoesNotAnswer_IsGivenUpAndAttachedToAnew) {
+  RelayEnd relay(socket);
+  relay.answer(false);
+  auto link = *RelayLink::start(socket, board, 200ms);
+  link->offer(identities_of(1));
+  ASSERT_TRUE(soon([&] { return relay.given() == std::vector<uint64_t>({1}); }));
+  EXPECT_TRUE(soon([&] { return relay.given() == std::vector<uint64_t>({1, 1}); }))
+      << "what isn't known to be in force is handed over again";
+  relay.answer(true);
+  link->offer(identities_of(2));
+  EXPECT_TRUE(soon([&] { return relay.generation() == 2; }));
+}
+
+/// The answer is all that comes: nothing else wakes the link up.
+TEST_F(RelayLink_, OfferDuringAnother_GoesAsSoonAsThatIsAnswered) {
+  RelayEnd relay(socket);
+  relay.answer(false);
+  auto link = *RelayLink::start(socket, board);
+  link->offer(identities_of(1));
+  ASSERT_TRUE(soon([&] { return relay.generation() == 1; }));
+  link->offer(identities_of(2));
+  std::this_thread::sleep_for(50ms);
+  relay.answer(true);
+  EXPECT_TRUE(soon([&] { return relay.generation() == 2; }));
+  EXPECT_EQ(relay.attachments(), 1u);
+}
+
 }  // namespace
 }  // namespace bulkhead::test
