@@ -10,6 +10,15 @@
 #include <chrono>
 
 namespace bulkhead {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Nanoseconds kFirstPause = 50ms;
+constexpr Nanoseconds kLongestPause = 1s;
+constexpr Nanoseconds kStable = 5s;  ///< who was attached for so long isn't one that fails again and again
+
+}  // namespace
 
 Expected<std::unique_ptr<RelayLink>> RelayLink::start(std::string socket, RelayBoard& board,
                                                       Nanoseconds patience) {
@@ -23,6 +32,7 @@ RelayLink::RelayLink(std::string socket, RelayBoard& board, Nanoseconds patience
       board_(board),
       patience_(patience),
       wake_(std::move(wake)),
+      pause_(kFirstPause),
       thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
 RelayLink::~RelayLink() {
@@ -57,7 +67,7 @@ void RelayLink::settle(uint64_t generation) {
 
 void RelayLink::run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
-    if (!client_) attach();
+    if (!client_ && boot_now() >= next_attach_) attach();
     if (client_) hear();  // first: what it answers makes room for what is due
     if (client_) give_up_if_late();
     if (client_) publish_if_due();
@@ -71,9 +81,10 @@ void RelayLink::attach() {
     if (client.error().message != told_trouble_)
       spdlog::warn("waiting for the mTLS relay: {}. Flows that need it are refused", client.error().message);
     told_trouble_ = client.error().message;
-    return;
+    return back_off();
   }
   client_ = std::move(*client);
+  attached_ = boot_now();
   sent_ = 0;  // its generations may be those of another control plane, or of another dataplane's time
   told_trouble_.clear();
   spdlog::info("attached to the mTLS relay (pid {})", client_->welcome().pid);
@@ -128,14 +139,20 @@ void RelayLink::lost(const Error& error) {
   spdlog::warn("lost the mTLS relay: {}. It is attached to again as soon as it is there", error.message);
   client_.reset();
   board_.attached(false);
+  if (boot_now() > attached_ + kStable) pause_ = kFirstPause;
+  back_off();
+}
+
+void RelayLink::back_off() {
+  next_attach_ = boot_now() + pause_;
+  pause_ = std::min(2 * pause_, kLongestPause);
 }
 
 void RelayLink::wait() {
-  constexpr int kAttachPauseMs = 50;
   pollfd fds[] = {{wake_.get(), POLLIN, 0}, {client_ ? client_->fd() : -1, POLLIN, 0}};
-  int patience_ms = client_ ? -1 : kAttachPauseMs;
-  if (client_ && client_->waits_for_answer())
-    patience_ms = static_cast<int>(std::max<int64_t>(answer_due_.ns - boot_now().ns, 0) / 1'000'000 + 1);
+  BootTime due = !client_ ? next_attach_ : client_->waits_for_answer() ? answer_due_ : kNever;
+  int64_t left_ms = std::max<int64_t>(due.ns - boot_now().ns, 0) / 1'000'000 + 1;
+  int patience_ms = due == kNever ? -1 : static_cast<int>(left_ms);
   ::poll(fds, std::size(fds), patience_ms);
   uint64_t count;
   while (::read(wake_.get(), &count, sizeof count) > 0) {

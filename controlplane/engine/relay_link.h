@@ -44,6 +44,7 @@ class RelayLink {
   void hear();
   void give_up_if_late();
   void lost(const Error& error);
+  void back_off();
   void wait();
   void wake();
 
@@ -62,6 +63,8 @@ class RelayLink {
   std::unique_ptr<RelayClient> client_;
   uint64_t sent_ = 0;  ///< generation that was sent over this attachment; 0: none yet
   BootTime answer_due_ = kNever;
+  BootTime attached_{}, next_attach_{};
+  Nanoseconds pause_;  ///< before the next attempt: a relay that fails at once isn't tried all the time
   std::string told_trouble_;  ///< so that it is told once
   std::jthread thread_;
 };

@@ -39,12 +39,13 @@ Expected<void> RelayClient::publish(uint64_t generation, std::span<const std::by
 }
 
 Expected<void> RelayClient::handle_readable() {
-  for (;;) {
+  for (unsigned i = 0; i < kMessagesAtOnce; ++i) {
     auto packet = channel_.receive(0);
     if (!packet) return std::unexpected(packet.error());
     if (packet->bytes.empty()) return {};
     if (auto taken = take(*packet); !taken) return taken;
   }
+  return {};
 }
 
 Expected<void> RelayClient::take(const Packet& packet) {

@@ -28,8 +28,10 @@ class RelayClient {
   /// be handed over. Errors: kExhausted, kUnavailable.
   Expected<void> publish(uint64_t generation, std::span<const std::byte> identities);
   bool waits_for_answer() const { return waiting_for_ != 0; }
-  /// Takes in every message that has come; never blocks. Errors: kUnavailable where the relay is gone,
-  /// kInvalid where it doesn't keep to the contract.
+  /// So many messages handle_readable() takes at most, however fast they come.
+  static constexpr unsigned kMessagesAtOnce = 64;
+  /// Takes in messages that have come, kMessagesAtOnce of them at most; never blocks. Errors: kUnavailable
+  /// where the relay is gone, kInvalid where it doesn't keep to the contract.
   Expected<void> handle_readable();
 
   /// The last answer to publish(), once; its error: the relay refused, and has what it had before.

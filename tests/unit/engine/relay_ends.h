@@ -36,9 +36,9 @@ bool soon(Condition holds) {
 
 /// A relay's control channel, on a thread of its own. It takes all identities that are whole, and answers at
 /// once unless it is told not to.
-class RelayEnd {
+class RelayControlEnd {
  public:
-  explicit RelayEnd(const std::string& socket) {
+  explicit RelayControlEnd(const std::string& socket) {
     auto control = RelayControl::listen(
         {.socket = socket, .peer = std::nullopt},
         {.take_identities = [this](const PublishIdentities& m, const Fd& fd) { return take(m, fd); },
@@ -57,7 +57,7 @@ class RelayEnd {
       while (!stop.stop_requested()) step(), std::this_thread::sleep_for(1ms);
     });
   }
-  ~RelayEnd() {
+  ~RelayControlEnd() {
     thread_.request_stop();
     thread_.join();
   }

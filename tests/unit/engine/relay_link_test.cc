@@ -49,7 +49,7 @@ struct RelayedEngine : testing::Test {
   TemporaryDirectory directory;
   DataplaneSettings settings;
   std::optional<DataplaneEnd> dataplane;
-  std::optional<RelayEnd> relay;
+  std::optional<RelayControlEnd> relay;
   std::optional<ControlPlane> control;
 
   void SetUp() override {
@@ -212,7 +212,7 @@ struct RelayLinkTest : testing::Test {
 using RelayLink_ = RelayLinkTest;
 
 TEST_F(RelayLink_, RelayThatDoesNotAnswer_IsGivenUpAndAttachedToAnew) {
-  RelayEnd relay(socket);
+  RelayControlEnd relay(socket);
   relay.answer(false);
   auto link = *RelayLink::start(socket, board, 200ms);
   link->offer(identities_of(1));
@@ -226,7 +226,7 @@ TEST_F(RelayLink_, RelayThatDoesNotAnswer_IsGivenUpAndAttachedToAnew) {
 
 /// The answer is all that comes: nothing else wakes the link up.
 TEST_F(RelayLink_, OfferDuringAnother_GoesAsSoonAsThatIsAnswered) {
-  RelayEnd relay(socket);
+  RelayControlEnd relay(socket);
   relay.answer(false);
   auto link = *RelayLink::start(socket, board);
   link->offer(identities_of(1));
@@ -236,6 +236,57 @@ TEST_F(RelayLink_, OfferDuringAnother_GoesAsSoonAsThatIsAnswered) {
   relay.answer(true);
   EXPECT_TRUE(soon([&] { return relay.generation() == 2; }));
   EXPECT_EQ(relay.attachments(), 1u);
+}
+
+/// A relay's end at which the test itself speaks.
+class BareRelay {
+ public:
+  explicit BareRelay(const std::string& socket) : listener_(*listen_at(socket)) {}
+  /// Lets the next control plane in.
+  Channel welcome() {
+    Fd fd;
+    EXPECT_TRUE(soon([&] {
+      fd = *accept_from(listener_);
+      return bool(fd);
+    }));
+    Channel plane(std::move(fd));
+    EXPECT_TRUE(plane.receive(1000));
+    auto welcome = make_message<RelayWelcome>(MessageType::kRelayWelcome);
+    welcome.state = RelayState::kReady;
+    EXPECT_TRUE(plane.send_message(welcome));
+    return plane;
+  }
+
+ private:
+  Fd listener_;
+};
+
+TEST_F(RelayLink_, RelayThatHangsUpAtOnce_IsNotTriedAllTheTime) {
+  BareRelay relay(socket);
+  auto link = RelayLink::start(socket, board);
+  BootTime begun = boot_now();
+  for (int attached = 0; attached < 5; ++attached) relay.welcome();
+  EXPECT_GE(boot_now(), begun + (50ms + 100ms + 200ms + 400ms));
+}
+
+TEST_F(RelayLink_, MoreMessagesThanAreTakenAtOnce_AreTakenInTurns) {
+  BareRelay relay(socket);
+  std::unique_ptr<RelayClient> client;
+  std::jthread attaching([&] { client = *RelayClient::attach(socket); });
+  Channel plane = relay.welcome();
+  attaching.join();
+  ConnectionProof proof;
+  proof.record.moment = ProofMoment::kEstablished, proof.record.role = RelayRole::kOriginate;
+  proof.record.end = RelayEnd::kCount;
+  unsigned sent = 0, taken = 0;
+  while (plane.send(encode_proof(proof), {}, 0)) ++sent;
+  ASSERT_GT(sent, RelayClient::kMessagesAtOnce);
+  for (bool first = true; taken < sent; first = false) {
+    ASSERT_TRUE(client->handle_readable());
+    while (client->next_proof()) ++taken;
+    ASSERT_TRUE(!first || taken == RelayClient::kMessagesAtOnce) << taken;
+  }
+  EXPECT_EQ(taken, sent);
 }
 
 }  // namespace
