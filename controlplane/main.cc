@@ -111,7 +111,7 @@ Expected<void> run(const GatewayConfig& config, const Options& options) {
   auto feed = FileFeed::open(config.policy);
   if (!feed) return std::unexpected(feed.error());
 
-  RelayBoard relay_board;
+  RelayBoard relay_board(!control.flow_log.path.empty());
   std::unique_ptr<RelayLink> relay;
   if (config.svid.is_there()) {
     auto started = RelayLink::start(config.relay_socket(), relay_board);

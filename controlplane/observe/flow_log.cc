@@ -65,6 +65,8 @@ void FlowLog::write_batch(std::span<const FlowRecord> events, BootTime now, Wall
   for (const FlowRecord& event : events) {
     bool repeats = event.kind == EventKind::kDeny || event.kind == EventKind::kAudit;
     if (is_wanted(event) && (!repeats || repeated_.note(event, now))) add_record(event, {});
+    bool is_last = event.kind == EventKind::kClose || event.kind == EventKind::kRevoke;
+    if (relay_ != nullptr && is_last) relay_->forget(event.flow_id);
   }
   if (relay_ != nullptr)
     for (const ConnectionProof& news : relay_->take_news()) add(relay_line(news, WallOfBoot(now, wall)));

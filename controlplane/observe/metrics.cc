@@ -80,6 +80,9 @@ void add_relay(MetricsText& out, const MetricsInput& in) {
   out.sample(c.memory_bytes);
   out.family("bulkhead_relay_proofs_lost", kCounter, "Proofs of connections that could not be told.");
   out.sample(c.proofs_lost);
+  out.family("bulkhead_relay_proofs_dropped", kCounter,
+             "Proofs of connections that the control plane had no room for, by what they were kept for.");
+  out.sample(in.relay_dropped.proofs, {{"reason", "too_many_flows"}});
 }
 
 void add_conservation(MetricsText& out, const Readings& r) {
@@ -222,6 +225,7 @@ MetricsInput read_metrics(const MetricsSources& sources, BootTime now) {
   if (sources.relay != nullptr) {
     in.relay = sources.relay->counters();
     in.relay_attached = sources.relay->is_attached();
+    in.relay_dropped = sources.relay->dropped();
   }
   in.now = now;
   return in;

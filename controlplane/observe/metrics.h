@@ -23,6 +23,7 @@ struct MetricsInput {
   uint64_t flow_log_lost = 0;
   std::optional<RelayCounters> relay;  ///< nothing where the gateway has no mTLS relay
   bool relay_attached = false;
+  RelayBoard::Dropped relay_dropped;
   std::string version;
   BootTime now;
 };

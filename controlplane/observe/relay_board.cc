@@ -3,6 +3,15 @@
 #include <utility>
 
 namespace bulkhead {
+namespace {
+
+/// About what it takes here, with its place in the list and the index.
+size_t bytes_of(const ConnectionProof& proof) {
+  constexpr size_t kPlaces = 128;
+  return sizeof proof + kPlaces + proof.own_id.size() + proof.peer_id.size() + proof.detail.size();
+}
+
+}  // namespace
 
 void RelayBoard::attached(bool is_there) {
   std::lock_guard lock(mutex_);
@@ -20,13 +29,39 @@ void RelayBoard::take(const RelayCounters& counters) {
 }
 
 void RelayBoard::take(ConnectionProof proof) {
+  if (!for_log_) return;
   std::lock_guard lock(mutex_);
-  if (proof.record.moment != ProofMoment::kEnded && news_.size() < kMostNews) news_.push_back(proof);
-  if (proof.record.flow_id == 0) return;
-  auto [known, is_new] = proofs_.try_emplace(proof.record.flow_id);
-  if (is_new) order_.push_back(proof.record.flow_id);
-  known->second = std::move(proof);
-  for (; order_.size() > kMostProofs; order_.pop_front()) proofs_.erase(order_.front());
+  if (proof.record.moment != ProofMoment::kEnded && news_bytes_ < kMostNewsBytes) {
+    news_bytes_ += bytes_of(proof);
+    news_.push_back(proof);
+  }
+  if (proof.record.flow_id != 0) keep(std::move(proof));
+}
+
+/// One that ended may have had its flow's last event already: it doesn't come back, and is the next to go.
+void RelayBoard::keep(ConnectionProof proof) {
+  auto known = by_flow_.find(proof.record.flow_id);
+  bool lives = proof.record.moment == ProofMoment::kEstablished;
+  if (known == by_flow_.end() && !lives) return;
+  if (known != by_flow_.end()) erase(known->second);
+  proof_bytes_ += bytes_of(proof);
+  auto place = proofs_.insert(lives ? proofs_.end() : proofs_.begin(), std::move(proof));
+  by_flow_[place->record.flow_id] = place;
+  while (proof_bytes_ > kMostProofBytes) {
+    if (proofs_.front().record.moment == ProofMoment::kEstablished) ++dropped_.proofs;
+    erase(proofs_.begin());
+  }
+}
+
+void RelayBoard::forget(uint64_t flow_id) {
+  std::lock_guard lock(mutex_);
+  if (auto known = by_flow_.find(flow_id); known != by_flow_.end()) erase(known->second);
+}
+
+void RelayBoard::erase(Proofs::iterator proof) {
+  proof_bytes_ -= bytes_of(*proof);
+  by_flow_.erase(proof->record.flow_id);
+  proofs_.erase(proof);
 }
 
 RelayCounters RelayBoard::counters() const {
@@ -34,14 +69,20 @@ RelayCounters RelayBoard::counters() const {
   return counters_;
 }
 
+RelayBoard::Dropped RelayBoard::dropped() const {
+  std::lock_guard lock(mutex_);
+  return dropped_;
+}
+
 std::optional<ConnectionProof> RelayBoard::proof_of(uint64_t flow_id) const {
   std::lock_guard lock(mutex_);
-  auto known = proofs_.find(flow_id);
-  return known == proofs_.end() ? std::nullopt : std::optional(known->second);
+  auto known = by_flow_.find(flow_id);
+  return known == by_flow_.end() ? std::nullopt : std::optional(*known->second);
 }
 
 std::vector<ConnectionProof> RelayBoard::take_news() {
   std::lock_guard lock(mutex_);
+  news_bytes_ = 0;
   return std::exchange(news_, {});
 }
 

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstddef>
-#include <deque>
+#include <cstdint>
+#include <list>
 #include <mutex>
 #include <optional>
 #include <unordered_map>
 #include <vector>
 
+#include "base/clock.h"
 #include "contract/relay_messages.h"
 
 namespace bulkhead {
@@ -15,29 +17,46 @@ namespace bulkhead {
 /// Thread: any.
 class RelayBoard {
  public:
-  /// Proofs of connections that are kept until their flow's last event is written: beyond it the oldest go.
-  static constexpr size_t kMostProofs = size_t{1} << 18;
-  /// Proofs that wait for the flow log: beyond it they are only counted, by the relay.
-  static constexpr size_t kMostNews = size_t{1} << 14;
+  /// Bytes of proofs that are kept for their flow's last event, and of those that wait for the flow log.
+  static constexpr size_t kMostProofBytes = size_t{96} << 20, kMostNewsBytes = size_t{32} << 20;
+
+  /// What found no room here, since the start.
+  struct Dropped {
+    uint64_t proofs = 0;  ///< of living connections: their flow's last event is told without identities
+  };
+
+  /// `for_log`: whether there is a flow log, which is what all proofs are for.
+  explicit RelayBoard(bool for_log = true) : for_log_(for_log) {}
 
   void attached(bool is_there);
   bool is_attached() const;
   void take(const RelayCounters& counters);
-  /// Keeps the proof of its flow. That a connection was established, or never will be, is news.
+  /// That a connection was established, or never will be, is news. The proof of one that was is kept until
+  /// forget(); beyond kMostProofBytes the oldest go, those that have ended first.
   void take(ConnectionProof proof);
+  /// The flow's last event is told.
+  void forget(uint64_t flow_id);
 
   RelayCounters counters() const;
+  Dropped dropped() const;
   /// The newest proof of a flow.
   std::optional<ConnectionProof> proof_of(uint64_t flow_id) const;
   /// The news since the last call, oldest first.
   std::vector<ConnectionProof> take_news();
 
  private:
+  using Proofs = std::list<ConnectionProof>;
+  void keep(ConnectionProof proof);
+  void erase(Proofs::iterator proof);
+
+  const bool for_log_;
   mutable std::mutex mutex_;
   bool attached_ = false;
   RelayCounters counters_{};
-  std::unordered_map<uint64_t, ConnectionProof> proofs_;  ///< by flow id
-  std::deque<uint64_t> order_;                            ///< flow ids as they came first
+  Dropped dropped_;
+  Proofs proofs_;  ///< the next to go first
+  std::unordered_map<uint64_t, Proofs::iterator> by_flow_;
+  size_t proof_bytes_ = 0, news_bytes_ = 0;
   std::vector<ConnectionProof> news_;
 };
 

@@ -411,6 +411,33 @@ TEST_F(FlowLog_, DiskWithRoomAgain_IsWrittenAgainWithoutATornLine) {
   EXPECT_EQ(log.lost(), 3u);
 }
 
+/// Whatever the log leaves out: a proof that nobody asks for any more isn't kept.
+TEST_F(FlowLog_, LastEventOfAFlow_TakesItsProofAlong) {
+  RelayBoard board;
+  auto log = FlowLog::open({directory.path("flows.jsonl"), 1, 1}, {}, names, &board);
+  ASSERT_TRUE(log);
+  for (EventKind last : {EventKind::kClose, EventKind::kRevoke})
+    for (uint8_t is_logged : {1, 0}) {
+      FlowRecord event = record(EventKind::kOpen);
+      ConnectionProof proof;
+      proof.record.flow_id = event.flow_id, proof.record.moment = ProofMoment::kEstablished;
+      proof.record.role = RelayRole::kOriginate, proof.own_id = "spiffe://corp.example/web/1";
+      board.take(proof);
+      log->write(std::span(&event, 1), BootTime{0}, kWall);
+      EXPECT_TRUE(board.proof_of(event.flow_id));
+      event.kind = last, event.log = is_logged;
+      log->write(std::span(&event, 1), BootTime{1}, kWall);
+      EXPECT_FALSE(board.proof_of(event.flow_id));
+    }
+  auto all = lines("flows.jsonl");
+  EXPECT_EQ(std::ranges::count_if(all,
+                                  [](const Json& line) {
+                                    return line["event"] == "close" &&
+                                           line["src_svid"] == "spiffe://corp.example/web/1";
+                                  }),
+            1);
+}
+
 TEST_F(FlowLog_, PathThatCannotBe_IsAClearError) {
   directory.write("file", "");
   auto log = FlowLog::open({directory.path("file/flows.jsonl"), 1, 1}, {}, names);
