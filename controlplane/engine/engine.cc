@@ -157,6 +157,8 @@ void Engine::attached(std::unique_ptr<DataplaneClient> client) {
   publish_again_ = {};
   dataplane_ = std::make_shared<Attachment>(std::move(client), [this] { ask(kWake); });
   enforced_as_ = {welcome.generation, welcome.image_generation};
+  if (parts_.relay != nullptr)
+    parts_.relay->dataplane_started({static_cast<int64_t>(welcome.started_boot_ns)});
   settle_relay();
   parts_.board.change([&](ControlState& state) {
     state.dataplane = dataplane_;

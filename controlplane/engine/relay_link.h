@@ -31,6 +31,8 @@ class RelayLink {
   /// These identities go to the dataplane next, and may be what it enforces until settle() says so or not:
   /// the relay has them first, so that it is never the laxer one. Never blocks. Thread: any.
   void offer(IdentitySet identities);
+  /// The dataplane that numbers flows started then. Thread: any.
+  void dataplane_started(BootTime at) { board_.flows_since(at); }
   /// The dataplane enforces images of `generation`, 0 for none, and nothing else any more: an offer of
   /// another generation is withdrawn. Never blocks. Thread: any.
   void settle(uint64_t generation);

@@ -42,6 +42,7 @@ void RelayBoard::take(ConnectionProof proof) {
 void RelayBoard::keep(ConnectionProof proof) {
   auto known = by_flow_.find(proof.record.flow_id);
   bool lives = proof.record.moment == ProofMoment::kEstablished;
+  if (BootTime{proof.record.time_boot_ns} < flows_since_) return;  // the relay had kept it for us
   if (known == by_flow_.end() && !lives) return;
   if (known != by_flow_.end()) erase(known->second);
   proof_bytes_ += bytes_of(proof);
@@ -51,6 +52,14 @@ void RelayBoard::keep(ConnectionProof proof) {
     if (proofs_.front().record.moment == ProofMoment::kEstablished) ++dropped_.proofs;
     erase(proofs_.begin());
   }
+}
+
+void RelayBoard::flows_since(BootTime started) {
+  std::lock_guard lock(mutex_);
+  if (started == flows_since_) return;
+  flows_since_ = started;
+  proofs_.clear(), by_flow_.clear();
+  proof_bytes_ = 0;
 }
 
 void RelayBoard::forget(uint64_t flow_id) {

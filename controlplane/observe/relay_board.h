@@ -34,6 +34,8 @@ class RelayBoard {
   /// That a connection was established, or never will be, is news. The proof of one that was is kept until
   /// forget(); beyond kMostProofBytes the oldest go, those that have ended first.
   void take(ConnectionProof proof);
+  /// Flows are numbered by a dataplane that started then: proofs from before are of others' flows, and go.
+  void flows_since(BootTime started);
   /// The flow's last event is told.
   void forget(uint64_t flow_id);
 
@@ -52,6 +54,7 @@ class RelayBoard {
   const bool for_log_;
   mutable std::mutex mutex_;
   bool attached_ = false;
+  BootTime flows_since_{};
   RelayCounters counters_{};
   Dropped dropped_;
   Proofs proofs_;  ///< the next to go first

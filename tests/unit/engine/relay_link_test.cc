@@ -200,6 +200,23 @@ TEST_F(RelayedEngine, RelayThatStartsWhileAPolicyIsOnItsWay_IsGivenTheOneInForce
   EXPECT_TRUE(is_under(kNew));
 }
 
+TEST_F(RelayedEngine, DataplaneThatStartsAgain_HasNoProofsOfTheOneBefore) {
+  start_relay();
+  start_dataplane(take_all, 1);
+  start_control();
+  ASSERT_TRUE(is_under(kOld));
+  ConnectionProof proof;
+  proof.record.flow_id = 17, proof.record.time_boot_ns = 2;
+  proof.record.moment = ProofMoment::kEstablished, proof.record.role = RelayRole::kOriginate;
+  proof.record.end = RelayEnd::kCount;
+  relay->tell(proof);
+  ASSERT_TRUE(soon([&] { return control->relay_board.proof_of(17).has_value(); }));
+  dataplane.reset();
+  start_dataplane(take_all, 1000);
+  ASSERT_TRUE(is_under(kOld));
+  EXPECT_FALSE(control->relay_board.proof_of(17));
+}
+
 IdentitySet identities_of(uint64_t generation) {
   return {.generation = generation, .segments = {{SegmentTag{100}, "web", {}, ""}}, .workloads = {}};
 }

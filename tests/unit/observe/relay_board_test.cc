@@ -40,6 +40,26 @@ TEST(RelayBoard, EndThatComesAfterItsFlowWasTold_IsNotKept) {
   board.take(proof(1, kEnded));
   EXPECT_FALSE(board.proof_of(1));
 }
+/// A dataplane that is started again numbers its flows from the beginning.
+TEST(RelayBoard, FlowsOfADataplaneBefore_AreNotTakenForThoseOfTheNext) {
+  auto at = [](int64_t time, uint64_t flow) {
+    ConnectionProof p = proof(flow, kEstablished);
+    p.record.time_boot_ns = time;
+    return p;
+  };
+  RelayBoard board;
+  board.flows_since(BootTime{100});
+  board.take(at(150, 1));
+  board.flows_since(BootTime{100});  // the control plane attached to it once more
+  EXPECT_TRUE(board.proof_of(1));
+  board.flows_since(BootTime{200});
+  EXPECT_FALSE(board.proof_of(1));
+  board.take(at(160, 1));  // the relay had it still
+  EXPECT_FALSE(board.proof_of(1));
+  EXPECT_EQ(board.take_news().size(), 2u) << "it happened all the same";
+  board.take(at(250, 1));
+  EXPECT_TRUE(board.proof_of(1));
+}
 TEST(RelayBoard, WithoutAFlowLog_NothingIsKept) {
   RelayBoard board(false);
   board.take(proof(1, kEstablished));
