@@ -83,6 +83,7 @@ void add_relay(MetricsText& out, const MetricsInput& in) {
   out.family("bulkhead_relay_proofs_dropped", kCounter,
              "Proofs of connections that the control plane had no room for, by what they were kept for.");
   out.sample(in.relay_dropped.proofs, {{"reason", "too_many_flows"}});
+  out.sample(in.relay_dropped.news, {{"reason", "flow_log_slow"}});
 }
 
 void add_conservation(MetricsText& out, const Readings& r) {

@@ -31,9 +31,11 @@ void RelayBoard::take(const RelayCounters& counters) {
 void RelayBoard::take(ConnectionProof proof) {
   if (!for_log_) return;
   std::lock_guard lock(mutex_);
-  if (proof.record.moment != ProofMoment::kEnded && news_bytes_ < kMostNewsBytes) {
-    news_bytes_ += bytes_of(proof);
-    news_.push_back(proof);
+  if (proof.record.moment != ProofMoment::kEnded) {
+    if (news_bytes_ < kMostNewsBytes)
+      news_bytes_ += bytes_of(proof), news_.push_back(proof);
+    else
+      ++dropped_.news;
   }
   if (proof.record.flow_id != 0) keep(std::move(proof));
 }

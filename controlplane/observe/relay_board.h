@@ -23,6 +23,7 @@ class RelayBoard {
   /// What found no room here, since the start.
   struct Dropped {
     uint64_t proofs = 0;  ///< of living connections: their flow's last event is told without identities
+    uint64_t news = 0;    ///< that the flow log was too slow for
   };
 
   /// `for_log`: whether there is a flow log, which is what all proofs are for.

@@ -278,5 +278,14 @@ TEST(MetricsServer, AddressThatIsNone_IsAnError) {
   }
 }
 
+TEST(Metrics, ProofsThatWereDropped_AreToldByReason) {
+  MetricsInput in = full_input();
+  in.relay.emplace();
+  in.relay_dropped = {.proofs = 3, .news = 4};
+  std::string text = metrics_text(in, MetricsFormat::kPrometheus);
+  EXPECT_TRUE(has_line(text, "bulkhead_relay_proofs_dropped_total{reason=\"too_many_flows\"} 3")) << text;
+  EXPECT_TRUE(has_line(text, "bulkhead_relay_proofs_dropped_total{reason=\"flow_log_slow\"} 4"));
+}
+
 }  // namespace
 }  // namespace bulkhead::test

@@ -84,5 +84,20 @@ TEST(RelayBoard, BeyondItsBytes_TheOldestGoAndAreCounted) {
   EXPECT_EQ(board.dropped().proofs, 1u);
 }
 
+TEST(RelayBoard, NewsThatNobodyTakes_AreBoundedAndCounted) {
+  constexpr size_t kEach = size_t{1} << 20;
+  constexpr uint64_t kFit = RelayBoard::kMostNewsBytes / kEach;  // each is a little more
+  RelayBoard board;
+  for (uint64_t flow = 1; flow <= kFit; ++flow) board.take(proof(flow, kFailed, kEach));
+  EXPECT_EQ(board.dropped().news, 0u);
+  board.take(proof(kFit + 1, kFailed, kEach));
+  board.take(proof(kFit + 2, kEstablished));
+  EXPECT_EQ(board.dropped().news, 2u);
+  EXPECT_TRUE(board.proof_of(kFit + 2));
+  EXPECT_EQ(board.take_news().size(), kFit);
+  board.take(proof(1, kFailed));
+  EXPECT_EQ(board.dropped().news, 2u) << "there is room again";
+}
+
 }  // namespace
 }  // namespace bulkhead
