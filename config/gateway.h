@@ -44,10 +44,12 @@ struct GatewayConfig {
   ControlplaneConfig controlplane;
   /// The socket between the planes: beside the control socket, named after it ("control.sock.dataplane").
   std::string contract_socket() const { return controlplane.socket + ".dataplane"; }
-  /// The relay's directory, and in it the sockets where its control plane and its SVIDs' fetcher attach.
+  /// A directory of root's, and in it the socket where the control plane attaches to the relay.
   std::string relay_directory() const { return controlplane.socket + ".tls"; }
   std::string relay_socket() const { return relay_directory() + "/relay"; }
-  std::string svid_socket() const { return relay_directory() + "/svids"; }
+  /// A directory of the relay's own, and in it the socket where its SVIDs' fetcher attaches.
+  std::string svid_directory() const { return controlplane.socket + ".svid"; }
+  std::string svid_socket() const { return svid_directory() + "/sets"; }
 };
 
 struct LoadedGateway {

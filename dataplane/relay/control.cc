@@ -1,8 +1,8 @@
 #include "dataplane/relay/control.h"
 
+#include <fcntl.h>
 #include <poll.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -36,19 +36,20 @@ bool has_hung_up(const Channel& channel) {
 
 }  // namespace
 
-Expected<RelayControl> RelayControl::listen(RelayControlOptions options, RelayOrders orders) {
-  auto listener = listen_at(options.socket);
-  if (!listener) return std::unexpected(listener.error());
-  // Another user can't open the socket otherwise; who may speak is asked of each that does.
-  if (options.peer && chmod(options.socket.c_str(), 0666) != 0) return fail_errno(errno, options.socket);
-  return RelayControl(std::move(options), std::move(orders), std::move(*listener), geteuid());
+Expected<RelayControl> RelayControl::serve_at(Fd listener, RelayOrders orders) {
+  auto is = [&](int option, int value) {
+    int found = 0;
+    socklen_t length = sizeof found;
+    return getsockopt(listener.get(), SOL_SOCKET, option, &found, &length) == 0 && found == value;
+  };
+  if (!is(SO_DOMAIN, AF_UNIX) || !is(SO_TYPE, SOCK_SEQPACKET) || !is(SO_ACCEPTCONN, 1))
+    return fail(ErrorCode::kInvalid,
+                "descriptor " + std::to_string(listener.get()) +
+                    " is no listening SOCK_SEQPACKET Unix socket: hand over one that is");
+  if (fcntl(listener.get(), F_SETFD, FD_CLOEXEC) != 0 || fcntl(listener.get(), F_SETFL, O_NONBLOCK) != 0)
+    return fail_errno(errno, "the control socket");
+  return RelayControl(std::move(orders), std::move(listener));
 }
-
-RelayControl::RelayControl(RelayControlOptions options, RelayOrders orders, Fd listener, uid_t own)
-    : options_(std::move(options)),
-      orders_(std::move(orders)),
-      listener_(std::move(listener)),
-      own_user_(own) {}
 
 void RelayControl::add_fds(std::vector<int>& fds) const {
   fds.push_back(listener_.get());
@@ -67,12 +68,7 @@ void RelayControl::admit_guests() {
     auto fd = accept_from(listener_);
     if (!fd || !*fd) return;
     Channel channel(std::move(*fd));
-    auto peer = channel.peer();
-    if (!peer) continue;
-    if (peer->uid != own_user_ && peer->uid != options_.peer)
-      refuse(channel, 0,
-             {ErrorCode::kPermission, "user " + std::to_string(peer->uid) + " may not control this relay"});
-    else if (guests_.size() == kMaxGuests)
+    if (guests_.size() == kMaxGuests)
       refuse(channel, 0, {ErrorCode::kUnavailable, "too many connections that never said Hello; try again"});
     else
       guests_.push_back({std::move(channel), boot_now() + kHelloPatience});

@@ -2,8 +2,6 @@
 // time.
 #pragma once
 
-#include <sys/types.h>
-
 #include <functional>
 #include <memory>
 #include <optional>
@@ -17,12 +15,6 @@
 
 namespace bulkhead {
 
-struct RelayControlOptions {
-  std::string socket;  ///< path
-  std::optional<uid_t>
-      peer;  ///< who may attach beside the relay's own user, as its user namespace numbers it
-};
-
 /// What the control plane's messages do. An error of take_identities() is answered with Refused; otherwise
 /// answer_identities() follows, now or later.
 struct RelayOrders {
@@ -34,8 +26,9 @@ struct RelayOrders {
 /// Thread: one, the main one.
 class RelayControl {
  public:
-  /// Listens. Errors: kExists where another relay listens there, kPermission, kSystem.
-  static Expected<RelayControl> listen(RelayControlOptions options, RelayOrders orders);
+  /// Serves a listening socket as listen_at() makes it. Who may open its file may attach, and nobody else:
+  /// the relay knows no users but its own. Errors: kInvalid where it is none.
+  static Expected<RelayControl> serve_at(Fd listener, RelayOrders orders);
 
   /// What to wait for, for reading.
   void add_fds(std::vector<int>& fds) const;
@@ -54,7 +47,8 @@ class RelayControl {
     Channel channel;
     BootTime deadline;
   };
-  RelayControl(RelayControlOptions options, RelayOrders orders, Fd listener, uid_t own);
+  RelayControl(RelayOrders orders, Fd listener)
+      : orders_(std::move(orders)), listener_(std::move(listener)) {}
   void admit_guests();
   bool stays(Guest& guest);
   void greet(Guest& guest, const Packet& packet);
@@ -63,10 +57,8 @@ class RelayControl {
   bool can_send() const;
   void keep_if(const Expected<>& sent);
 
-  RelayControlOptions options_;
   RelayOrders orders_;
   Fd listener_;
-  uid_t own_user_;
   std::vector<Guest> guests_;
   std::optional<Channel> plane_;
   uint64_t pending_ = 0;  ///< the generation that is to be answered; nothing more is taken meanwhile

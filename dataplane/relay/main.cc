@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <charconv>
+#include <climits>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -20,16 +21,16 @@ namespace bulkhead {
 namespace {
 
 constexpr char kUsage[] =
-    "usage: bulkhead-relay --control SOCKET {--svids DIR | --svid-socket SOCKET} [option...]\n"
+    "usage: bulkhead-relay --control FD {--svids DIR | --svid-socket SOCKET} [option...]\n"
     "\n"
-    "  --control SOCKET          where the control plane attaches\n"
+    "  --control FD              a listening Unix socket, inherited, where the control plane attaches: who "
+    "may open "
+    "it may\n"
     "  --svids DIR               SVIDs, bundles and CRLs, as `bulkhead svid` writes them\n"
     "  --svid-socket SOCKET      where bulkhead-svid-fetcher attaches, and hands over what an agent has\n"
     "  --interface NAME          the interface to the dataplane (relay0)\n"
     "  --user-namespace PATH     the user namespace to live in, made by the same user; default: a new one\n"
     "  --network-namespace PATH  the network namespace that it owns; given together with it\n"
-    "  --peer-uid UID            who may attach beside the relay's own user, as its user namespace numbers "
-    "it\n"
     "  --threads N               1-64 (1)\n"
     "  --memory-mib N            for all connections (2048)\n"
     "  --max-connections N       in all (65536)\n"
@@ -67,7 +68,6 @@ RelayOptions parse_options(int argc, char** argv) {
                                  {"interface", required_argument, nullptr, 'i'},
                                  {"user-namespace", required_argument, nullptr, 'u'},
                                  {"network-namespace", required_argument, nullptr, 'n'},
-                                 {"peer-uid", required_argument, nullptr, 'p'},
                                  {"threads", required_argument, nullptr, 't'},
                                  {"memory-mib", required_argument, nullptr, 'm'},
                                  {"max-connections", required_argument, nullptr, 'a'},
@@ -83,7 +83,7 @@ RelayOptions parse_options(int argc, char** argv) {
     const char* name = chosen == '?' ? "" : known[at].name;
     switch (chosen) {
       case 'c':
-        options.control = optarg;
+        options.control = number<int>(name, optarg, 3, INT_MAX);
         break;
       case 's':
         options.svids = optarg;
@@ -99,9 +99,6 @@ RelayOptions parse_options(int argc, char** argv) {
         break;
       case 'n':
         options.network_namespace = optarg;
-        break;
-      case 'p':
-        options.peer = number<uid_t>(name, optarg, 0, UINT32_MAX - 1);
         break;
       case 't':
         options.threads = number<unsigned>(name, optarg, 1, 64);
@@ -133,7 +130,7 @@ RelayOptions parse_options(int argc, char** argv) {
     }
   }
   if (optind != argc) wrong_usage(std::string("unexpected argument '") + argv[optind] + "'");
-  if (options.control.empty()) wrong_usage("--control SOCKET is missing");
+  if (options.control < 0) wrong_usage("--control FD is missing");
   if (options.svids.empty() == options.svid_socket.empty())
     wrong_usage("one of --svids DIR and --svid-socket SOCKET is needed");
   if (options.interface.empty() || options.interface.size() > 15 ||
@@ -163,9 +160,6 @@ Expected<> enter(const RelayOptions& options) {
                      ? enter_new_namespaces()
                      : enter_namespaces(options.user_namespace, options.network_namespace);
   if (!entered) return entered;
-  if (options.peer)
-    if (auto mapped = check_user_is_mapped(*options.peer); !mapped)
-      return with_context(mapped.error(), "--peer-uid");
   return prepare_network(options.interface);
 }
 

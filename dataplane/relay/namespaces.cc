@@ -35,6 +35,14 @@ bool is_in_map(std::FILE* map, uid_t user) {
   return false;
 }
 
+Expected<> check_user_is_mapped(uid_t user) {
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> map(std::fopen("/proc/self/uid_map", "re"), std::fclose);
+  if (!map) return fail_errno(errno, "/proc/self/uid_map");
+  if (is_in_map(map.get(), user)) return {};
+  return fail(ErrorCode::kInvalid, "user " + std::to_string(user) +
+                                       " isn't mapped in the relay's user namespace: add it to its uid_map");
+}
+
 }  // namespace
 
 Expected<> enter_new_namespaces() {
@@ -51,14 +59,6 @@ Expected<> enter_namespaces(const std::string& user_namespace, const std::string
   if (auto entered = enter(user_namespace, CLONE_NEWUSER); !entered) return entered;
   if (auto entered = enter(network_namespace, CLONE_NEWNET); !entered) return entered;
   return check_user_is_mapped(geteuid());
-}
-
-Expected<> check_user_is_mapped(uid_t user) {
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> map(std::fopen("/proc/self/uid_map", "re"), std::fclose);
-  if (!map) return fail_errno(errno, "/proc/self/uid_map");
-  if (is_in_map(map.get(), user)) return {};
-  return fail(ErrorCode::kInvalid, "user " + std::to_string(user) +
-                                       " isn't mapped in the relay's user namespace: add it to its uid_map");
 }
 
 }  // namespace bulkhead

@@ -1,8 +1,6 @@
 // The user and network namespace that the relay lives in.
 #pragma once
 
-#include <sys/types.h>
-
 #include <string>
 
 #include "base/error.h"
@@ -17,9 +15,5 @@ Expected<> enter_new_namespaces();
 /// Existing ones, made by the same user, so that the interface in there outlives this process.
 /// Errors: kNotFound, kPermission; kInvalid where the calling process's user isn't mapped in there.
 Expected<> enter_namespaces(const std::string& user_namespace, const std::string& network_namespace);
-
-/// Whether `user` stands for somebody in the process's user namespace. Who doesn't can't be told from others
-/// who don't.
-Expected<> check_user_is_mapped(uid_t user);
 
 }  // namespace bulkhead

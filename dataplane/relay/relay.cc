@@ -49,8 +49,8 @@ Expected<> Relay::open_parts(const RelayOptions& options) {
                      .drain = [this] { shared_.draining.store(true); },
                      .shut_down = [this] { shutdown_ = true; },
                      .welcome = [this] { return welcome(); }};
-  auto control = RelayControl::listen({.socket = options.control, .peer = options.peer}, std::move(orders));
-  if (!control) return std::unexpected(control.error());
+  auto control = RelayControl::serve_at(Fd(options.control), std::move(orders));
+  if (!control) return with_context(control.error(), "--control");
   control_.emplace(std::move(*control));
   return {};
 }

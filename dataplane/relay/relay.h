@@ -17,11 +17,10 @@
 namespace bulkhead {
 
 struct RelayOptions {
-  std::string control;      ///< socket's path
+  int control = -1;         ///< RelayControl's listening socket, inherited
   std::string svids;        ///< directory; empty: `svid_socket`
   std::string svid_socket;  ///< where the SVIDs' fetcher attaches
   std::string interface = "relay0";
-  std::optional<uid_t> peer;                      ///< as RelayControlOptions
   std::string user_namespace, network_namespace;  ///< paths; empty: new ones
   unsigned threads = 1;
   uint64_t memory_mib = 2048;

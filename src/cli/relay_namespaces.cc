@@ -26,10 +26,9 @@ namespace {
   _exit(0);
 }
 
-Expected<> write_map(pid_t process, const char* name, unsigned first, unsigned second) {
+Expected<> write_map(pid_t process, const char* name, unsigned id) {
   std::string path = "/proc/" + std::to_string(process) + "/" + name;
-  auto line = [](unsigned id) { return std::to_string(id) + " " + std::to_string(id) + " 1\n"; };
-  std::string text = line(first) + (second == first ? "" : line(second));
+  std::string text = std::to_string(id) + " " + std::to_string(id) + " 1\n";
   Fd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!file || write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
     return fail_errno(errno, path);
@@ -43,11 +42,9 @@ Expected<Fd> open_namespace(pid_t process, const char* kind) {
   return fd;
 }
 
-Expected<RelayNamespaces> take_namespaces(pid_t holder, const Account& relay, const Account& peer) {
-  if (auto done = write_map(holder, "gid_map", relay.group, peer.group); !done)
-    return std::unexpected(done.error());
-  if (auto done = write_map(holder, "uid_map", relay.user, peer.user); !done)
-    return std::unexpected(done.error());
+Expected<RelayNamespaces> take_namespaces(pid_t holder, const Account& relay) {
+  if (auto done = write_map(holder, "gid_map", relay.group); !done) return std::unexpected(done.error());
+  if (auto done = write_map(holder, "uid_map", relay.user); !done) return std::unexpected(done.error());
   auto user = open_namespace(holder, "user");
   if (!user) return std::unexpected(user.error());
   auto network = open_namespace(holder, "net");
@@ -57,7 +54,7 @@ Expected<RelayNamespaces> take_namespaces(pid_t holder, const Account& relay, co
 
 }  // namespace
 
-Expected<RelayNamespaces> make_relay_namespaces(const Account& relay, const Account& peer) {
+Expected<RelayNamespaces> make_relay_namespaces(const Account& relay) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno(errno, "a pipe");
   Fd reading(ends[0]), writing(ends[1]);
@@ -68,7 +65,7 @@ Expected<RelayNamespaces> make_relay_namespaces(const Account& relay, const Acco
   int error = EPIPE;
   [[maybe_unused]] ssize_t heard = read(reading.get(), &error, sizeof error);
   Expected<RelayNamespaces> namespaces =
-      error == 0 ? take_namespaces(holder, relay, peer)
+      error == 0 ? take_namespaces(holder, relay)
                  : Expected<RelayNamespaces>(fail_errno(
                        error, "making the relay's namespaces (is sysctl user.max_user_namespaces 0?)"));
   kill(holder, SIGKILL);

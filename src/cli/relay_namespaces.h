@@ -20,8 +20,8 @@ struct RelayNamespaces {
   Fd user, network;  ///< closed on exec
 };
 
-/// Makes them as `relay`, who owns them; `peer` is known in there by its own number too. Must be root.
-/// Errors: kSystem where there may be no more (user.max_user_namespaces), saying so.
-Expected<RelayNamespaces> make_relay_namespaces(const Account& relay, const Account& peer);
+/// Makes them as `relay`, who owns them and is the only one who is known in there, by its own number. Must be
+/// root. Errors: kSystem where there may be no more (user.max_user_namespaces), saying so.
+Expected<RelayNamespaces> make_relay_namespaces(const Account& relay);
 
 }  // namespace bulkhead

@@ -135,6 +135,8 @@ std::vector<std::string> svid_arguments(const GatewayConfig& config) {
 /// The process that takes the relay's SVIDs from an agent. It knows nothing of the relay's namespaces.
 Expected<> add_svid_fetcher(const GatewayConfig& config, const Account& account,
                             std::vector<ChildProgram>& programs) {
+  if (auto made = make_directory(config.svid_directory(), 0700, account); !made)
+    return std::unexpected(made.error());
   auto fetcher = find_program("bulkhead-svid-fetcher", "dataplane/fetcher");
   if (!fetcher) return std::unexpected(fetcher.error());
   programs.push_back(
@@ -145,20 +147,39 @@ Expected<> add_svid_fetcher(const GatewayConfig& config, const Account& account,
   return {};
 }
 
+/// Where the control plane attaches to the relay: nobody else can open it. The directory is root's, so that
+/// nobody puts another socket in its place.
+Expected<Fd> relay_listener(const GatewayConfig& config, const Account& control_plane) {
+  std::string path = config.relay_socket();
+  if (auto made = make_directory(config.relay_directory(), 0755, {0, 0}); !made)
+    return std::unexpected(made.error());
+  if (chown(config.relay_directory().c_str(), 0, 0) != 0) return fail_errno(errno, config.relay_directory());
+  auto listener = listen_at(path);
+  if (!listener) return listener;
+  if (chown(path.c_str(), control_plane.user, control_plane.group) != 0) return fail_errno(errno, path);
+  return listener;
+}
+
+/// What the relay's processes are given anew at each start.
+struct RelayGround {
+  RelayNamespaces namespaces;
+  Fd listener;
+};
+
 /// The third process, and with an agent the fourth: the relay in namespaces of its own, and the dataplane
-/// that puts its interface there. Output: the namespaces, which live as long as that is kept.
-Expected<RelayNamespaces> add_relay(const GatewayConfig& config, const Account& control_plane,
-                                    std::vector<ChildProgram>& programs) {
+/// that puts its interface there. Output: what lives as long as that is kept.
+Expected<RelayGround> add_relay(const GatewayConfig& config, const Account& control_plane,
+                                std::vector<ChildProgram>& programs) {
   auto relay = find_program("bulkhead-relay", "dataplane/relay");
   if (!relay) return std::unexpected(relay.error());
   auto account = find_user(config.svid.user, "mTLS relay", "svid.user");
   if (!account) return std::unexpected(account.error());
   if (account->user == 0)
     return fail(ErrorCode::kInvalid, "the mTLS relay never runs as root: name another user as `svid.user`");
-  if (auto made = make_directory(config.relay_directory(), 0755, *account); !made)
-    return std::unexpected(made.error());
-  auto namespaces = make_relay_namespaces(*account, control_plane);
-  if (!namespaces) return namespaces;
+  auto listener = relay_listener(config, control_plane);
+  if (!listener) return std::unexpected(listener.error());
+  auto namespaces = make_relay_namespaces(*account);
+  if (!namespaces) return std::unexpected(namespaces.error());
   int user = namespaces->user.get(), network = namespaces->network.get();
   ChildProgram& dataplane = programs.front();
   dataplane.arguments.insert(dataplane.arguments.end(),
@@ -166,10 +187,10 @@ Expected<RelayNamespaces> add_relay(const GatewayConfig& config, const Account& 
   dataplane.inherited_fds.push_back(network);
   auto svids = svid_arguments(config);
   programs.push_back({"relay",
-                      {*relay, "--control", config.relay_socket(), svids[0], svids[1], "--user-namespace",
-                       fmt::format("/dev/fd/{}", user), "--network-namespace",
-                       fmt::format("/dev/fd/{}", network), "--peer-uid", std::to_string(control_plane.user)},
-                      {user, network},
+                      {*relay, "--control", std::to_string(listener->get()), svids[0], svids[1],
+                       "--user-namespace", fmt::format("/dev/fd/{}", user), "--network-namespace",
+                       fmt::format("/dev/fd/{}", network)},
+                      {listener->get(), user, network},
                       false,
                       {},
                       SIGTERM,
@@ -178,7 +199,7 @@ Expected<RelayNamespaces> add_relay(const GatewayConfig& config, const Account& 
   if (!config.svid.workload_api.empty())
     if (auto added = add_svid_fetcher(config, *account, programs); !added)
       return std::unexpected(added.error());
-  return namespaces;
+  return RelayGround{std::move(*namespaces), std::move(*listener)};
 }
 
 Expected<void> run_gateway(const GatewayConfig& config, const LineSink& sink) {
@@ -213,10 +234,10 @@ Expected<void> run_gateway(const GatewayConfig& config, const LineSink& sink) {
       {},
       true,
       [contract] { return is_socket(contract); }};
-  Expected<RelayNamespaces> namespaces{};
+  Expected<RelayGround> ground{};
   if (config.svid.is_there()) {
-    namespaces = add_relay(config, *owner, programs);
-    if (!namespaces) return std::unexpected(namespaces.error());
+    ground = add_relay(config, *owner, programs);
+    if (!ground) return std::unexpected(ground.error());
   }
   return supervise(programs, sink);
 }

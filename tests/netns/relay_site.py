@@ -34,6 +34,15 @@ def next_port():
     return next(_ports)
 
 
+def listen_for_control(path):
+    """A socket as `bulkhead run` hands it to the relay: only its owner may open it."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    os.fchmod(listener.fileno(), 0o600)  # bind() gives the file this mode
+    listener.bind(str(path))
+    listener.listen(8)
+    return listener
+
+
 class Hop:
     """A router and its relay."""
 
@@ -52,6 +61,8 @@ class Hop:
         self.socket, self.log = self.directory / "control.sock", self.directory / "relay.log"
         self.process = self.plane = None
         self.generation = 0
+        self.listener = listen_for_control(self.socket)
+        site.callback(self.listener.close)
         self._hold_namespaces()
         self.heartbeats = self.router.inside(self._open_port)
 
@@ -61,9 +72,9 @@ class Hop:
         own = os.readlink("/proc/self/ns/net")
         while os.readlink(f"/proc/{self._holder.pid}/ns/net") == own:
             time.sleep(0.01)
-        # 0 is the relay's own user in there, 1 the root that is the control plane in tests.
+        # 0 is the relay's own user in there, and there is no other.
         for kind in ("gid", "uid"):
-            pathlib.Path(f"/proc/{self._holder.pid}/{kind}_map").write_text(f"0 {USER} 1\n1 0 1\n")
+            pathlib.Path(f"/proc/{self._holder.pid}/{kind}_map").write_text(f"0 {USER} 1\n")
 
     @staticmethod
     def _end(process):
@@ -103,9 +114,9 @@ class Hop:
         spaces = f"/proc/{self._holder.pid}/ns"
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
-                [*AS_USER, str(RELAY), "--control", str(self.socket), *self.svid_options, "--user-namespace", f"{spaces}/user",
-                 "--network-namespace", f"{spaces}/net", "--peer-uid", "1", *options],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                [*AS_USER, str(RELAY), "--control", str(self.listener.fileno()), *self.svid_options, "--user-namespace", f"{spaces}/user",
+                 "--network-namespace", f"{spaces}/net", *options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[self.listener.fileno()])
         self.site.callback(self.stop)
         self.wait_for(lambda: "running with" in self.log.read_text())
         self.attach()

@@ -1,9 +1,13 @@
 """mTLS between workloads that don't speak it: plain on the links to the workloads, TLS 1.3 with both identities between the gateways."""
 import json
+import pathlib
+import pwd
+import re
+import subprocess
 import time
 
-from harness import DB, EndToEnd
-from mtls_site import MtlsGateway, MtlsSite
+from harness import DB, UNPRIVILEGED, EndToEnd
+from mtls_site import RELAY_USER, MtlsGateway, MtlsSite
 from traffic import Capture
 
 POLICY = """
@@ -41,6 +45,22 @@ class TwoGateways(EndToEnd):
             for proof in proofs:
                 self.assertEqual((proof["verified_by"], proof["tls_version"], proof["src_svid"], proof["dst_svid"]),
                                  ("gateway", "1.3", "spiffe://corp.example/web/relay", "spiffe://corp.example/db/relay"))
+
+    def test_only_the_control_plane_attaches_to_the_relay(self):
+        """By its socket's owner and mode: in its own user namespace the relay knows nobody but itself."""
+        directory = pathlib.Path(f"{self.a.socket}.tls")
+        sock = directory / "relay"
+        self.assertEqual((directory.stat().st_uid, directory.stat().st_mode & 0o777), (0, 0o755))
+        self.assertEqual((sock.stat().st_uid, sock.stat().st_mode & 0o777), (pwd.getpwnam(UNPRIVILEGED).pw_uid, 0o600))
+        code = "import socket,sys\ns=socket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET)\ns.connect(sys.argv[1])"
+        relay = pwd.getpwnam(RELAY_USER).pw_uid
+        for user in (1234, relay):
+            said = subprocess.run(["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "/usr/bin/python3", "-c", code, sock],
+                                  capture_output=True, text=True, timeout=10).stderr
+            self.assertIn("PermissionError", said)
+        pid = re.search(r"attached to the mTLS relay \(pid (\d+)\)", self.a.log()).group(1)
+        self.assertEqual([line.split() for line in pathlib.Path(f"/proc/{pid}/uid_map").read_text().splitlines()],
+                         [[str(relay), str(relay), "1"]])
 
     def lines(self, gateway, event):
         """The flow log's lines of a kind, once there are some."""

@@ -14,7 +14,7 @@ import net
 import relay_contract as contract
 import svids
 from relay_contract import ENDED, ESTABLISHED, FAILED, ORIGINATE, TERMINATE
-from relay_site import CLIENT, RELAY, SERVER, USER, Listener, next_port
+from relay_site import CLIENT, RELAY, SERVER, USER, Listener, next_port, listen_for_control
 from test_relay_core import ENDS, RelayTest, is_reset, read_all, tls_context
 
 
@@ -151,13 +151,15 @@ class Confinement(unittest.TestCase):
         os.chmod(self.directory, 0o755)
         os.chown(self.directory, USER, USER)
         self.svids = svids.SvidDirectory(self.directory / "svid", USER)
+        self.listener = listen_for_control(self.directory / "control.sock")
+        self.addCleanup(self.listener.close)
 
     def relay(self, *options, user=USER):
         return subprocess.run(["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", RELAY, *map(str, options)],
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, pass_fds=[self.listener.fileno()])
 
     def usual(self):
-        return ("--control", self.directory / "control.sock", "--svids", self.svids.path)
+        return ("--control", self.listener.fileno(), "--svids", self.svids.path)
 
     def test_nothing_but_its_work_is_left(self):
         done = self.relay(*self.usual(), "--check-confinement")
@@ -168,13 +170,13 @@ class Confinement(unittest.TestCase):
         self.assertEqual([what for what, said in lines.items() if said == "NOT REFUSED"], [])
 
     def test_without_a_directory_no_file_is_left_either(self):
-        done = self.relay("--control", self.directory / "control.sock", "--svid-socket", self.directory / "svids.sock", "--check-confinement")
+        done = self.relay("--control", self.listener.fileno(), "--svid-socket", self.directory / "svids.sock", "--check-confinement")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertIn("make a file: Permission denied", done.stdout)
 
     def test_it_keeps_no_capability_but_one_and_no_core(self):
         process = subprocess.Popen(["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", RELAY, *map(str, self.usual())],
-                                   stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                                   stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, pass_fds=[self.listener.fileno()])
         self.addCleanup(lambda: (process.terminate(), process.wait(), process.stderr.close()))
         lines = iter(process.stderr.readline, "")
         self.assertTrue(any("running with 0 SVIDs" in line for line in lines))
@@ -193,9 +195,10 @@ class Confinement(unittest.TestCase):
         self.assertIn("must not run as root", done.stderr)
 
     def test_wrong_usage_exits_2_and_says_what_to_write(self):
-        for options, says in (((), "--control SOCKET is missing"),
-                              (("--control", "x"), "one of --svids DIR and --svid-socket SOCKET is needed"),
+        for options, says in (((), "--control FD is missing"),
+                              (("--control", "9"), "one of --svids DIR and --svid-socket SOCKET is needed"),
                               ((*self.usual(), "--svid-socket", "x"), "one of --svids DIR and --svid-socket SOCKET is needed"),
+                              (("--control", "x"), "--control: 'x' should be a number"),
                               ((*self.usual(), "more"), "unexpected argument 'more'"),
                               ((*self.usual(), "--threads", "0"), "--threads: '0' should be a number from 1 to 64"),
                               ((*self.usual(), "--threads", "x"), "--threads: 'x' should be a number from 1 to 64"),
@@ -209,10 +212,9 @@ class Confinement(unittest.TestCase):
 
     def test_what_cannot_be_is_said(self):
         gone = self.directory / "gone"
-        for options, says in ((("--control", self.directory / "c", "--svids", gone), f"SVID directory {gone}: No such file"),
+        for options, says in (((*self.usual()[:2], "--svids", gone), f"SVID directory {gone}: No such file"),
                               ((*self.usual(), "--user-namespace", gone, "--network-namespace", gone), f"entering namespace {gone}"),
-                              ((*self.usual(), "--peer-uid", 1234), "--peer-uid: user 1234 isn't mapped"),
-                              (("--control", "/proc/c", "--svids", self.svids.path), "/proc/c: ")):
+                              (("--control", "999", *self.usual()[2:]), "--control: descriptor 999 is no listening SOCK_SEQPACKET Unix socket")):
             done = self.relay(*options)
             self.assertEqual(done.returncode, 1, options)
             self.assertIn(says, done.stderr)

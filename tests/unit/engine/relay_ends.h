@@ -39,8 +39,10 @@ bool soon(Condition holds) {
 class RelayControlEnd {
  public:
   explicit RelayControlEnd(const std::string& socket) {
-    auto control = RelayControl::listen(
-        {.socket = socket, .peer = std::nullopt},
+    auto listener = listen_at(socket);
+    EXPECT_TRUE(listener) << listener.error().message;
+    auto control = RelayControl::serve_at(
+        std::move(*listener),
         {.take_identities = [this](const PublishIdentities& m, const Fd& fd) { return take(m, fd); },
          .drain = [] {},
          .shut_down = [] {},
