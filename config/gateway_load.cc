@@ -1,3 +1,5 @@
+#include <pwd.h>
+
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
@@ -52,6 +54,12 @@ std::optional<std::string> read_account(const yaml::Node& node, Source& source) 
   return std::nullopt;
 }
 
+/// Of a user of this host.
+std::optional<uid_t> uid_of(const std::string& name) {
+  const passwd* entry = ::getpwnam(name.c_str());
+  return entry != nullptr ? std::optional(entry->pw_uid) : std::nullopt;
+}
+
 /// A path, resolved against the file that names it.
 std::optional<std::string> read_path(const yaml::Node& node, Source& source) {
   auto text = read_text(node, source);
@@ -103,7 +111,7 @@ class GatewayReader {
     section(fields, "svid", false, [this](Fields& svid) { read_svid(svid); });
     section(fields, "controlplane", false, [this](Fields& controlplane) { read_controlplane(controlplane); });
     fields.done();
-    if (config_.svid.is_there()) add_relay_port(root);
+    if (config_.svid.is_there()) add_relay_port(root), check_users(root);
     return std::move(config_);
   }
 
@@ -145,6 +153,22 @@ class GatewayReader {
                         ? "SVIDs come from 'directory' or from 'workload_api'; remove one of the two"
                         : "'svid' needs the key 'directory' or the key 'workload_api'; add one of them");
     fields.optional("user", config_.svid.user, read_account);
+  }
+
+  /// Who holds workloads' keys and who holds policy are two users: either may end and inspect its own
+  /// processes.
+  void check_users(const yaml::Node& root) {
+    const std::string &relay = config_.svid.user, &other = config_.controlplane.user;
+    auto number = uid_of(relay);
+    if (relay != other && (!number || number != uid_of(other))) return;
+    const yaml::Node& svid = *root.find("svid");
+    const yaml::Node* user = svid.find("user");
+    source_.error(
+        user != nullptr ? user->mark : svid.mark,
+        "the mTLS relay would run as " + in_quotes(relay) + ", which is the user of the control plane, " +
+            in_quotes(other) +
+            ": whoever takes over the one then has the other and workloads' keys; name a user of its own "
+            "as svid.user (`useradd --system --no-create-home bulkhead-relay`)");
   }
 
   /// The port that leads to the mTLS relay: the last one.

@@ -1,4 +1,8 @@
+#include <sched.h>
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -209,6 +213,40 @@ TEST(GatewayLoad, SvidsComeFromADirectoryOrAnAgent) {
   EXPECT_THAT(rest("svid: {workload_api: }").errors(), ElementsAre(IsAt("g.yaml:8:8", "has no value")));
   EXPECT_THAT(rest("svid: {directory: x, workload_api: }").errors(), testing::SizeIs(2))
       << "an empty one is there, too";
+}
+
+TEST(Svid, UserOfTheControlPlane_IsNoneForTheRelay) {
+  EXPECT_THAT(rest("svid: {directory: x, user: sys}\ncontrolplane: {user: daemon}").errors(), IsEmpty());
+  EXPECT_THAT(
+      rest("svid: {directory: x, user: daemon}\ncontrolplane: {user: daemon}").errors(),
+      ElementsAre(IsAt("g.yaml:8:28", "would run as 'daemon', which is the user of the control plane")));
+  EXPECT_THAT(rest("svid: {directory: x}\ncontrolplane: {user: bulkhead-relay}").errors(),
+              ElementsAre(IsAt("g.yaml:8:7", "name a user of its own as svid.user")));
+  EXPECT_THAT(rest("controlplane: {user: bulkhead-relay}").errors(), IsEmpty()) << "there is no relay";
+}
+
+TEST(Svid, SameUserUnderAnotherName_IsNoneForTheRelay) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to see users that aren't this host's";
+  std::string users = testing::TempDir() + "bulkhead-passwd-" + std::to_string(getpid());
+  std::ofstream(users) << "root:x:0:0::/:/bin/sh\none:x:501:501::/:/bin/sh\nalias:x:501:501::/:/bin/sh\n"
+                          "two:x:502:502::/:/bin/sh\n";
+  pid_t child = fork();
+  if (child == 0) {
+    if (unshare(CLONE_NEWNS) != 0 || mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        mount(users.c_str(), "/etc/passwd", nullptr, MS_BIND, nullptr) != 0)
+      _exit(3);
+    auto errors = [](const std::string& user) {
+      return rest("svid: {directory: x, user: " + user + "}\ncontrolplane: {user: one}").errors();
+    };
+    bool told = errors("alias").size() == 1 &&
+                errors("alias")[0].find("'alias', which is the user of the control plane, 'one'") !=
+                    std::string::npos;
+    _exit(told && errors("two").empty() ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  unlink(users.c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(Ports, Tags) {
