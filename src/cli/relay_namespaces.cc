@@ -15,12 +15,14 @@ namespace {
 
 /// In the child: becomes the relay's user, makes the namespaces, says how that went (an errno; 0: done), and
 /// waits for its end.
-[[noreturn]] void hold_namespaces(const Account& relay, int report) {
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
+[[noreturn]] void hold_namespaces(const Account& relay, int report, pid_t parent) {
   int error = 0;
   if (setgroups(0, nullptr) != 0 || setresgid(relay.group, relay.group, relay.group) != 0 ||
-      setresuid(relay.user, relay.user, relay.user) != 0 || unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
+      setresuid(relay.user, relay.user, relay.user) != 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
+      unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
     error = errno;
+  // Not before the user has changed, which makes the kernel forget it (prctl(2)).
+  if (getppid() != parent) _exit(1);
   [[maybe_unused]] ssize_t told = write(report, &error, sizeof error);
   pause();
   _exit(0);
@@ -58,9 +60,10 @@ Expected<RelayNamespaces> make_relay_namespaces(const Account& relay) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno(errno, "a pipe");
   Fd reading(ends[0]), writing(ends[1]);
+  pid_t parent = getpid();
   pid_t holder = fork();
   if (holder < 0) return fail_errno(errno, "making the relay's namespaces");
-  if (holder == 0) hold_namespaces(relay, writing.get());
+  if (holder == 0) hold_namespaces(relay, writing.get(), parent);
   writing = Fd();
   int error = EPIPE;
   [[maybe_unused]] ssize_t heard = read(reading.get(), &error, sizeof error);
