@@ -66,6 +66,9 @@ InterfaceQueues interface_queues(const std::string& name) {
 
 Expected<> move_interface(const std::string& name, const std::string& path, const std::string& as) {
   std::string what = "moving interface " + name + " into the namespace " + path;
+  unsigned index = interface_state(name).index;
+  if (index == 0)  // which the kernel would take for "the one that has the new name already"
+    return fail(ErrorCode::kNotFound, what + ": there is no such interface here; is its device made?");
   Fd space(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   Fd route(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
   if (!space || !route) return fail_errno(errno, what);
@@ -80,7 +83,7 @@ Expected<> move_interface(const std::string& name, const std::string& path, cons
   request.header.nlmsg_len = sizeof request;
   request.header.nlmsg_type = RTM_NEWLINK;
   request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-  request.link.ifi_index = static_cast<int>(interface_state(name).index);
+  request.link.ifi_index = static_cast<int>(index);
   request.space_attribute = {sizeof(nlattr) + sizeof request.space, IFLA_NET_NS_FD};
   request.space = static_cast<uint32_t>(space.get());
   request.name_attribute = {sizeof(nlattr) + sizeof request.name, IFLA_IFNAME};

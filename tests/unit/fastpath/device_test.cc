@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "dataplane/fastpath/interface.h"
+
 namespace bulkhead {
 namespace {
 
@@ -100,6 +102,17 @@ TEST(PciAllow, OnlyWhatIsOnThePciBus) {
   EXPECT_EQ(pci_allow(device("dpdk:0000:03:00.0,x=1")), "0000:03:00.0,x=1");
   EXPECT_EQ(pci_allow(device("dpdk:net_memif0")), std::nullopt);
   EXPECT_EQ(pci_allow(device("af_xdp:ga")), std::nullopt);
+}
+
+/// With index 0 the kernel looks for one that has the new name already.
+TEST(Device, MovingAnInterfaceThatIsNotThere_MovesNoOther) {
+  auto moved = move_interface("bh-none", "/proc/self/ns/net", "lo");
+  ASSERT_FALSE(moved);
+  EXPECT_EQ(moved.error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(
+      moved.error().message,
+      "moving interface bh-none into the namespace /proc/self/ns/net: there is no such interface here; is "
+      "its device made?");
 }
 
 }  // namespace
