@@ -70,8 +70,10 @@ Expected<> become(uid_t user) {
   int parent_death_signal = 0;  // the kernel forgets it where the user changes (prctl(2))
   if (prctl(PR_GET_PDEATHSIG, &parent_death_signal) != 0) return fail_errno(errno, "PR_GET_PDEATHSIG");
   // The C library changes all threads. The group is nobody's whoever the user is.
-  if (setgroups(0, nullptr) != 0) return fail_errno(errno, "giving up groups");
-  if (setresgid(kNobody, kNobody, kNobody) != 0) return fail_errno(errno, "giving up root's group");
+  std::string whom = " to become user " + std::to_string(user);
+  if (setgroups(0, nullptr) != 0) return fail_errno(errno, "giving up groups" + whom);
+  if (setresgid(kNobody, kNobody, kNobody) != 0)
+    return fail_errno(errno, "becoming group " + std::to_string(kNobody) + whom);
   if (setresuid(user, user, user) != 0) return fail_errno(errno, "becoming user " + std::to_string(user));
   if (prctl(PR_SET_PDEATHSIG, parent_death_signal) != 0) return fail_errno(errno, "PR_SET_PDEATHSIG");
   if (getppid() != parent) return fail(ErrorCode::kUnavailable, "who started this program is gone");

@@ -46,10 +46,30 @@ std::string how_it_ended(int status) {
   return fmt::format("exit code {}", WEXITSTATUS(status));
 }
 
+/// What a child tried last, in words that are made before it is forked.
+struct Attempts {
+  explicit Attempts(const ChildProgram& program)
+      : groups(fmt::format("giving up groups to become user {}", program.user)),
+        group(fmt::format("becoming group {} to become user {}", program.group, program.user)),
+        user(fmt::format("becoming user {}", program.user)),
+        start("starting " + program.arguments[0]) {}
+  std::string groups, group, user, start;
+};
+
+/// Where it fails: what it tried; nullptr: done. Only async-signal-safe calls.
+const char* become_user(const ChildProgram& program, const Attempts& attempts) {
+  if (program.user == 0) return nullptr;
+  if (setgroups(0, nullptr) != 0) return attempts.groups.c_str();
+  if (setresgid(program.group, program.group, program.group) != 0) return attempts.group.c_str();
+  if (setresuid(program.user, program.user, program.user) != 0) return attempts.user.c_str();
+  return nullptr;
+}
+
 /// In the child, between fork and exec: only async-signal-safe calls. A child dies with its supervisor, and
 /// without a clean stop, which would hand the interfaces back to the kernel: the guards stay and drop what
 /// comes.
-[[noreturn]] void become(const ChildProgram& program, char* const* argv, int output, pid_t parent) {
+[[noreturn]] void become(const ChildProgram& program, const Attempts& attempts, char* const* argv, int output,
+                         pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(1);
   setpgid(0, 0);  // Ctrl-C is for the supervisor, which stops its children in order
@@ -60,14 +80,16 @@ std::string how_it_ended(int status) {
   dup2(output, STDOUT_FILENO);
   dup2(output, STDERR_FILENO);
   for (int fd : program.inherited_fds) fcntl(fd, F_SETFD, 0);
-  bool same = program.user == 0;
-  if (same || (setgroups(0, nullptr) == 0 && setresgid(program.group, program.group, program.group) == 0 &&
-               setresuid(program.user, program.user, program.user) == 0)) {
+  const char* failed = become_user(program, attempts);
+  if (failed == nullptr) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);  // forgotten where the user changes (prctl(2))
-    if (getppid() == parent) execv(argv[0], argv);
+    if (getppid() != parent) _exit(1);
+    execv(argv[0], argv);
+    failed = attempts.start.c_str();
   }
-  const char* reason = std::strerror(errno);
-  [[maybe_unused]] ssize_t told = write(STDERR_FILENO, reason, std::strlen(reason));
+  const char* reason = strerrordesc_np(errno);
+  for (const char* part : {failed, ": ", reason}) [[maybe_unused]]
+    ssize_t told = write(STDERR_FILENO, part, std::strlen(part));
   _exit(127);
 }
 
@@ -111,10 +133,11 @@ Expected<void> Child::start() {
   std::vector<char*> argv;
   for (const std::string& argument : program_.arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
+  const Attempts attempts(program_);
   pid_t parent = getpid();
   pid_t pid = fork();
   if (pid < 0) return fail_errno(errno, "starting " + program_.name);
-  if (pid == 0) become(program_, argv.data(), writing.get(), parent);
+  if (pid == 0) become(program_, attempts, argv.data(), writing.get(), parent);
   pid_ = pid;
   output_ = std::move(reading);
   started_ = Clock::now();

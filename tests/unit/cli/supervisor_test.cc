@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -120,7 +121,26 @@ TEST(Supervisor, ProgramThatEndsLaterWithoutBeingAsked_IsStartedAgain) {
 TEST(Supervisor, MissingProgram_EndsEverything) {
   Supervised run({{"one", {"/nonexistent/program"}, {}, false, {}}});
   EXPECT_EQ(run.wait(), 1);
-  EXPECT_NE(run.said().find("one: No such file or directory"), std::string::npos) << run.said();
+  EXPECT_NE(run.said().find("one: starting /nonexistent/program: No such file or directory"),
+            std::string::npos)
+      << run.said();
+}
+
+/// Where setgroups(2) is denied, as in a container's user namespace.
+TEST(Supervisor, UserThatNobodyCanBecome_IsNamedWithWhatFailed) {
+  pid_t child = fork();
+  if (child == 0) {
+    if (unshare(CLONE_NEWUSER) != 0) _exit(3);
+    ChildProgram program = shell("one", "exit 0");
+    program.user = 7, program.group = 8;
+    Supervised run({program});
+    run.wait();
+    _exit(run.said().find("one: giving up groups to become user 7: ") != std::string::npos ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  if (WEXITSTATUS(status) == 3) GTEST_SKIP() << "needs a user namespace";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(Supervisor, Termination_StopsTheLastProgramFirst) {
