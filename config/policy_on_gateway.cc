@@ -27,6 +27,7 @@ class GatewayCheck {
                                        ", so it is of segment 'gateway'; remove the member");
   }
   void check(const Rule& rule) {
+    if (settings_.ports.empty()) return;  // a policy by itself: no gateway is known to lack anything
     bool has_relay = std::ranges::any_of(settings_.ports, &PortSetting::relay);
     if (has_relay || rule.mtls != MtlsMode::kRelay || rule.action == Action::kDeny) return;
     report_.warning(rule.where, "gateway " + in_quotes(settings_.name) +

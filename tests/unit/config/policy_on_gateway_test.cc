@@ -72,5 +72,15 @@ TEST(PolicyOnGateway, RelayThatItLacks_IsAWarningAtTheRule) {
   EXPECT_THAT(Told("10.1.0.8", rule, true).lines, IsEmpty());
 }
 
+TEST(PolicyOnGateway, WithoutAGateway_NoRelayIsMissing) {
+  LoadedPolicy loaded =
+      load_policy_text({{"p.yaml",
+                         "segments:\n  a: {tag: 2, members: [10.1.0.8]}\n"
+                         "policies:\n  - {name: r, from: a, to: a, allow: [tcp/1], mtls: relay}\n"}},
+                       kNow);
+  check_on_gateway(loaded, {});
+  EXPECT_THAT(told(loaded.diagnostics), IsEmpty());
+}
+
 }  // namespace
 }  // namespace bulkhead
