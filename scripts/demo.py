@@ -11,6 +11,7 @@ import sys
 import time
 
 from demo_stage import BULKHEAD, PLACE, PREFIX, SCREEN, Stage
+from demo_mtls import Mtls
 from demo_segments import Segments
 import net
 
@@ -35,9 +36,15 @@ def show(stage, then_end):
                "  db   10.10.3.10  redis          /")
     segments = Segments(stage)
     surprises = segments.show()
+    SCREEN.title("Two sites, and a network between them that nobody here controls")
+    SCREEN.say("  shop     10.20.1.10  redis-cli, curl         -- in clear -- bulkhead a ===\\\n"
+               "  stock    10.20.2.10  redis, Python http      -- in clear -- bulkhead b ===== TLS 1.3 that proves both ends, or nothing\n"
+               "  partner  10.20.3.10  curl, redis-cli, nginx  === speaks mTLS itself ======/")
+    mtls = Mtls(stage)
+    surprises += mtls.show()
     SCREEN.say("\n" + ("Everything as expected." if not surprises else f"{surprises} not as expected."))
     if not then_end:
-        hints(segments)
+        hints(segments, mtls)
         while True:
             stage.check_gateways()
             time.sleep(0.2)

@@ -83,13 +83,19 @@ class Stage:
             namespace.set_sysctl(key, 1)
         return namespace
 
-    def wait(self, condition, seconds, complaint):
+    def within(self, seconds, condition):
+        """Whether a condition comes true in time."""
         end = time.monotonic() + seconds
         while not condition():
             self.check_gateways()
             if time.monotonic() > end:
-                raise RuntimeError("\n".join([complaint, *(gateway.log() for gateway in self.gateways)]))
+                return False
             time.sleep(0.02)
+        return True
+
+    def wait(self, condition, seconds, complaint):
+        if not self.within(seconds, condition):
+            raise RuntimeError("\n".join([complaint, *(gateway.log() for gateway in self.gateways)]))
 
     def check_gateways(self):
         for gateway in self.gateways:

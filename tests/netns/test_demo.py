@@ -68,7 +68,9 @@ class Demo(unittest.TestCase):
         said, _ = self.demo.communicate(timeout=120)
         self.assertEqual(self.demo.returncode, 0, said)
         self.assertNotIn("NOT AS EXPECTED", said)
-        self.assertEqual(said.count(" ok\n"), 14, said)
+        self.assertEqual(said.count(" ok\n"), 30, said)
+        for words in ("policy_denied", "identity_mismatch", "svid_missing_at_peer", "svid_refused: revoked", "agreed on: TLS 1.3 "):
+            self.assertIn(words, said)
         self.assert_nothing_left()
 
     def test_it_keeps_running_with_hints_that_work_until_ctrl_c(self):
@@ -78,7 +80,7 @@ class Demo(unittest.TestCase):
         while "bulkhead is" not in (line := self.demo.stdout.readline()):
             hints.append(line.split("       ")[0].split("     also")[0].strip())
         bulkhead = line.split("bulkhead is ")[1].strip(" )\n")
-        self.assertEqual(len(hints), 6, hints)
+        self.assertEqual(len(hints), 12, hints)
         for hint in hints:
             if hint.startswith("$EDITOR"):
                 self.assertTrue(pathlib.Path(hint.split()[1]).is_file(), hint)
@@ -94,12 +96,19 @@ class Demo(unittest.TestCase):
         self.assertEqual(self.demo.wait(30), 0)
         self.assert_nothing_left()
 
-    def test_a_signal_in_the_middle_leaves_nothing(self):
+    def test_a_signal_in_the_first_scene_leaves_nothing(self):
         for number, code in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
-            with self.subTest(signal=number):
-                self.start("--exit")
-                self.read_until("Who may call whom")
-                self.assertTrue(namespaces())
-                os.kill(self.demo.pid, number)
-                self.assertEqual(self.demo.wait(30), code)
-                self.assert_nothing_left()
+            self.end_it_at("Who may call whom\n", number, code)
+
+    def test_a_signal_in_the_second_scene_leaves_nothing(self):
+        for number, code in ((signal.SIGINT, 128 + signal.SIGINT), (signal.SIGKILL, -signal.SIGKILL)):
+            self.end_it_at("Its certificate is revoked", number, code)
+
+    def end_it_at(self, words, number, code):
+        with self.subTest(signal=number):
+            self.start("--exit")
+            self.read_until(words)
+            self.assertTrue(namespaces())
+            os.kill(self.demo.pid, number)
+            self.assertEqual(self.demo.wait(30), code)
+            self.assert_nothing_left()

@@ -12,6 +12,7 @@ import tempfile
 import unittest
 
 BULKHEAD = os.path.abspath(sys.argv.pop(1))
+EXAMPLES = pathlib.Path(__file__).resolve().parents[3] / "config"
 
 GATEWAY = """
 gateway: {name: edge-1}
@@ -234,6 +235,27 @@ class Check(unittest.TestCase):
         done = run("check", Place(self).path)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("1 gateway, 1 policy", done.stdout)
+
+
+class Examples(unittest.TestCase):
+    """What users copy."""
+
+    def directories(self):
+        found = sorted({path.parent for path in EXAMPLES.glob("*/*.yaml")})
+        self.assertEqual([directory.name for directory in found], ["demo", "mtls"])
+        return found
+
+    def test_gateways_and_their_policies_are_right_without_a_warning(self):
+        for directory in self.directories():
+            done = run("check", directory)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertIn("0 errors, 0 warnings", done.stdout)
+
+    def test_policies_pass_their_own_tests_without_a_warning(self):
+        for directory in self.directories():
+            done = run("test", directory / "policy")
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertRegex(done.stdout, r"^5 of 5 tests passed")
 
 
 class Explain(unittest.TestCase):
