@@ -102,8 +102,10 @@ Expected<void> run(const GatewayConfig& config, const Options& options) {
   auto names = std::make_shared<NameHistory>();
   std::vector<std::string> ports = port_names(config.dataplane);
 
+  RelayBoard relay_board(!control.flow_log.path.empty());
   auto operators = OperatorServer::start(control.socket, control.socket_group,
-                                         {board, busy, *names, config.dataplane, BULKHEAD_VERSION});
+                                         {board, busy, *names, config.dataplane, BULKHEAD_VERSION,
+                                          config.svid.is_there() ? &relay_board : nullptr});
   if (!operators) return std::unexpected(operators.error());
 
   auto deadlines = open_deadlines(control.state);
@@ -111,7 +113,6 @@ Expected<void> run(const GatewayConfig& config, const Options& options) {
   auto feed = FileFeed::open(config.policy);
   if (!feed) return std::unexpected(feed.error());
 
-  RelayBoard relay_board(!control.flow_log.path.empty());
   std::unique_ptr<RelayLink> relay;
   if (config.svid.is_there()) {
     auto started = RelayLink::start(config.relay_socket(), relay_board);

@@ -90,7 +90,8 @@ struct FlowFilter {
   bool unencrypted = false;
   bool any() const { return !address && segment.empty() && rule.empty() && services.empty() && !unencrypted; }
   bool takes(const FlowRecord& flow, const LineContext& context) const {
-    if (unencrypted && flow.mtls != static_cast<uint8_t>(MtlsMode::kNone)) return false;
+    if (unencrypted && flow.protection != FlowProtection::kNone && flow.protection != FlowProtection::kLocal)
+      return false;
     if (address && flow.source != *address && flow.destination != *address) return false;
     if (!services.empty() && std::ranges::none_of(services, [&](const ServiceRange& range) {
           return range.first.value <= flow.service && flow.service <= range.last.value;
@@ -125,6 +126,16 @@ Expected<FlowFilter> read_filter(const v1::FlowsRequest& request, const PolicyNa
   return filter;
 }
 
+/// What the relay has verified of a flow's ends.
+void fill_proof(const ConnectionProof& proof, v1::Flow& flow) {
+  bool originates = proof.record.role == RelayRole::kOriginate;
+  flow.set_verified_by("gateway");
+  flow.set_tls_version(tls_version_name(proof.record.tls_version));
+  flow.set_cipher(cipher_name(proof.record.cipher_suite));
+  flow.set_source_svid(originates ? proof.own_id : proof.peer_id);
+  flow.set_destination_svid(originates ? proof.peer_id : proof.own_id);
+}
+
 void fill_flow(const FlowRecord& record, const LineContext& context, v1::Flow& flow) {
   flow.set_proto(proto_name(record.proto));
   flow.set_source(to_string(record.source));
@@ -148,7 +159,9 @@ void fill_flow(const FlowRecord& record, const LineContext& context, v1::Flow& f
   flow.set_generation(record.generation);
   flow.set_zone(record.zone);
   flow.set_mtls(std::string(name_of(static_cast<MtlsMode>(record.mtls))));
+  flow.set_protection(std::string(name_of(record.protection)));
   flow.set_sni(sni_text(record));
+  if (context.proof != nullptr) fill_proof(*context.proof, flow);
   if (record.tls_verified == 0) return;
   flow.set_verified_by("workloads");
   flow.set_tls_version("1.3");
@@ -257,6 +270,8 @@ grpc::Status OperatorService::ListFlows(grpc::ServerContext*, const v1::FlowsReq
   for (const FlowRecord& record : list->flows) {
     auto names = sources_.names.of(record);
     LineContext context{names.get(), newest.get(), &ports, wall};
+    auto proof = sources_.relay != nullptr ? sources_.relay->proof_of(record.flow_id) : std::nullopt;
+    if (proof) context.proof = &*proof;
     if (!filter->takes(record, context)) continue;
     if (static_cast<uint64_t>(answer->flows_size()) == limit) {
       answer->set_truncated(true);

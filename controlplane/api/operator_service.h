@@ -9,6 +9,7 @@
 #include "contract/settings.h"
 #include "controlplane/observe/names.h"
 #include "controlplane/observe/readings.h"
+#include "controlplane/observe/relay_board.h"
 #include "controlplane/observe/state.h"
 
 namespace bulkhead {
@@ -20,6 +21,7 @@ struct OperatorSources {
   const NameHistory& names;
   const DataplaneSettings& settings;
   std::string version;
+  const RelayBoard* relay = nullptr;  ///< nullptr: the gateway has none
 };
 
 /// The service behind controlplane/api/bulkhead.proto. Thread: any; nothing here waits for the control loop.

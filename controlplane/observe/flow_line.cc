@@ -8,6 +8,7 @@
 
 #include "base/service.h"
 #include "config/policy.h"
+#include "wire/tls.h"
 
 namespace bulkhead {
 namespace {
@@ -85,6 +86,7 @@ void add_decision(Json& line, const FlowRecord& record, const LineContext& conte
 
 /// What is known of the flow's TLS.
 void add_tls(Json& line, const FlowRecord& record) {
+  if (record.flow_id != 0) line["protection"] = name_of(record.protection);
   if (record.tls_verified != 0) {
     line["verified_by"] = "workloads";  // TLS 1.3 hides certificates: who is who only they know
     line["tls_version"] = "1.3";
@@ -101,11 +103,6 @@ std::string hex(std::span<const uint8_t> bytes) {
     text += "0123456789abcdef"[byte & 15];
   }
   return text;
-}
-
-/// The name of a TLS version by its number on the wire; its digits where it has none here.
-std::string tls_version_name(uint16_t version) {
-  return version == 0x0304 ? "1.3" : std::to_string(version);
 }
 
 /// Who spoke with whom, how, as the relay verified it.
@@ -250,6 +247,24 @@ static std::string number_text(uint16_t suite) {
   char text[8];
   std::snprintf(text, sizeof text, "0x%04x", suite);
   return text;
+}
+
+std::string_view name_of(FlowProtection protection) {
+  switch (protection) {
+    case FlowProtection::kNone:
+      return "none";
+    case FlowProtection::kLocal:
+      return "local";
+    case FlowProtection::kEndToEnd:
+      return "end_to_end";
+    case FlowProtection::kRelay:
+      return "relay";
+  }
+  return "unknown";
+}
+
+std::string tls_version_name(uint16_t version) {
+  return version == kTlsVersion13 ? "1.3" : std::to_string(version);
 }
 
 std::string cipher_name(uint16_t suite) {

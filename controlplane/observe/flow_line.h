@@ -49,12 +49,16 @@ std::string relay_line(const ConnectionProof& proof, const WallOfBoot& wall);
 
 /// How many packets a deny or audit stands for: the dataplane puts those of a second into one event.
 uint64_t packets_of(const FlowRecord& event);
-/// "open", "deny", ...
+/// "none", "local", "end_to_end", "relay".
+std::string_view name_of(FlowProtection protection);
 /// "TLS_AES_128_GCM_SHA256", ...; a number for a suite without a name here.
 std::string cipher_name(uint16_t suite);
+/// "1.3"; the number's digits for another.
+std::string tls_version_name(uint16_t version);
 /// The server name of a flow's ClientHello, ending in "..." where the record has no room for all of it;
 /// empty: none.
 std::string sni_text(const FlowRecord& record);
+/// "open", "deny", ...
 std::string_view event_name(EventKind kind);
 /// "tcp", "udp", "icmp", "icmp6", "sctp", "proto/N".
 std::string proto_name(uint8_t proto);

@@ -29,9 +29,8 @@ void RelayBoard::take(const RelayCounters& counters) {
 }
 
 void RelayBoard::take(ConnectionProof proof) {
-  if (!for_log_) return;
   std::lock_guard lock(mutex_);
-  if (proof.record.moment != ProofMoment::kEnded) {
+  if (for_log_ && proof.record.moment != ProofMoment::kEnded) {
     if (news_bytes_ < kMostNewsBytes)
       news_bytes_ += bytes_of(proof), news_.push_back(proof);
     else
@@ -47,6 +46,7 @@ void RelayBoard::keep(ConnectionProof proof) {
   if (BootTime{proof.record.time_boot_ns} < flows_since_) return;  // the relay had kept it for us
   if (known == by_flow_.end() && !lives) return;
   if (known != by_flow_.end()) erase(known->second);
+  if (!lives && !for_log_) return;
   proof_bytes_ += bytes_of(proof);
   auto place = proofs_.insert(lives ? proofs_.end() : proofs_.begin(), std::move(proof));
   by_flow_[place->record.flow_id] = place;

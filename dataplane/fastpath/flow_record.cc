@@ -68,6 +68,12 @@ void count_state(PipelineState& s, uint32_t slot, FlowState from, FlowState to) 
   if (to != FlowState{}) add(gauge_of(s.counters(), to), 1);
 }
 
+static FlowProtection protection_of(const FlowHot& hot, const FlowCold& cold) noexcept {
+  if (is_near(hot)) return FlowProtection::kRelay;
+  if (cold.hellos) return FlowProtection::kEndToEnd;
+  return cold.mtls == static_cast<uint8_t>(MtlsMode::kRelay) ? FlowProtection::kLocal : FlowProtection::kNone;
+}
+
 /// What is known of a flow's TLS.
 static void describe_tls(const PipelineState& s, const FlowHot& hot, const FlowCold& cold,
                          FlowRecord& r) noexcept {
@@ -144,6 +150,7 @@ FlowRecord record_of(const PipelineState& s, uint32_t slot, const Snapshot* snap
   r.state = static_cast<uint8_t>(hot.state);
   r.source_from = cold.source_from;
   r.mtls = cold.mtls;
+  r.protection = protection_of(hot, cold);
   describe_tls(s, hot, cold, r);
   r.log = cold.log;
   r.worker = static_cast<uint8_t>(s.parts.worker);

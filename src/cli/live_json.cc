@@ -93,10 +93,13 @@ Json flows_json(const v1::FlowList& list) {
                      {"generation", f.generation()},
                      {"zone", f.zone()},
                      {"mtls", f.mtls()},
+                     {"protection", f.protection()},
                      {"verified_by", text_or_null(f.verified_by())},
                      {"tls_version", text_or_null(f.tls_version())},
                      {"cipher", text_or_null(f.cipher())},
-                     {"sni", text_or_null(f.sni())}});
+                     {"sni", text_or_null(f.sni())},
+                     {"src_svid", text_or_null(f.source_svid())},
+                     {"dst_svid", text_or_null(f.destination_svid())}});
     if (f.proto().starts_with("icmp")) flows.back()["icmp_id"] = f.source_port();
   }
   return {{"total", list.total()}, {"truncated", list.truncated()}, {"flows", std::move(flows)}};

@@ -24,13 +24,14 @@ std::string endpoint(const std::string& proto, const std::string& address, uint3
   return fmt::format(fmt::runtime(v6 ? "[{}]:{}" : "{}:{}"), address, port);
 }
 
-/// The mode that policy asks for, and what was seen of it.
+/// What the mode that policy asks for comes to, and what was seen of it.
 bool asks_for_tls(const v1::Flow& f) {
   return !f.mtls().empty() && f.mtls() != "none";
 }
 std::string tls_cell(const v1::Flow& f) {
   if (!asks_for_tls(f)) return "-";
-  return f.mtls() + (f.verified_by().empty() ? ", not verified yet" : ", " + f.verified_by());
+  if (f.protection() == "local") return "local, in clear";
+  return f.protection() + (f.verified_by().empty() ? ", not verified yet" : ", verified by " + f.verified_by());
 }
 
 std::string port_table(const v1::Status& status, const Screen& screen) {

@@ -19,7 +19,15 @@ namespace bulkhead {
 enum class EventKind : uint8_t { kOpen = 1, kDeny, kRevoke, kClose, kAudit, kVerified };
 enum class EndCause : uint8_t { kNone, kFin, kRst, kIdle, kRevoked, kReopened, kEvicted };
 
-inline constexpr size_t kSniRoom = 92;
+/// What a live flow is protected by, which the mode that policy asks for comes to between its ports.
+enum class FlowProtection : uint8_t {
+  kNone,      ///< nothing: policy lets it pass in clear
+  kLocal,     ///< nothing, since it never leaves the gateway's own ground: `relay` between attached ports
+  kEndToEnd,  ///< its ends' own TLS
+  kRelay,     ///< the relay's
+};
+
+inline constexpr size_t kSniRoom = 91;
 
 /// A live flow, or what is said of one that opened, was denied, was revoked or closed. Both directions: [0]
 /// from the initiator, [1] from the responder.
@@ -56,6 +64,7 @@ struct FlowRecord {
   uint8_t tls_verified;  ///< 1: both hellos said TLS 1.3
   uint16_t tls_suite;    ///< that the ServerHello chose; 0: not known
   TlsFault tls_fault;    ///< with mtls_required: why the hellos weren't good enough, where it was for them
+  FlowProtection protection;  ///< of a flow
   uint8_t sni_bytes;     ///< of the ClientHello's server name, of which `sni` holds the first
   char sni[kSniRoom];
 };

@@ -48,13 +48,14 @@ TEST(FlowsText, Tls_IsAColumnWhereAFlowIsToHaveIt) {
   v1::FlowList list = one_flow();
   EXPECT_EQ(flows_text(list, Screen{200, false}, kNow).find("TLS"), std::string::npos);
   list.mutable_flows(0)->set_mtls("end_to_end");
+  list.mutable_flows(0)->set_protection("end_to_end");
   EXPECT_NE(flows_text(list, Screen{200, false}, kNow).find("  end_to_end, not verified yet  "),
             std::string::npos);
   list.mutable_flows(0)->set_verified_by("workloads");
   list.mutable_flows(0)->set_tls_version("1.3");
   list.mutable_flows(0)->set_cipher("TLS_AES_128_GCM_SHA256");
   list.mutable_flows(0)->set_sni("db.corp.example");
-  EXPECT_NE(flows_text(list, Screen{200, false}, kNow).find("  end_to_end, workloads  "), std::string::npos);
+  EXPECT_NE(flows_text(list, Screen{200, false}, kNow).find("  end_to_end, verified by workloads  "), std::string::npos);
   Json flow = flows_json(list)["flows"][0];
   EXPECT_EQ(flow["mtls"], "end_to_end");
   EXPECT_EQ(flow["verified_by"], "workloads");
@@ -63,6 +64,24 @@ TEST(FlowsText, Tls_IsAColumnWhereAFlowIsToHaveIt) {
   EXPECT_EQ(flow["sni"], "db.corp.example");
   flow = flows_json(one_flow())["flows"][0];
   EXPECT_TRUE(flow["verified_by"].is_null() && flow["sni"].is_null());
+}
+
+TEST(FlowsText, Relayed_SaysWhoVerifiedIt_AndLocalThatItIsInClear) {
+  v1::FlowList list = one_flow();
+  v1::Flow& relayed = *list.mutable_flows(0);
+  relayed.set_mtls("relay");
+  relayed.set_protection("relay");
+  EXPECT_NE(flows_text(list, Screen{200, false}, kNow).find("  relay, not verified yet  "), std::string::npos);
+  relayed.set_verified_by("gateway");
+  relayed.set_source_svid("spiffe://corp.example/web/relay");
+  EXPECT_NE(flows_text(list, Screen{200, false}, kNow).find("  relay, verified by gateway  "),
+            std::string::npos);
+  Json flow = flows_json(list)["flows"][0];
+  EXPECT_EQ(flow["protection"], "relay");
+  EXPECT_EQ(flow["src_svid"], "spiffe://corp.example/web/relay");
+  EXPECT_TRUE(flow["dst_svid"].is_null());
+  relayed.set_protection("local");
+  EXPECT_NE(flows_text(list, Screen{200, false}, kNow).find("  local, in clear  "), std::string::npos);
 }
 
 TEST(ClearRules, AreATableAndJson) {

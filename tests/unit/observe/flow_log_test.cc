@@ -68,7 +68,10 @@ TEST(FlowLine, Mtls_IsTheDecisions) {
   PolicyNames names = names_of_policy();
   FlowRecord open = record(EventKind::kOpen);
   open.mtls = static_cast<uint8_t>(MtlsMode::kRelay);
+  open.protection = FlowProtection::kLocal;
   EXPECT_EQ(line_of(open, &names)["mtls"], "relay");
+  EXPECT_EQ(line_of(open, &names)["protection"], "local");
+  EXPECT_FALSE(line_of(record(EventKind::kDeny), &names).contains("protection"));
 }
 
 TEST(FlowLine, VerifiedTls_SaysByWhomAndWhat) {

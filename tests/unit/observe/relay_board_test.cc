@@ -60,10 +60,13 @@ TEST(RelayBoard, FlowsOfADataplaneBefore_AreNotTakenForThoseOfTheNext) {
   board.take(at(250, 1));
   EXPECT_TRUE(board.proof_of(1));
 }
-TEST(RelayBoard, WithoutAFlowLog_NothingIsKept) {
+TEST(RelayBoard, WithoutAFlowLog_AProofIsKeptWhileItsConnectionLives) {
   RelayBoard board(false);
   board.take(proof(1, kEstablished));
+  EXPECT_TRUE(board.proof_of(1));
+  board.take(proof(1, kEnded));
   EXPECT_FALSE(board.proof_of(1));
+  board.take(proof(2, kFailed));
   EXPECT_EQ(board.take_news().size(), 0u);
 }
 TEST(RelayBoard, BeyondItsBytes_TheOldestGoAndAreCounted) {
