@@ -115,7 +115,8 @@ struct RelayLeg {
 
 struct FlowBirth {
   Ticks at;
-  uint32_t serial;  ///< flows of this worker are numbered
+  uint32_t serial;  ///< flows of this worker are numbered, from 1
+  bool operator==(const FlowBirth&) const = default;
 };
 
 /// The rest of a flow. Owner: the worker.

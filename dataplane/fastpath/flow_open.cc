@@ -130,13 +130,15 @@ void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const E
   cold.log = e.decision.log;
 }
 
-/// Makes room for a flow, or says why there is none. Limits of the gateway are shared evenly by its workers.
+/// Makes room for a connection that takes that many flows, or says why there is none. Limits of the gateway are shared evenly by its workers.
 /// Half-open connections over their limits give way, the oldest first.
-DropReason make_room(PipelineState& s, IpProto proto, IdentityId source, const Moment& m) noexcept {
+DropReason make_room(PipelineState& s, IpProto proto, IdentityId source, uint32_t flows,
+                     const Moment& m) noexcept {
   const DataplaneSettings& settings = *s.parts.settings;
   SegmentTag segment = tag_of(source);
   uint32_t share = std::max(settings.max_flows_per_identity / s.parts.worker_count, 1u);
-  if (s.flows4.size() + s.flows6.size() >= s.parts.max_flows || s.flows_of[segment.value] >= share)
+  if (s.flows4.size() + s.flows6.size() + flows > s.parts.max_flows ||
+      s.flows_of[segment.value] + flows > share)
     return DropReason::k_flow_table_full;
   HalfOpenFlows::Flow oldest;
   if (proto != IpProto::kTcp || !s.half_open.must_evict(segment, oldest)) return DropReason::kNone;
@@ -213,7 +215,7 @@ void open_flow(PipelineState& s, const PacketRef& p, const Key& key, const Momen
   reason = may_begin(s, e.decision.mtls, p, a.initiator, next.port, m);
   if (reason != DropReason::kNone) return deny();
   bool relayed = protection_between(s, e.decision.mtls, port.id.value, next.port.value) == Protection::kRelay;
-  reason = make_room(s, p.meta->proto, e.source.identity, m);
+  reason = make_room(s, p.meta->proto, e.source.identity, relayed ? 2 : 1, m);
   auto& table = s.table<Key>();
   uint32_t slot = reason == DropReason::kNone ? table.insert(key, p.meta->hash) : kNoSlot;
   if (slot == kNoSlot) {

@@ -63,7 +63,9 @@ void count_state(PipelineState& s, uint32_t slot, FlowState from, FlowState to) 
     cold.next = kNoIndex;
   }
   if (half_open && !was_half_open) cold.next = s.half_open.add(source, {slot, std::is_same_v<Key, FlowKey6>});
-  s.flows_of[source.value] += (from == FlowState{}) - (to == FlowState{});
+  uint32_t flows = is_near(s.table<Key>().entry(slot).hot) ? 2 : 1;
+  if (from == FlowState{}) s.flows_of[source.value] += flows;
+  if (to == FlowState{}) s.flows_of[source.value] -= flows;
   if (from != FlowState{}) add(gauge_of(s.counters(), from), static_cast<uint64_t>(-1));
   if (to != FlowState{}) add(gauge_of(s.counters(), to), 1);
 }

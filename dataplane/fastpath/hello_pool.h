@@ -15,6 +15,8 @@ namespace bulkhead {
 /// Connections of a gateway whose hellos are read at a time, shared evenly by its workers, and server names
 /// that are kept.
 inline constexpr uint32_t kMostHellos = 8192;
+/// Pieces of 508 bytes for one of them: both hellos with a post-quantum key share are 3 KiB.
+inline constexpr uint32_t kChunksOfHellos = 8;
 /// The most that is read of a direction before its hello is over.
 inline constexpr uint32_t kMostHelloBytes = 16384;
 

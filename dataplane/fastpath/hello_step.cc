@@ -19,6 +19,7 @@ struct Data {
   uint32_t sequence;
   uint32_t acked;  ///< what its receiver has acknowledged of this direction, before the segment
   std::span<const uint8_t> bytes;
+  bool was_half_open;  ///< before the segment: not both ends had said that they are through
 };
 
 void give_way(PipelineState& s, uint32_t check, const Moment& m) noexcept {
@@ -88,16 +89,15 @@ TlsFault read_fresh(PipelineState& s, uint32_t slot, uint32_t check, const Data&
 template <class Key>
 DataFate read_data(PipelineState& s, uint32_t slot, Data data, TlsFault& fault, const Moment& m) noexcept {
   FlowCold& cold = s.table<Key>().cold(slot);
-  // Both ends have said that they are through.
-  if (!is_half_open(s.table<Key>().entry(slot).hot.state)) return DataFate::kDropped;
+  if (!data.was_half_open) return DataFate::kDropped;
   uint32_t check = record_for(s, {slot, std::is_same_v<Key, FlowKey6>}, cold, m);
   HelloCheck& record = s.hellos.at(check);
   HelloCheck::Side& side = record.sides[data.direction];
   if (!side.begun) side.begun = true, side.start = data.acked;
   auto offset = static_cast<int32_t>(data.sequence - side.start);
-  if (offset < 0) {  // a keep-alive's byte, that its receiver has
-    size_t old = std::min<size_t>(static_cast<uint32_t>(-offset), data.bytes.size());
-    data.bytes = data.bytes.subspan(old);
+  if (offset < -1) return DataFate::kDropped;
+  if (offset == -1) {  // a keep-alive's byte, that its receiver has
+    data.bytes = data.bytes.subspan(1);
     offset = 0;
   }
   auto at = static_cast<uint32_t>(offset);
@@ -183,15 +183,20 @@ bool step_hello(PipelineState& s, const PacketRef& p, const Key& key, uint32_t s
   DataFate fate = DataFate::kPasses;
   TlsFault fault = TlsFault::kNone;
   TcpSegment segment = read_segment(header, payload);
+  // What has no data says nothing of where data ends: nobody has seen what would be before it.
+  bool ahead = after(segment.sequence, before.tcp.end[direction]) && !segment.has(kTcpSyn);
+  if (ahead && payload == 0) hot.tcp.end[direction] = before.tcp.end[direction];
+  if (ahead && segment.has(kTcpFin)) fate = DataFate::kDropped;  // its sender sends it again
   // Who opens at the same time as its peer is no client, and nothing of a SYN or RST is a hello's.
   if (result.step == TcpStep::kCross) fate = DataFate::kDropped;
-  if (payload != 0) {
+  if (payload != 0 && fate == DataFate::kPasses) {
     bool plain = result.step == TcpStep::kPass && !segment.has(kTcpSyn) && !p.meta->fragment;
     fate = plain ? read_data<Key>(s, slot,
                                   {direction,
                                    segment.sequence,
                                    before.tcp.acked[direction],
-                                   {header.data() + header.size(), payload}},
+                                   {header.data() + header.size(), payload},
+                                   is_half_open(before.state)},
                                   fault, m)
                  : DataFate::kDropped;
   }

@@ -357,7 +357,7 @@ std::unique_ptr<Pipeline> Pipeline::create(const PipelineParts& parts) {
   const uint32_t hellos = std::min(share(kMostHellos), parts.max_flows);
   auto state = std::make_unique<PipelineState>(hellos, seed);
   state->parts = parts;
-  state->hellos.create(hellos, 2 * hellos);
+  state->hellos.create(hellos, kChunksOfHellos * hellos);
   if (!state->flows4.create(parts.max_flows, seed) || !state->flows6.create(parts.max_flows, seed))
     return nullptr;
   const TimeoutSettings& t = parts.settings->timeouts;

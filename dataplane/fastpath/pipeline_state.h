@@ -65,7 +65,7 @@ struct PipelineState {
   HelloPool hellos;
   NameStore names;                 ///< of verified flows
   std::vector<uint32_t> flows_of;  ///< flows by the tag of their source's segment: 65,536
-  uint32_t serial = 0;
+  uint32_t serial = 1;
   BootTime now;                        ///< of the burst in progress
   Ticks ticks = 0;                     ///< the same
   const Snapshot* snapshot = nullptr;  ///< the same; nullptr: no policy yet

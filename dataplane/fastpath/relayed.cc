@@ -126,6 +126,14 @@ bool cannot_leave(const PipelineState& s, const PacketRef& p, uint8_t out, const
   return p.meta->ip_bytes > s.port(out).most_ip_bytes(p.meta->l3);
 }
 
+/// Whether a SYN or a reset has data, which no records begin with, nor end.
+bool carries_more_than_its_flag(const PacketRef& p) noexcept {
+  auto header = tcp_header(p);
+  uint32_t payload = tcp_payload(p, header);
+  TcpSegment segment = read_segment(header, payload);
+  return payload != 0 && (segment.has(kTcpSyn) || segment.has(kTcpRst));
+}
+
 /// Whether a segment from the relay that is to leave where nobody's network begins is TLS records; else the
 /// packet has met its end. What isn't ends the pair.
 template <class Key>
@@ -225,6 +233,7 @@ DropReason open_relayed(PipelineState& s, const PacketRef& p, const Key& key, ui
   cold.relay = {near, p.meta->vlan, {initiator, responder}, {responder, initiator}};
   hot.ports[1] = s.relay_port;
   hot.marks |= kFlowRelayNear;
+  ++s.flows_of[tag_of(IdentityId{whole.source}).value];  // one place more, and its source's
   announce<Key>(s, near, m);
   return DropReason::kNone;
 }
@@ -248,6 +257,8 @@ void pass_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t
   uint8_t out = hot.ports[direction ^ 1];
   // Dropped there, before it could change the flow.
   if (cannot_leave(s, p, out, m)) return forward(s, p, out, m);
+  bool leaves = p.meta->in_port == s.relay_port && !s.port(out).attached;
+  if (leaves && carries_more_than_its_flag(p)) return drop(s, p, DropReason::k_mtls_required);
   if ((hot.marks & kFlowAwaited) != 0) {
     if (!begin_far(hot, p, direction)) return drop(s, p, DropReason::k_tcp_no_state);
   } else if (direction == 0 && is_near(hot) && hot.state == FlowState::kOpening &&
@@ -257,7 +268,6 @@ void pass_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t
   } else if (!step_tcp(s, p, key, slot, direction, m)) {
     return;
   }
-  bool leaves = p.meta->in_port == s.relay_port && !s.port(out).attached;
   if (leaves && !leaves_as_tls<Key>(s, p, slot, far, direction, m)) return;
   near_hot.last = far_hot.last = m.ticks;
   if (is_near(hot)) count_in_cold(table.cold(near), direction, counted(p).bytes);

@@ -201,7 +201,7 @@ void Router::pass(PipelineState& s, const PacketRef& p, bool own, const NextHop&
     return send(s, p, next.port);
   }
   uint32_t packets = packets_in(p.mbuf);
-  HeldPacket packet{p.mbuf, *p.meta, own ? PacketKey{} : *p.key, own};
+  HeldPacket packet{p.mbuf, *p.meta, own ? PacketKey{} : *p.key, own, own ? FlowBirth{} : birth_of_flow(s, p)};
   if (!parts_->held.hold(packet, source_of(p), next, now)) return drop(s, p, DropReason::k_hold_limit);
   ask(s, *parts_->neighbours, next, now);
   add(s.counters().held, packets);
@@ -233,7 +233,7 @@ static void release(PipelineState& s, HeldPacket& held, const NextHop& next, con
   if (to == nullptr)
     reason = DropReason::k_neighbour_unresolved;
   else if (!held.own)
-    reason = judge_held(s, p, m);
+    reason = judge_held(s, p, held.flow, m);
   FragmentNames names(s, p.mbuf);
   if (reason == DropReason::kNone) {
     address_frame(frame_of(p.mbuf), s.port(next.port.value), *to);

@@ -3,7 +3,6 @@
 
 #include "dataplane/fastpath/flow_open.h"
 #include "dataplane/fastpath/protection.h"
-#include "dataplane/fastpath/relayed.h"
 #include "dataplane/fastpath/router_parts.h"
 #include "wire/transport.h"
 
@@ -31,14 +30,21 @@ DropReason judge_without_flow(PipelineState& s, const PacketRef& p, const Moment
 }
 
 template <class Key>
-DropReason judge(PipelineState& s, const PacketRef& p, const Key& key, const Moment& m) noexcept {
+FlowBirth birth(PipelineState& s, const PacketRef& p, const Key& key) noexcept {
+  uint32_t slot = s.table<Key>().find(key, p.meta->hash);
+  return slot == kNoSlot ? FlowBirth{} : s.table<Key>().cold(slot).birth;
+}
+
+template <class Key>
+DropReason judge(PipelineState& s, const PacketRef& p, const Key& key, FlowBirth flow,
+                 const Moment& m) noexcept {
   auto& table = s.table<Key>();
   uint32_t slot = table.find(key, p.meta->hash);
+  // Another flow of the same 5-tuple may be protected as this one's wasn't.
+  bool is_its_own = slot != kNoSlot && table.cold(slot).birth == flow;
   bool from_relay = p.meta->in_port == s.relay_port;  // which opens nothing
-  if (slot == kNoSlot) return from_relay ? DropReason::k_tcp_no_state : judge_without_flow(s, p, m);
+  if (!is_its_own) return from_relay ? DropReason::k_tcp_no_state : judge_without_flow(s, p, m);
   const FlowHot& hot = table.entry(slot).hot;
-  // Of another flow with the same 5-tuple, that goes through the relay as this one's didn't, or the reverse.
-  if (from_relay != is_near(hot)) return DropReason::k_tcp_no_state;
   if ((hot.flags & kFlowRevoked) != 0) return table.cold(slot).revoked_for;
   if (hot.checked == m.generation && !is_due(hot.deadline, m.ticks)) return DropReason::kNone;
   return rejudge<Key>(s, slot, m);
@@ -46,8 +52,12 @@ DropReason judge(PipelineState& s, const PacketRef& p, const Key& key, const Mom
 
 }  // namespace
 
-DropReason judge_held(PipelineState& s, const PacketRef& p, const Moment& m) noexcept {
-  return p.meta->family == 4 ? judge(s, p, p.key->v4, m) : judge(s, p, p.key->v6, m);
+FlowBirth birth_of_flow(PipelineState& s, const PacketRef& p) noexcept {
+  return p.meta->family == 4 ? birth(s, p, p.key->v4) : birth(s, p, p.key->v6);
+}
+
+DropReason judge_held(PipelineState& s, const PacketRef& p, FlowBirth flow, const Moment& m) noexcept {
+  return p.meta->family == 4 ? judge(s, p, p.key->v4, flow, m) : judge(s, p, p.key->v6, flow, m);
 }
 
 }  // namespace bulkhead

@@ -38,8 +38,12 @@ inline bool is_link_local(const IpAddress& a) noexcept {
   return a.is_v4() ? a.bytes[12] == 169 && a.bytes[13] == 254 : a.is_ipv6_link_local();
 }
 
-/// What policy and the packet's flow say of a held packet when it may leave: kNone, or why it may not. A flow
-/// that has lost its permission is left to its next packet, or to the sweep.
-DropReason judge_held(PipelineState& s, const PacketRef& p, const Moment& m) noexcept;
+/// Of the flow that a packet belongs to, which may be held; {}: it has none.
+FlowBirth birth_of_flow(PipelineState& s, const PacketRef& p) noexcept;
+
+/// What policy and the packet's flow say of a held packet when it may leave: kNone, or why it may not. `flow`:
+/// as birth_of_flow() had it then. One that has lost its permission is left to its next packet, or to the
+/// sweep.
+DropReason judge_held(PipelineState& s, const PacketRef& p, FlowBirth flow, const Moment& m) noexcept;
 
 }  // namespace bulkhead
