@@ -135,6 +135,10 @@ class Site:
                 namespace.run("ip", "route", "add", address, "dev", "eth0")
                 namespace.run("ip", "neigh", "replace", address, "lladdr", workload.gateway_mac, "dev", "eth0", "nud", "permanent")
 
+    def far_end(self, port):
+        """(namespace, device) at the other end of a port's link; None where there is none."""
+        return getattr(self, port, None) and (getattr(self, port), "eth0")
+
     def callback(self, function, *args):
         """Calls a function when the site is closed, before anything older goes."""
         self._stack.callback(function, *args)
@@ -287,9 +291,10 @@ class Gateway:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def process_ids(self, program=None):
-        """The processes of this gateway that run `bulkhead-dataplane`, `bulkhead-controlplane` or `bulkhead`; None: all of it."""
+        """The processes of this gateway that run `bulkhead-dataplane`, `bulkhead-controlplane`, `bulkhead-relay` (whose network namespace
+        is another) or `bulkhead`; None: all of it."""
         found = []
-        for pid in self.site.gateway_ns.pids():
+        for pid in (int(path.name) for path in pathlib.Path("/proc").glob("[0-9]*")):
             try:
                 command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
                 session = os.getsid(pid)
@@ -395,6 +400,13 @@ class Gateway:
                 wrong.append(f"frames unaccounted for at {name}: at start {before}, now {now}")
         return wrong
 
+    def conservation_in_the_end(self, seconds=5.0):
+        """broken_conservation() once it is empty, or what it is when the time is over."""
+        end = time.monotonic() + seconds
+        while (wrong := self.broken_conservation()) and time.monotonic() < end:
+            time.sleep(0.1)
+        return wrong
+
     def _agree(self, before, now):
         """af_packet's driver may lose frames on their way in, uncounted (docs/devices.md)."""
         lost = now.to_gateway - before.to_gateway
@@ -405,8 +417,8 @@ class Gateway:
         guards = {g["port"]: g for g in self.ask("drops")["guards"]}
         dataplane, links = self.process_ids("bulkhead-dataplane"), {}
         for port in self.status()["ports"]:
-            namespace = getattr(self.site, port["name"], None)  # the relay's, and one that leads to another gateway, have none here
-            interface = namespace and namespace.interface("eth0")
+            far_end = self.site.far_end(port["name"])  # the relay's port has none
+            interface = far_end and far_end[0].interface(far_end[1])
             if interface is None:
                 continue
             guard = guards[port["name"]]
@@ -448,11 +460,8 @@ class EndToEnd(unittest.TestCase):
         """The conservation law, exactly, of a gateway that the test hasn't ended."""
         if gateway.ended_by_test:
             return
-        end = time.monotonic() + 5.0
-        while wrong := gateway.broken_conservation():
-            if time.monotonic() > end:
-                self.fail("\n".join(wrong))
-            time.sleep(0.1)
+        if wrong := gateway.conservation_in_the_end():
+            self.fail("\n".join(wrong))
 
     @contextlib.contextmanager
     def assert_drops(self, gateway, **expected):

@@ -174,11 +174,12 @@ def cleaned_up(clean_up):
 
 
 def connect_veth(one, one_device, other, other_device, one_mac, other_mac):
-    """A veth pair between two namespaces, both ends up, without any offload, without addresses."""
+    """A veth pair between two namespaces, both ends up, without any offload, without addresses. A VLAN tag is in the frame: beside it, where
+    veth would keep it, XDP doesn't see it."""
     run("ip", "link", "add", one_device, "netns", one.name, "address", one_mac, "type", "veth",
         "peer", "name", other_device, "netns", other.name, "address", other_mac)
     for namespace, device in ((one, one_device), (other, other_device)):
-        namespace.run("ethtool", "-K", device, "tx", "off", "tso", "off", "gso", "off", "gro", "off")
+        namespace.run("ethtool", "-K", device, "tx", "off", "tso", "off", "gso", "off", "gro", "off", "txvlan", "off")
         namespace.set_sysctl(f"ipv6.conf.{device}.accept_dad", 0)
         namespace.set_sysctl(f"ipv6.conf.{device}.router_solicitations", 0)
         namespace.set_sysctl(f"ipv6.conf.{device}.mldv2_unsolicited_report_interval", 1)  # ms: soon quiet

@@ -448,7 +448,7 @@ class Gateways(EndToEnd):
         self.addCleanup(WorkloadApiTest.end, process)
         self.assertEqual(process.stdout.readline(), b"serving\n")
         half.svid_source = f'workload_api: "unix:{agent}"'
-        gateway = MtlsGateway(half, self.policy, "127.0.0.1:9464").start()
+        gateway = MtlsGateway(half, self.policy).start()
         self.assert_within(10, lambda: "the agent has 1 SVIDs and 1 trust domains" in gateway.log(), gateway.log)
         time.sleep(0.3)
         return gateway

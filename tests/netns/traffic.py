@@ -12,6 +12,8 @@ _ETH_P_ALL = 3
 # asm-generic/socket.h, linux/udp.h; Python has no names for them
 _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
 _SOL_UDP, _UDP_SEGMENT = 17, 103
+# linux/if_packet.h: what says which VLAN tag the kernel has taken off a frame
+_SOL_PACKET, _PACKET_AUXDATA, _TP_STATUS_VLAN_VALID = 263, 8, 0x10
 _marks = itertools.count(1)
 
 
@@ -24,15 +26,33 @@ def new_mark():
     return b"bulkhead-probe-%08d-" % next(_marks)
 
 
+def tagged_socket(namespace, device):
+    """What read_frame() reads from."""
+    s = namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    s.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+    s.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    s.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+    s.bind((device, _ETH_P_ALL))
+    return s
+
+
+def read_frame(s):
+    """(time in ns, frame, packet type): with the VLAN tag that the kernel has taken off it."""
+    frame, ancillary, _, address = s.recvmsg(65536, 128)
+    said = {kind: content for _, kind, content in ancillary}
+    seconds, nanoseconds = struct.unpack("qq", said[_SO_TIMESTAMPNS])
+    status, *_, tci, tpid = struct.unpack("IIIHHHH", said[_PACKET_AUXDATA])
+    if status & _TP_STATUS_VLAN_VALID:
+        frame = frame[:12] + struct.pack("!HH", tpid, tci) + frame[12:]
+    return seconds * 1_000_000_000 + nanoseconds, frame, address[2]
+
+
 class Capture:
     """The frames that arrive at a device, or those that leave it, with the kernel's time of each. A context manager."""
 
     def __init__(self, namespace, device="eth0", leaving=False):
         self._leaving = leaving
-        self._socket = namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        self._socket.bind((device, _ETH_P_ALL))
+        self._socket = tagged_socket(namespace, device)
         self._frames = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -60,15 +80,13 @@ class Capture:
 
     def _read_one(self):
         try:
-            frame, ancillary, _, address = self._socket.recvmsg(65536, 64)
+            when, frame, packet_type = read_frame(self._socket)
         except OSError as error:
             if error.errno != errno.ENETDOWN:  # the device went down, and may come back
                 raise
             return
-        if (address[2] == socket.PACKET_OUTGOING) != self._leaving:
-            return
-        seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
-        self._frames.append((seconds * 1_000_000_000 + nanoseconds, frame))
+        if (packet_type == socket.PACKET_OUTGOING) == self._leaving:
+            self._frames.append((when, frame))
 
     def frames(self):
         """(time in ns, frame) of all so far, in order."""
