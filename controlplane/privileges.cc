@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "base/directory.h"
+
 namespace bulkhead {
 namespace {
 
@@ -35,28 +37,25 @@ Expected<User> find_user(const std::string& name) {
 }
 
 /// Whether the directory holds nothing, or nothing but what our own dataplane put there.
-bool is_ours_alone(const fs::path& directory, const GatewayConfig& config) {
+bool is_ours_alone(const Fd& directory, const GatewayConfig& config) {
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(directory, error))
-    if (entry.path() != fs::path(config.contract_socket())) return false;
+  for (const auto& entry : fs::directory_iterator("/proc/self/fd/" + std::to_string(directory.get()), error))
+    if (entry.path().filename() != fs::path(config.contract_socket()).filename()) return false;
   return !error;
 }
 
 /// Makes a directory for `user`, parents included. One that is there already is given to the user only where
-/// it is root's and nobody else can have put anything there.
+/// it is root's and nobody else can have put anything there; a link stays as it is.
 Expected<void> make_directory(const fs::path& directory, mode_t mode, const User& user,
                               const GatewayConfig& config) {
-  if (directory.empty()) return {};
   std::error_code error;
-  if (fs::path parent = directory.parent_path(); !parent.empty()) fs::create_directories(parent, error);
-  if (error) return fail_errno(error.value(), directory.string() + ": make its parents");
-  bool made = ::mkdir(directory.c_str(), mode) == 0;
-  if (!made && errno != EEXIST) return fail_errno(errno, directory.string() + ": make the directory");
+  if (directory.empty() || fs::is_symlink(directory, error)) return {};
+  auto opened = open_or_make_directory(directory, mode);
+  if (!opened) return std::unexpected(opened.error());
   struct stat status{};
-  if (::lstat(directory.c_str(), &status) != 0) return fail_errno(errno, directory.string());
-  if (!S_ISDIR(status.st_mode) || status.st_uid != 0) return {};
-  if (!made && ((status.st_mode & S_IWOTH) != 0 || !is_ours_alone(directory, config))) return {};
-  if (::chown(directory.c_str(), user.uid, user.gid) != 0)
+  if (::fstat(opened->fd.get(), &status) != 0) return fail_errno(errno, directory.string());
+  if (status.st_uid != 0 || (status.st_mode & S_IWOTH) != 0 || !is_ours_alone(opened->fd, config)) return {};
+  if (::fchown(opened->fd.get(), user.uid, user.gid) != 0)
     return fail_errno(errno, directory.string() + ": chown");
   return {};
 }

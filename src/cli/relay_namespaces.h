@@ -2,19 +2,13 @@
 // it, so that the interface in there outlives the relay and the relay the interface.
 #pragma once
 
-#include <sys/types.h>
-
 #include <string>
 
+#include "base/directory.h"
 #include "base/error.h"
 #include "contract/memfd.h"
 
 namespace bulkhead {
-
-struct Account {
-  uid_t user;
-  gid_t group;
-};
 
 struct RelayNamespaces {
   Fd user, network;  ///< closed on exec

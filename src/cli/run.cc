@@ -17,6 +17,7 @@
 
 #include "cli/command.h"
 #include "cli/json.h"
+#include "cli/relay_listener.h"
 #include "cli/relay_namespaces.h"
 #include "cli/supervisor.h"
 #include "cli/text.h"
@@ -86,20 +87,14 @@ Expected<Account> find_user(const std::string& name, const char* role, const cha
                           name, role, key));
 }
 
-/// A directory of the control plane's own, which it couldn't make itself. One that exists stays as it is.
-Expected<void> make_directory(const fs::path& directory, mode_t mode, const Account& owner) {
-  std::error_code error;
-  if (directory.empty() || fs::exists(directory, error)) return {};
-  if (directory.has_parent_path()) fs::create_directories(directory.parent_path(), error);
-  if (mkdir(directory.c_str(), mode) != 0 && errno != EEXIST) return fail_errno(errno, directory.string());
-  if (chown(directory.c_str(), owner.user, owner.group) != 0) return fail_errno(errno, directory.string());
-  return {};
-}
-
+/// The control plane's own directories, which it couldn't make itself. Those that exist stay as they are.
 Expected<void> make_directories(const ControlplaneConfig& config, const Account& owner) {
-  if (auto made = make_directory(fs::path(config.socket).parent_path(), 0755, owner); !made) return made;
-  if (auto made = make_directory(config.state, 0750, owner); !made) return made;
-  return make_directory(fs::path(config.flow_log.path).parent_path(), 0750, owner);
+  for (auto [directory, mode] : {std::pair{fs::path(config.socket).parent_path(), mode_t{0755}},
+                                 {fs::path(config.state), mode_t{0750}},
+                                 {fs::path(config.flow_log.path).parent_path(), mode_t{0750}}})
+    if (!directory.empty())
+      if (auto made = make_directory_for(owner, mode, directory); !made) return made;
+  return {};
 }
 
 /// The settings in memory that the dataplane reads at each of its starts: /dev/fd/N opens them from the
@@ -135,8 +130,9 @@ std::vector<std::string> svid_arguments(const GatewayConfig& config) {
 /// The process that takes the relay's SVIDs from an agent. It knows nothing of the relay's namespaces.
 Expected<> add_svid_fetcher(const GatewayConfig& config, const Account& account,
                             std::vector<ChildProgram>& programs) {
-  if (auto made = make_directory(config.svid_directory(), 0700, account); !made)
-    return std::unexpected(made.error());
+  auto directory = claim_directory(account, 0700, config.svid_directory(),
+                                   fs::path(config.svid_socket()).filename().string());
+  if (!directory) return std::unexpected(directory.error());
   auto fetcher = find_program("bulkhead-svid-fetcher", "dataplane/fetcher");
   if (!fetcher) return std::unexpected(fetcher.error());
   programs.push_back(
@@ -145,19 +141,6 @@ Expected<> add_svid_fetcher(const GatewayConfig& config, const Account& account,
        .user = account.user,
        .group = account.group});
   return {};
-}
-
-/// Where the control plane attaches to the relay: nobody else can open it. The directory is root's, so that
-/// nobody puts another socket in its place.
-Expected<Fd> relay_listener(const GatewayConfig& config, const Account& control_plane) {
-  std::string path = config.relay_socket();
-  if (auto made = make_directory(config.relay_directory(), 0755, {0, 0}); !made)
-    return std::unexpected(made.error());
-  if (chown(config.relay_directory().c_str(), 0, 0) != 0) return fail_errno(errno, config.relay_directory());
-  auto listener = listen_at(path);
-  if (!listener) return listener;
-  if (chown(path.c_str(), control_plane.user, control_plane.group) != 0) return fail_errno(errno, path);
-  return listener;
 }
 
 /// What the relay's processes are given anew at each start.
@@ -176,7 +159,7 @@ Expected<RelayGround> add_relay(const GatewayConfig& config, const Account& cont
   if (!account) return std::unexpected(account.error());
   if (account->user == 0)
     return fail(ErrorCode::kInvalid, "the mTLS relay never runs as root: name another user as `svid.user`");
-  auto listener = relay_listener(config, control_plane);
+  auto listener = relay_listener(config.relay_socket(), control_plane);
   if (!listener) return std::unexpected(listener.error());
   auto namespaces = make_relay_namespaces(*account);
   if (!namespaces) return std::unexpected(namespaces.error());
@@ -186,16 +169,16 @@ Expected<RelayGround> add_relay(const GatewayConfig& config, const Account& cont
                              {"--relay-namespace", fmt::format("/dev/fd/{}", network)});
   dataplane.inherited_fds.push_back(network);
   auto svids = svid_arguments(config);
-  programs.push_back({"relay",
-                      {*relay, "--control", std::to_string(listener->get()), svids[0], svids[1],
-                       "--user-namespace", fmt::format("/dev/fd/{}", user), "--network-namespace",
-                       fmt::format("/dev/fd/{}", network)},
-                      {listener->get(), user, network},
-                      false,
-                      {},
-                      SIGTERM,
-                      account->user,
-                      account->group});
+  programs.push_back(
+      {"relay",
+       {*relay, "--control", std::to_string(listener->get()), svids[0], svids[1], "--user-namespace",
+        fmt::format("/dev/fd/{}", user), "--network-namespace", fmt::format("/dev/fd/{}", network)},
+       {listener->get(), user, network},
+       false,
+       {},
+       SIGTERM,
+       account->user,
+       account->group});
   if (!config.svid.workload_api.empty())
     if (auto added = add_svid_fetcher(config, *account, programs); !added)
       return std::unexpected(added.error());
