@@ -1,5 +1,7 @@
 #include "dataplane/relay/svid_response.h"
 
+#include <algorithm>
+
 #include "base/printable.h"
 #include "svid/der.h"
 #include "svid/file.h"
@@ -122,14 +124,18 @@ Expected<std::vector<X509CrlPtr>> read_crls(const X509SVIDResponse& sent) {
   return crls;
 }
 
-bool is_signed_by(X509_CRL* crl, const TrustBundle& bundle) {
+bool is_signed_by(X509_CRL* crl, X509* authority) {
   ErrorMark mark;
-  for (const X509Ptr& authority : bundle.authorities) {
-    if (X509_NAME_cmp(X509_get_subject_name(authority.get()), X509_CRL_get_issuer(crl)) != 0) continue;
-    if (EVP_PKEY* key = X509_get0_pubkey(authority.get()); key != nullptr && X509_CRL_verify(crl, key) == 1)
-      return true;
-  }
-  return false;
+  if (X509_NAME_cmp(X509_get_subject_name(authority), X509_CRL_get_issuer(crl)) != 0) return false;
+  EVP_PKEY* key = X509_get0_pubkey(authority);
+  return key != nullptr && X509_CRL_verify(crl, key) == 1;
+}
+
+/// Whether who has its key made it. Anybody can issue a certificate for another's key.
+bool is_self_signed(X509* authority) {
+  ErrorMark mark;
+  EVP_PKEY* key = X509_get0_pubkey(authority);
+  return key != nullptr && X509_verify(authority, key) == 1;
 }
 
 X509CrlPtr share(X509_CRL* crl) {
@@ -137,19 +143,59 @@ X509CrlPtr share(X509_CRL* crl) {
   return X509CrlPtr(crl);
 }
 
-/// Gives each CRL to whom it may bind. A foreign bundle may hold anybody's CA, so that a signature found
-/// there takes no CRL from the own domains.
-void spread(const std::vector<X509CrlPtr>& crls, const SentBundles& sent,
-            std::map<TrustDomain, TrustBundle>& bundles) {
-  for (const X509CrlPtr& crl : crls)
+using Bundles = std::map<TrustDomain, TrustBundle>;
+
+/// The CAs of the own domains, so far as they are known: of the bundles, and those below them in SVIDs.
+std::vector<X509*> own_authorities(const SvidSet& set, const SentBundles& sent, const Bundles& bundles) {
+  std::vector<X509*> own;
+  for (const auto& [domain, bundle] : bundles)
+    if (sent.at(domain).is_own)
+      for (const X509Ptr& authority : bundle.authorities) own.push_back(authority.get());
+  for (const auto& [id, identity] : set.own)
+    for (size_t i = 1; i < identity->chain.size(); ++i) own.push_back(identity->chain[i].get());
+  return own;
+}
+
+/// Gives the CRL to the foreign domains that have a CA that signed it. Output: whether it is surely theirs.
+bool give_to_foreign(X509_CRL* crl, const SentBundles& sent, Bundles& bundles) {
+  bool is_theirs = false;
+  for (auto& [domain, bundle] : bundles) {
+    if (sent.at(domain).is_own) continue;
+    bool is_signed = false;
+    for (const X509Ptr& authority : bundle.authorities) {
+      if (!is_signed_by(crl, authority.get())) continue;
+      is_signed = true;
+      is_theirs = is_theirs || is_self_signed(authority.get());
+    }
+    if (is_signed) bundle.crls.push_back(share(crl));
+  }
+  return is_theirs;
+}
+
+/// Gives each CRL to whom it may bind. A foreign bundle may hold anybody's CA, so that what an own one signed
+/// stays with the own domains, as does what nobody is known to have signed.
+void spread(const std::vector<X509CrlPtr>& crls, const SentBundles& sent, const std::vector<X509*>& own,
+            Bundles& bundles, std::vector<Error>& left_out) {
+  for (size_t i = 0; i < crls.size(); ++i) {
+    X509_CRL* crl = crls[i].get();
+    bool is_theirs = give_to_foreign(crl, sent, bundles);
+    bool is_own = std::ranges::any_of(own, [&](X509* authority) { return is_signed_by(crl, authority); });
+    if (is_theirs && !is_own) continue;
+    if (const char* flaw = flaw_of(crl); flaw != nullptr && !is_own) {
+      left_out.push_back(
+          {ErrorCode::kInvalid,
+           "crl " + std::to_string(i + 1) + ", which no CA of the own trust domains signed, is one " + flaw});
+      continue;
+    }
     for (auto& [domain, bundle] : bundles)
-      if (sent.at(domain).is_own || is_signed_by(crl.get(), bundle)) bundle.crls.push_back(share(crl.get()));
+      if (sent.at(domain).is_own) bundle.crls.push_back(share(crl));
+  }
 }
 
 /// Errors: an own trust domain's.
-Expected<> fill(TrustStore& trust, const SentBundles& sent, const std::vector<X509CrlPtr>& crls,
-                std::vector<Error>& left_out) {
-  std::map<TrustDomain, TrustBundle> bundles;
+Expected<> fill(TrustStore& trust, const SvidSet& set, const SentBundles& sent,
+                const std::vector<X509CrlPtr>& crls, std::vector<Error>& left_out) {
+  Bundles bundles;
   auto leave_out = [&](const TrustDomain& domain, const Error& error) -> Expected<> {
     auto told = with_context(error, "the bundle of " + domain.name());
     if (sent.at(domain).is_own) return told;
@@ -163,7 +209,7 @@ Expected<> fill(TrustStore& trust, const SentBundles& sent, const std::vector<X5
     else if (auto told = leave_out(domain, authorities.error()); !told)
       return told;
   }
-  spread(crls, sent, bundles);
+  spread(crls, sent, own_authorities(set, sent, bundles), bundles, left_out);
   for (auto& [domain, bundle] : bundles)
     if (auto added = trust.add(domain, std::move(bundle)); !added)
       if (auto told = leave_out(domain, added.error()); !told) return told;
@@ -184,7 +230,7 @@ Expected<SvidResponse> read_svid_response(std::string_view bytes, const KnownSvi
   auto crls = read_crls(*sent);
   if (!crls) return std::unexpected(crls.error());
   auto trust = std::make_shared<TrustStore>();
-  if (auto filled = fill(*trust, bundles, *crls, response.left_out); !filled)
+  if (auto filled = fill(*trust, *set, bundles, *crls, response.left_out); !filled)
     return std::unexpected(filled.error());
   set->trust = std::move(trust);
   response.set = std::move(set);

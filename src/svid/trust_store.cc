@@ -19,18 +19,21 @@ Expected<> check(const TrustDomain& domain, const TrustBundle& bundle) {
                                  std::string(name_of(*fault)) + ": " + std::string(help_of(*fault)) +
                                  "); remove it");
   }
-  for (const X509CrlPtr& crl : bundle.crls) {
-    if (X509_CRL_get0_nextUpdate(crl.get()) == nullptr)
-      return invalid(domain,
-                     "has a CRL that doesn't say when the next one comes, and so would never be out of "
-                     "date; have its CA write one with a next update");
-    if (!is_sha2_signature(X509_CRL_get_signature_nid(crl.get())))
-      return invalid(domain, "has a CRL whose signature is weak; have its CA sign it with SHA-256");
-  }
+  for (const X509CrlPtr& crl : bundle.crls)
+    if (const char* flaw = flaw_of(crl.get())) return invalid(domain, std::string("has a CRL ") + flaw);
   return {};
 }
 
 }  // namespace
+
+const char* flaw_of(const X509_CRL* crl) {
+  if (X509_CRL_get0_nextUpdate(crl) == nullptr)
+    return "that doesn't say when the next one comes, and so would never be out of date; have its CA write "
+           "one with a next update";
+  if (!is_sha2_signature(X509_CRL_get_signature_nid(crl)))
+    return "whose signature is weak; have its CA sign it with SHA-256";
+  return nullptr;
+}
 
 Expected<> TrustStore::add(const TrustDomain& domain, TrustBundle bundle) {
   ErrorMark mark;

@@ -17,6 +17,9 @@ struct TrustBundle {
   std::vector<X509CrlPtr> crls;      ///< of these CAs, or of CAs below them
 };
 
+/// Why the CRL can't be honoured, whoever signed it, as the end of a sentence; null: it can.
+const char* flaw_of(const X509_CRL* crl);
+
 /// Bundles by trust domain, own and federated ones alike: a domain's CAs vouch for its own IDs and no
 /// others. Filled once, then shared as `std::shared_ptr<const TrustStore>` and replaced as a whole.
 /// Thread: any number may read it.

@@ -170,6 +170,55 @@ TEST_F(SvidResponseTest, CrlOfAForeignCa_BindsItsDomain) {
   EXPECT_EQ(verdict(response, web), "good");
 }
 
+TEST_F(SvidResponseTest, CrlOfAForeignCaOfTheSameName_LeavesTheOwnDomainAlone) {
+  Issued same_name = issue(authority("middle"));
+  (*sent.mutable_federated_bundles())["spiffe://other.example"] = der_of(same_name.certificate.get());
+  sent.add_crl(der_of(revoke(same_name, {}).get()));
+  EXPECT_EQ(verdict(read(), web), "good");
+}
+
+TEST_F(SvidResponseTest, CrlOfAForeignCaThatCantBeHonoured_LeavesOutItsDomainAlone) {
+  (*sent.mutable_federated_bundles())["spiffe://other.example"] = der_of(other_root.certificate.get());
+  for (const std::string& crl : {der_of(revoke(other_root, {}, -kHour, 0).get()),
+                                 der_of(revoke(other_root, {}, -kHour, kHour, EVP_sha1()).get())}) {
+    sent.clear_crl();
+    sent.add_crl(crl);
+    EXPECT_TRUE(left_out().starts_with("the bundle of other.example: ")) << left_out();
+    EXPECT_EQ(verdict(read(), web), "good");
+  }
+}
+
+TEST_F(SvidResponseTest, CrlOfNobodysThatCantBeHonoured_IsLeftOut) {
+  sent.add_crl(der_of(revoke(other_root, {}, -kHour, 0).get()));
+  EXPECT_TRUE(left_out().starts_with("crl 1, which no CA of the own trust domains signed, is one that"))
+      << left_out();
+}
+
+TEST_F(SvidResponseTest, CrlOfAnOwnCaThatCantBeHonoured_IsRefused) {
+  for (const Issued* own : {&root, &middle}) {
+    sent.clear_crl();
+    sent.add_crl(der_of(revoke(*own, {}, -kHour, 0).get()));
+    expect_error("has a CRL that doesn't say when the next one comes");
+  }
+}
+
+/// A certificate for the own CA's key, which anybody can make.
+TEST_F(SvidResponseTest, CrlOfAnOwnCaThatAForeignOneCertified_BindsAllTheSame) {
+  Issued hidden = issue(authority("hidden"), &root);
+  Issued peer = issued_to("spiffe://corp.example/web/8", hidden);
+  X509Ptr theirs(X509_dup(hidden.certificate.get()));
+  X509_set_issuer_name(theirs.get(), X509_get_subject_name(other_root.certificate.get()));
+  X509_sign(theirs.get(), other_root.key.get(), EVP_sha256());
+  (*sent.mutable_federated_bundles())["spiffe://other.example"] =
+      der_of(other_root.certificate.get()) + der_of(theirs.get());
+  sent.add_crl(der_of(revoke(hidden, {peer.certificate.get()}).get()));
+  SvidResponse response = read();
+  X509Stack above = stack_of(&hidden.certificate, &hidden.certificate + 1);
+  auto verified = verify_svid(peer.certificate.get(), above.get(), *response.set->trust, kNow);
+  ASSERT_FALSE(verified);
+  EXPECT_EQ(verified.error(), SvidFault::k_revoked);
+}
+
 TEST_F(SvidResponseTest, NoSvid) {
   sent.clear_svids();
   EXPECT_EQ(error(), "it holds no SVID");
