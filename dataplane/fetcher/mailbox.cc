@@ -15,6 +15,7 @@ Expected<std::unique_ptr<Mailbox>> Mailbox::create() {
 
 void Mailbox::put(std::shared_ptr<const std::string> response) {
   std::lock_guard lock(mutex_);
+  if (!response && latest_.number != 0 && !latest_.response) return;
   latest_ = {latest_.number + 1, std::move(response)};
   eventfd_write(event_.get(), 1);
 }

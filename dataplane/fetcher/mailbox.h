@@ -20,7 +20,7 @@ class Mailbox {
   };
 
   static Expected<std::unique_ptr<Mailbox>> create();
-  /// Replaces what is there.
+  /// Replaces what is there. That the agent grants nothing counts once in a row.
   void put(std::shared_ptr<const std::string> response);
   Item latest();
   /// Readable when something was put since take_notice().

@@ -39,5 +39,17 @@ TEST(Mailbox, WithdrawalIsNewsToo) {
   EXPECT_EQ(mailbox->latest().response, nullptr);
 }
 
+TEST(Mailbox, WithdrawalSaidAgain_IsNoNewsUntilSomethingElseWasSaid) {
+  auto mailbox = Mailbox::create().value();
+  mailbox->put(nullptr);
+  mailbox->take_notice();
+  mailbox->put(nullptr);
+  EXPECT_FALSE(has_notice(*mailbox));
+  EXPECT_EQ(mailbox->latest().number, 1u);
+  mailbox->put(std::make_shared<const std::string>("granted"));
+  mailbox->put(nullptr);
+  EXPECT_EQ(mailbox->latest().number, 3u);
+}
+
 }  // namespace
 }  // namespace bulkhead
