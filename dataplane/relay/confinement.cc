@@ -63,7 +63,6 @@ constexpr int kAllowed[] = {
     SCMP_SYS(lseek),
     SCMP_SYS(pread64),
     SCMP_SYS(getdents64),
-    SCMP_SYS(fcntl),
     SCMP_SYS(inotify_add_watch),
     SCMP_SYS(inotify_rm_watch),
     SCMP_SYS(munmap),
@@ -85,12 +84,13 @@ constexpr int kAllowed[] = {
     SCMP_SYS(rt_sigreturn),
     SCMP_SYS(sigaltstack),
     SCMP_SYS(restart_syscall),
-    SCMP_SYS(tgkill),
     SCMP_SYS(getrlimit),
-    SCMP_SYS(prlimit64),
     SCMP_SYS(exit),
     SCMP_SYS(exit_group),
 };
+
+/// fcntl() could have the kernel send signals, too.
+constexpr scmp_datum_t kFileCommands[] = {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GET_SEALS};
 
 scmp_arg_cmp is(unsigned argument, scmp_datum_t value) {
   return {argument, SCMP_CMP_EQ, value, 0};
@@ -115,6 +115,10 @@ int allow_by_argument(scmp_filter_ctx filter) {
   allow(SCMP_SYS(mprotect), {has(2, PROT_EXEC, 0)});
   allow(SCMP_SYS(clone), {has(0, CLONE_THREAD | CLONE_NEWUSER, CLONE_THREAD)});
   allow(SCMP_SYS(prctl), {is(0, PR_SET_NAME)});
+  for (scmp_datum_t command : kFileCommands) allow(SCMP_SYS(fcntl), {is(1, command)});
+  // The fetcher is a process of the same user.
+  allow(SCMP_SYS(prlimit64), {is(0, 0), is(2, 0)});
+  allow(SCMP_SYS(tgkill), {is(0, static_cast<scmp_datum_t>(getpid()))});
   // Its flags lie in memory, where no filter sees them: the C library takes clone() instead.
   if (failed == 0) failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
   return failed;
@@ -158,6 +162,9 @@ bool check_confinement(const std::string& readable) {
   refused("process_vm_readv",
           [] { return syscall(SYS_process_vm_readv, getpid(), nullptr, 0, nullptr, 0, 0); });
   refused("kill", [] { return syscall(SYS_kill, 1, 0); });
+  refused("signal another process", [] { return syscall(SYS_tgkill, 1, 1, 0); });
+  refused("have the kernel signal another", [] { return fcntl(0, F_SETOWN, 1); });
+  refused("limit another process", [] { return syscall(SYS_prlimit64, 1, 0, nullptr, nullptr); });
   refused("packet socket", [] { return socket(AF_PACKET, SOCK_RAW, 0); });
   refused("raw socket", [] { return socket(AF_INET, SOCK_RAW, IPPROTO_TCP); });
   refused("datagram socket", [] { return socket(AF_INET, SOCK_DGRAM, 0); });
