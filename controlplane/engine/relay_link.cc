@@ -54,6 +54,15 @@ void RelayLink::offer(IdentitySet identities) {
   wake();
 }
 
+void RelayLink::dataplane_started(BootTime at) {
+  board_.flows_since(at);
+  {
+    std::lock_guard lock(mutex_);
+    forgotten_ = std::exchange(dataplane_started_, at) != at || forgotten_;
+  }
+  wake();
+}
+
 void RelayLink::settle(uint64_t generation) {
   {
     std::lock_guard lock(mutex_);
@@ -96,6 +105,7 @@ void RelayLink::attach() {
 /// control plane is new), goes when it is enforced: flows of it wait for it in the relay.
 std::shared_ptr<const IdentitySet> RelayLink::next() {
   std::lock_guard lock(mutex_);
+  if (std::exchange(forgotten_, false)) sent_ = 0;
   bool may_be_withdrawn = in_force_ || enforced_ == 0;
   auto wanted = offered_ && may_be_withdrawn ? offered_ : in_force_;
   if (!wanted || wanted->generation == sent_) return nullptr;

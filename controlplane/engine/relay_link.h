@@ -31,8 +31,9 @@ class RelayLink {
   /// These identities go to the dataplane next, and may be what it enforces until settle() says so or not:
   /// the relay has them first, so that it is never the laxer one. Never blocks. Thread: any.
   void offer(IdentitySet identities);
-  /// The dataplane that numbers flows started then. Thread: any.
-  void dataplane_started(BootTime at) { board_.flows_since(at); }
+  /// The dataplane that numbers flows started then. The relay is handed its identities anew, since it forgets
+  /// them with the dataplane before. Never blocks. Thread: any.
+  void dataplane_started(BootTime at);
   /// The dataplane enforces images of `generation`, 0 for none, and nothing else any more: an offer of
   /// another generation is withdrawn. Never blocks. Thread: any.
   void settle(uint64_t generation);
@@ -60,6 +61,8 @@ class RelayLink {
   uint64_t enforced_ = 0;                        ///< generation of the image that the dataplane enforces
   std::shared_ptr<const IdentitySet> in_force_;  ///< those of that generation, where they are known
   std::shared_ptr<const IdentitySet> offered_;   ///< those on their way to the dataplane
+  BootTime dataplane_started_{};
+  bool forgotten_ = false;                       ///< the relay has none any more, whatever it was sent
 
   // The thread's own.
   std::unique_ptr<RelayClient> client_;

@@ -39,6 +39,8 @@ class RelayControl {
   void send_counters(RelayCounters counters);
   /// Sends proofs for as long as they are taken.
   void send_proofs(ProofQueue& proofs);
+  /// Ends the attachment, if there is one: at the next, all is handed over.
+  void hang_up(const std::string& why) { keep_if(fail(ErrorCode::kUnavailable, why)); }
   bool attached() const { return plane_.has_value(); }
 
  private:

@@ -40,6 +40,8 @@ struct RelayPolicy {
     before = goes_on ? std::move(current) : nullptr;
     current = std::move(identities);
   }
+  /// Who numbered them is gone: until others are taken, there are none.
+  void forget() { current = before = nullptr; }
   /// The identities that the flow's tags and numbers belong to; nullptr where they are neither of the two.
   const Identities* of_generation(uint64_t generation) const {
     if (current && current->generation() == generation) return current.get();

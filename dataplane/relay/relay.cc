@@ -16,6 +16,7 @@ using std::chrono::milliseconds, std::chrono::seconds;
 constexpr size_t kMostAnnouncements = 65536;
 constexpr size_t kMostProofs = 65536;
 constexpr Nanoseconds kCountersInterval = seconds(1);
+constexpr Nanoseconds kHandOverPatience = seconds(2);  ///< from when the interface is there again
 /// Changed SVID files are read after this long without another change, and after the second at the latest.
 constexpr Nanoseconds kSvidQuiet = milliseconds(20), kSvidLatest = milliseconds(200);
 
@@ -96,9 +97,22 @@ void Relay::wait() {
 }
 
 void Relay::watch_link() {
-  if (link_->look() != DataplaneLink::Change::kWent) return;
-  log_line("the interface to the dataplane is another one, or gone: its connections end");
+  DataplaneLink::Change change = link_->look();
+  if (link_->present() && !handed_over_by_ && has_forgotten_) handed_over_by_ = boot_now() + kHandOverPatience;
+  if (change != DataplaneLink::Change::kWent) return ask_again();
+  log_line("the interface to the dataplane is another one, or gone: its connections end, and its identities");
   for (auto& worker : workers_) worker->end_all();
+  policy_.forget();  // another dataplane numbers them anew, and its flows must wait for their own
+  publish();
+  has_forgotten_ = true, handed_over_by_.reset();
+}
+
+/// The control plane hands them over again for another dataplane, but doesn't know of an interface that went
+/// alone. It does when it attaches.
+void Relay::ask_again() {
+  if (!has_forgotten_ || !handed_over_by_ || boot_now() < *handed_over_by_) return;
+  control_->hang_up("the interface went, and it handed over no identities since");
+  has_forgotten_ = false, handed_over_by_.reset();
 }
 
 void Relay::watch_svids() {
@@ -132,6 +146,7 @@ Expected<> Relay::take_identities(const PublishIdentities& message, const Fd& im
   if ((*identities)->generation() != message.generation)
     return fail(ErrorCode::kInvalid, "identities of another generation than they were announced with");
   policy_.take(std::move(*identities));
+  has_forgotten_ = false, handed_over_by_.reset();
   publish();
   pending_ = Pending{policy_.epoch, message.generation, begun, boot_now().ns - begun.ns};
   return {};

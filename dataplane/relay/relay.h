@@ -42,6 +42,7 @@ class Relay {
   Expected<> open_parts(const RelayOptions& options);
   void wait();
   void watch_link();
+  void ask_again();
   void watch_svids();
   void speak();
   Expected<> take_identities(const PublishIdentities& message, const Fd& image);
@@ -60,6 +61,8 @@ class Relay {
   std::optional<RelayControl> control_;
   RelayPolicy policy_;  ///< as it was published last
   bool shutdown_ = false;
+  bool has_forgotten_ = false;  ///< identities, which nobody handed over since
+  std::optional<BootTime> handed_over_by_;
 
   /// Identities that wait for every connection to have been judged.
   struct Pending {

@@ -244,6 +244,13 @@ class Restart(RelayTest):
         self.assertEqual(self.plane.proof(flow, ENDED).end, "link_lost")
         self.hop.give_link()
         time.sleep(0.3)
+        self.assertEqual(self.hop.heard(), (contract.STARTING, 0))  # what generation 1 means the next dataplane says
+        port = next_port()
+        flow = self.hop.announce(CLIENT, port, SERVER, 7000, TERMINATE, **ENDS)
+        self.expect_reset(port)
+        self.assertEqual(self.plane.proof(flow, FAILED).end, "generation_unknown")
+        self.hop.publish(SEGMENTS, WORKLOADS)
+        time.sleep(0.3)
         self.assertEqual(self.hop.heard(), (contract.READY, 0))
         c, s, _ = self.open(TERMINATE)
         c.sendall(b"again")

@@ -111,6 +111,19 @@ TEST_F(RelayedEngine, GatewayThatStartsAgainBesideALivingRelay_GivesItItsPolicy)
   EXPECT_EQ(relay->generation(), 1u);
 }
 
+/// The relay forgot them with the dataplane before, whose generation has the same number.
+TEST_F(RelayedEngine, DataplaneThatStartsAgain_HasTheRelayGivenItsPolicyAnew) {
+  start_relay();
+  start_dataplane(take_all);
+  start_control();
+  ASSERT_TRUE(is_under(kOld));
+  size_t given = relay->given().size();
+  dataplane.reset();
+  start_dataplane(take_all, 2);
+  EXPECT_TRUE(soon([&] { return relay->given().size() > given; }));
+  EXPECT_TRUE(is_under(kOld));
+}
+
 TEST_F(RelayedEngine, RelayThatStartsAgain_IsGivenWhatIsInForce) {
   start_relay();
   start_dataplane(take_all);

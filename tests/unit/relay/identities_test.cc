@@ -134,6 +134,17 @@ TEST(RelayPolicy, TheSameGenerationOnceMore_IsTheLaterOne) {
   EXPECT_EQ(policy.of_generation(1), later.get());
   EXPECT_EQ(policy.before, nullptr);
 }
+TEST(RelayPolicy, WhatWasForgotten_StandsForNothing) {
+  RelayPolicy policy;
+  policy.take(of(1)), policy.take(of(2));
+  policy.forget();
+  EXPECT_EQ(policy.of_generation(1), nullptr);
+  EXPECT_EQ(policy.of_generation(2), nullptr);
+  auto anew = of(3);
+  policy.take(anew);
+  EXPECT_EQ(policy.of_generation(3), anew.get());
+  EXPECT_EQ(policy.before, nullptr);
+}
 
 }  // namespace
 }  // namespace bulkhead
