@@ -8,8 +8,9 @@ namespace bulkhead {
 namespace {
 
 std::optional<MtlsMode> read_mtls(const yaml::Node& node, Source& source) {
-  return Choice<MtlsMode>{
-      {"none", MtlsMode::kNone}, {"end_to_end", MtlsMode::kEndToEnd}, {"relay", MtlsMode::kRelay}}(node, source);
+  return Choice<MtlsMode>{{"none", MtlsMode::kNone},
+                          {"end_to_end", MtlsMode::kEndToEnd},
+                          {"relay", MtlsMode::kRelay}}(node, source);
 }
 
 const Choice<Action>& action_words() {

@@ -62,7 +62,7 @@ class RelayLink {
   std::shared_ptr<const IdentitySet> in_force_;  ///< those of that generation, where they are known
   std::shared_ptr<const IdentitySet> offered_;   ///< those on their way to the dataplane
   BootTime dataplane_started_{};
-  bool forgotten_ = false;                       ///< the relay has none any more, whatever it was sent
+  bool forgotten_ = false;  ///< the relay has none any more, whatever it was sent
 
   // The thread's own.
   std::unique_ptr<RelayClient> client_;

@@ -26,14 +26,16 @@ class RelayBoard {
     uint64_t news = 0;    ///< that the flow log was too slow for
   };
 
-  /// `for_log`: whether there is a flow log, which news are for, and the proofs of connections that have ended.
+  /// `for_log`: whether there is a flow log, which news are for, and the proofs of connections that have
+  /// ended.
   explicit RelayBoard(bool for_log = true) : for_log_(for_log) {}
 
   void attached(bool is_there);
   bool is_attached() const;
   void take(const RelayCounters& counters);
   /// That a connection was established, or never will be, is news. The proof of one that was is kept until
-  /// forget(), or where there is no flow log until it ends; beyond kMostProofBytes the oldest go, those that have ended first.
+  /// forget(), or where there is no flow log until it ends; beyond kMostProofBytes the oldest go, those that
+  /// have ended first.
   void take(ConnectionProof proof);
   /// Flows are numbered by a dataplane that started then: proofs from before are of others' flows, and go.
   void flows_since(BootTime started);

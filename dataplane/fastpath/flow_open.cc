@@ -130,8 +130,8 @@ void keep_decision(const PipelineState& s, FlowHot& hot, FlowCold& cold, const E
   cold.log = e.decision.log;
 }
 
-/// Makes room for a connection that takes that many flows, or says why there is none. Limits of the gateway are shared evenly by its workers.
-/// Half-open connections over their limits give way, the oldest first.
+/// Makes room for a connection that takes that many flows, or says why there is none. Limits of the gateway
+/// are shared evenly by its workers. Half-open connections over their limits give way, the oldest first.
 DropReason make_room(PipelineState& s, IpProto proto, IdentityId source, uint32_t flows,
                      const Moment& m) noexcept {
   const DataplaneSettings& settings = *s.parts.settings;

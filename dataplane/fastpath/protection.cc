@@ -46,7 +46,8 @@ DropReason may_begin(const PipelineState& s, MtlsMode mode, const PacketRef& p, 
       if (initiator.is_ipv6_link_local()) return kRefused;  // nobody's but on its link
       break;
   }
-  bool serves = s.relay_port != kPortNone.value && (s.parts.relay == nullptr || s.parts.relay->is_ready(m.now));
+  bool serves =
+      s.relay_port != kPortNone.value && (s.parts.relay == nullptr || s.parts.relay->is_ready(m.now));
   return serves ? DropReason::kNone : DropReason::k_relay_unavailable;
 }
 

@@ -146,8 +146,8 @@ bool leaves_as_tls(PipelineState& s, const PacketRef& p, uint32_t slot, uint32_t
   bool begins = segment.has(kTcpSyn) && table.entry(slot).hot.state == FlowState::kOpening;
   if (begins) trace = {segment.sequence + 1, 0, 0, 0};
   std::span<const uint8_t> payload{header.data() + header.size(), tcp_payload(p, header)};
-  auto result = p.meta->fragment ? TraceResult::kOther
-                                 : follow(trace, segment.sequence + (begins ? 1 : 0), payload);
+  auto result =
+      p.meta->fragment ? TraceResult::kOther : follow(trace, segment.sequence + (begins ? 1 : 0), payload);
   if (result == TraceResult::kRecords) return true;
   if (result == TraceResult::kOther) {
     table.cold(whole_of<Key>(s, slot)).tls = static_cast<uint8_t>(TlsFault::kRelayInClear);
@@ -206,7 +206,7 @@ uint32_t far_of(PipelineState& s, uint32_t near) noexcept {
 
 template <class Key>
 DropReason open_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t near,
-                  const Moment& m) noexcept {
+                        const Moment& m) noexcept {
   auto& table = s.table<Key>();
   Key far_flow = far_key(key);
   uint64_t hash = table.hash(far_flow);
@@ -339,8 +339,8 @@ void address_to_relay(rte_mbuf* mbuf) noexcept {
 
 #define BULKHEAD_FOR(Key)                                                                             \
   template uint32_t far_of<Key>(PipelineState&, uint32_t) noexcept;                                   \
-  template DropReason open_relayed(PipelineState&, const PacketRef&, const Key&, uint32_t,                  \
-                             const Moment&) noexcept;                                                 \
+  template DropReason open_relayed(PipelineState&, const PacketRef&, const Key&, uint32_t,            \
+                                   const Moment&) noexcept;                                           \
   template void pass_relayed(PipelineState&, const PacketRef&, const Key&, uint32_t, unsigned,        \
                              const Moment&) noexcept;                                                 \
   template void pass_reset<Key>(PipelineState&, const PacketRef&, uint32_t, unsigned,                 \

@@ -37,7 +37,7 @@ uint32_t far_of(PipelineState& s, uint32_t near) noexcept;
 /// another zone (relay_unavailable).
 template <class Key>
 DropReason open_relayed(PipelineState& s, const PacketRef& p, const Key& key, uint32_t near,
-                  const Moment& m) noexcept;
+                        const Moment& m) noexcept;
 
 /// The responder's binding may have changed: the far flow's next packet of its is checked.
 template <class Key>

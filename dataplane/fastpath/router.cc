@@ -201,7 +201,8 @@ void Router::pass(PipelineState& s, const PacketRef& p, bool own, const NextHop&
     return send(s, p, next.port);
   }
   uint32_t packets = packets_in(p.mbuf);
-  HeldPacket packet{p.mbuf, *p.meta, own ? PacketKey{} : *p.key, own, own ? FlowBirth{} : birth_of_flow(s, p)};
+  HeldPacket packet{p.mbuf, *p.meta, own ? PacketKey{} : *p.key, own,
+                    own ? FlowBirth{} : birth_of_flow(s, p)};
   if (!parts_->held.hold(packet, source_of(p), next, now)) return drop(s, p, DropReason::k_hold_limit);
   ask(s, *parts_->neighbours, next, now);
   add(s.counters().held, packets);

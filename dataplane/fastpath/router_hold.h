@@ -22,8 +22,8 @@ struct HeldPacket {
   rte_mbuf* mbuf = nullptr;
   PacketMeta meta{};
   PacketKey key{};
-  bool own = false;   ///< the gateway made it: no key
-  FlowBirth flow{};   ///< of the flow that it was allowed by; {}: it had none
+  bool own = false;  ///< the gateway made it: no key
+  FlowBirth flow{};  ///< of the flow that it was allowed by; {}: it had none
 };
 
 /// One worker's. A fragmented datagram waits as one, and takes as much of the room as its fragments. Nothing

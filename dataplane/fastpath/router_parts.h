@@ -41,9 +41,9 @@ inline bool is_link_local(const IpAddress& a) noexcept {
 /// Of the flow that a packet belongs to, which may be held; {}: it has none.
 FlowBirth birth_of_flow(PipelineState& s, const PacketRef& p) noexcept;
 
-/// What policy and the packet's flow say of a held packet when it may leave: kNone, or why it may not. `flow`:
-/// as birth_of_flow() had it then. One that has lost its permission is left to its next packet, or to the
-/// sweep.
+/// What policy and the packet's flow say of a held packet when it may leave: kNone, or why it may not.
+/// `flow`: as birth_of_flow() had it then. One that has lost its permission is left to its next packet, or to
+/// the sweep.
 DropReason judge_held(PipelineState& s, const PacketRef& p, FlowBirth flow, const Moment& m) noexcept;
 
 }  // namespace bulkhead

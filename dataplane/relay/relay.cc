@@ -98,7 +98,8 @@ void Relay::wait() {
 
 void Relay::watch_link() {
   DataplaneLink::Change change = link_->look();
-  if (link_->present() && !handed_over_by_ && has_forgotten_) handed_over_by_ = boot_now() + kHandOverPatience;
+  if (link_->present() && !handed_over_by_ && has_forgotten_)
+    handed_over_by_ = boot_now() + kHandOverPatience;
   if (change != DataplaneLink::Change::kWent) return ask_again();
   log_line("the interface to the dataplane is another one, or gone: its connections end, and its identities");
   for (auto& worker : workers_) worker->end_all();

@@ -31,7 +31,8 @@ bool asks_for_tls(const v1::Flow& f) {
 std::string tls_cell(const v1::Flow& f) {
   if (!asks_for_tls(f)) return "-";
   if (f.protection() == "local") return "local, in clear";
-  return f.protection() + (f.verified_by().empty() ? ", not verified yet" : ", verified by " + f.verified_by());
+  return f.protection() +
+         (f.verified_by().empty() ? ", not verified yet" : ", verified by " + f.verified_by());
 }
 
 std::string port_table(const v1::Status& status, const Screen& screen) {

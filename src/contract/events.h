@@ -65,7 +65,7 @@ struct FlowRecord {
   uint16_t tls_suite;    ///< that the ServerHello chose; 0: not known
   TlsFault tls_fault;    ///< with mtls_required: why the hellos weren't good enough, where it was for them
   FlowProtection protection;  ///< of a flow
-  uint8_t sni_bytes;     ///< of the ClientHello's server name, of which `sni` holds the first
+  uint8_t sni_bytes;          ///< of the ClientHello's server name, of which `sni` holds the first
   char sni[kSniRoom];
 };
 static_assert(sizeof(FlowRecord) == 256);

@@ -29,7 +29,8 @@ inline constexpr uint16_t kTlsServerName = 0;
 inline constexpr uint16_t kTlsEarlyData = 42;
 inline constexpr uint16_t kTlsSupportedVersions = 43;
 inline constexpr uint8_t kTlsHostName = 0;
-inline constexpr size_t kMostHostName = 253;  ///< characters of a DNS name without its last dot (RFC 1035 §2.3.4)
+inline constexpr size_t kMostHostName =
+    253;  ///< characters of a DNS name without its last dot (RFC 1035 §2.3.4)
 inline constexpr size_t kMostHostLabel = 63;
 
 /// The random of a ServerHello that is a HelloRetryRequest: SHA-256 of that word (§4.1.3).

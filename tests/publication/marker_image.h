@@ -41,7 +41,8 @@ class MarkerImage {
     constexpr auto kTier = static_cast<uint8_t>(Tier::kSegment);
     constexpr auto kAllow = static_cast<uint8_t>(Action::kAllow);
     append<EntryRecord>(kSectionEntries, {{INT64_MIN, INT64_MAX, 0, kTier, kAllow, 0, 0}});
-    append<RuleRecord>(kSectionRules, {{rule_name, file, INT64_MIN, INT64_MAX, 0, 0, 1, kTier, kAllow, 0, 0}});
+    append<RuleRecord>(kSectionRules,
+                       {{rule_name, file, INT64_MIN, INT64_MAX, 0, 0, 1, kTier, kAllow, 0, 0}});
     append<StringRef>(kSectionServerNames, {});
     finish();
   }

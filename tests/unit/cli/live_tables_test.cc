@@ -55,7 +55,8 @@ TEST(FlowsText, Tls_IsAColumnWhereAFlowIsToHaveIt) {
   list.mutable_flows(0)->set_tls_version("1.3");
   list.mutable_flows(0)->set_cipher("TLS_AES_128_GCM_SHA256");
   list.mutable_flows(0)->set_sni("db.corp.example");
-  EXPECT_NE(flows_text(list, Screen{200, false}, kNow).find("  end_to_end, verified by workloads  "), std::string::npos);
+  EXPECT_NE(flows_text(list, Screen{200, false}, kNow).find("  end_to_end, verified by workloads  "),
+            std::string::npos);
   Json flow = flows_json(list)["flows"][0];
   EXPECT_EQ(flow["mtls"], "end_to_end");
   EXPECT_EQ(flow["verified_by"], "workloads");
@@ -71,7 +72,8 @@ TEST(FlowsText, Relayed_SaysWhoVerifiedIt_AndLocalThatItIsInClear) {
   v1::Flow& relayed = *list.mutable_flows(0);
   relayed.set_mtls("relay");
   relayed.set_protection("relay");
-  EXPECT_NE(flows_text(list, Screen{200, false}, kNow).find("  relay, not verified yet  "), std::string::npos);
+  EXPECT_NE(flows_text(list, Screen{200, false}, kNow).find("  relay, not verified yet  "),
+            std::string::npos);
   relayed.set_verified_by("gateway");
   relayed.set_source_svid("spiffe://corp.example/web/relay");
   EXPECT_NE(flows_text(list, Screen{200, false}, kNow).find("  relay, verified by gateway  "),

@@ -42,8 +42,15 @@ TEST(RecordTrace, RecordsOfAllTypes_HoweverTheyAreCut) {
 
 TEST(RecordTrace, WhatIsNoRecord) {
   const Bytes good = record(kTlsHandshake, 30);
-  const Bytes wrong[] = {record(19, 5), record(24, 5), {'G', 'E', 'T'}, {23, 2}, {23, 3, 0}, {23, 3, 2}, {23, 3, 4},
-                         record(kTlsApplicationData, 0), record(kTlsApplicationData, kTlsMostCiphertext + 1),
+  const Bytes wrong[] = {record(19, 5),
+                         record(24, 5),
+                         {'G', 'E', 'T'},
+                         {23, 2},
+                         {23, 3, 0},
+                         {23, 3, 2},
+                         {23, 3, 4},
+                         record(kTlsApplicationData, 0),
+                         record(kTlsApplicationData, kTlsMostCiphertext + 1),
                          record(kTlsApplicationData, 0xffff)};
   for (const Bytes& bytes : wrong)
     for (size_t cut : {1u, 4u, 1000u}) {
