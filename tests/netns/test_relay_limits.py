@@ -1,4 +1,5 @@
 """What a relay bears, and what it gives up before it begins."""
+import contextlib
 import os
 import pathlib
 import select
@@ -21,41 +22,49 @@ from test_relay_core import ENDS, RelayTest, is_reset, read_all, tls_context
 class Slow(RelayTest):
     """M13: who dawdles holds nothing for long, and nobody else up."""
 
-    def test_a_handshake_that_never_comes_ends_after_ten_seconds(self):
+    def begin(self, role, server_port=7000):
+        """(client's socket, flow) of a connection that is announced, and accepted."""
         port = next_port()
-        flow = self.hop.announce(CLIENT, port, SERVER, 7000, TERMINATE, **ENDS)
-        with self.site.connect(SERVER, 7000, port, timeout=20) as c:
-            began = time.monotonic()
-            c.sendall(b"\x16\x03\x01")
-            self.open(TERMINATE)  # meanwhile others are served
-            c.settimeout(20)
-            with self.assertRaises(ConnectionResetError):
-                c.recv(1)
-            self.assertTrue(9 < time.monotonic() - began < 12, time.monotonic() - began)
-        self.assertEqual(self.plane.proof(flow, FAILED).end, "handshake_timeout")
+        flow = self.hop.announce(CLIENT, port, SERVER, server_port, role, **ENDS)
+        c = self.site.connect(SERVER, server_port, port, timeout=20)
+        self.addCleanup(c.close)
+        return c, flow
 
-    def test_a_byte_at_a_time_doesnt_stretch_it(self):
-        port = next_port()
-        flow = self.hop.announce(CLIENT, port, SERVER, 7000, TERMINATE, **ENDS)
-        with self.site.connect(SERVER, 7000, port) as c:
-            began = time.monotonic()
-            with self.assertRaises((ConnectionResetError, BrokenPipeError)):
-                for byte in b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200):
-                    c.sendall(bytes([byte]))
-                    time.sleep(0.2)
-            self.assertLess(time.monotonic() - began, 13)
-        self.assertEqual(self.plane.proof(flow, FAILED).end, "handshake_timeout")
-
-    def test_a_server_that_never_answers_ends_after_ten_seconds(self):
+    def drop_at_server(self, port):
         self.site.server.run("nft", "add table inet quiet; add chain inet quiet in { type filter hook input priority 0; }; "
-                             "add rule inet quiet in tcp dport 7000 drop")
-        port = next_port()
-        flow = self.hop.announce(CLIENT, port, SERVER, 7000, ORIGINATE, **ENDS)
-        with self.site.connect(SERVER, 7000, port, timeout=20) as c:
-            began = time.monotonic()
-            self.assertRaises(ConnectionResetError, c.recv, 1)
-            self.assertTrue(9 < time.monotonic() - began < 12)
-        self.assertEqual(self.plane.proof(flow, FAILED).end, "connect_timeout")
+                             f"add rule inet quiet in tcp dport {port} drop")
+
+    def test_each_deadline_is_ten_seconds(self):
+        """Side by side: a handshake that never comes, one that comes a byte at a time, and a server that never answers."""
+        self.drop_at_server(7001)
+        begun = time.monotonic()
+        (idle, never), (drop, byte_by_byte), (plain, unanswered) = self.begin(TERMINATE), self.begin(TERMINATE), self.begin(ORIGINATE, 7001)
+        idle.sendall(b"\x16\x03\x01")
+        self.open(TERMINATE)  # meanwhile others are served
+        ended = {}
+
+        def wait(name, s):
+            self.assertRaises(ConnectionResetError, s.recv, 1)
+            ended[name] = time.monotonic() - begun
+
+        def dribble():
+            with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                for byte in b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200):
+                    drop.sendall(bytes([byte]))
+                    time.sleep(0.2)
+            ended["handshake by the byte"] = time.monotonic() - begun
+
+        threads = [threading.Thread(target=f, args=args) for f, *args in
+                   ((wait, "handshake", idle), (wait, "connect", plain), (dribble,))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(set(ended), {"handshake", "handshake by the byte", "connect"})
+        for name, seconds in ended.items():
+            self.assertTrue(9 < seconds < 13, f"{name}: {seconds} s")
+        self.assertEqual([self.plane.proof(flow, FAILED).end for flow in (never, byte_by_byte, unanswered)],
+                         ["handshake_timeout", "handshake_timeout", "connect_timeout"])
 
     def test_records_of_one_byte_arrive(self):
         c, s, _ = self.open(TERMINATE)
