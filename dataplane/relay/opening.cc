@@ -42,13 +42,11 @@ void Worker::accept(AcceptedConnection accepted) {
   }
   auto connection = std::make_unique<Connection>(*flow);
   connection->accepted = boot_now();
-  tune(accepted.fd.get());
   connection->client.leg.take(std::move(accepted.fd));
   begin(std::move(connection));
 }
 
 void Worker::refuse(Fd fd) {
-  tune(fd.get());
   Leg leg;
   leg.take(std::move(fd));
   leg.close(false);

@@ -40,6 +40,7 @@ Expected<> Worker::open() {
        {std::pair{Family::kIpv4, &listener4_}, std::pair{Family::kIpv6, &listener6_}}) {
     auto fd = listen_transparently(family);
     if (!fd) return std::unexpected(fd.error());
+    tune(fd->get());  // so is what it accepts (Linux: the child is a copy)
     *listener = std::move(*fd);
     if (auto watched = watch(listener->get(), EPOLLIN | EPOLLET, listener); !watched) return watched;
   }

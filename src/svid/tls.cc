@@ -5,6 +5,8 @@
 
 #include <openssl/sha.h>
 
+#include "svid/recent_peers.h"
+
 namespace bulkhead {
 namespace {
 
@@ -15,13 +17,19 @@ struct Peer {
   std::expected<VerifiedSvid, SvidFault> svid = std::unexpected(SvidFault::k_certificate_missing);
 };
 
+/// What a context judges its connections' peers by.
+struct Judge {
+  PeerRules rules;
+  RecentPeers recent;
+};
+
 template <class T>
 void free_attached(void*, void* attached, CRYPTO_EX_DATA*, int, long, void*) {
   delete static_cast<T*>(attached);
 }
 
-int rules_index() {
-  static const int kIndex = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, free_attached<PeerRules>);
+int judge_index() {
+  static const int kIndex = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, free_attached<Judge>);
   return kIndex;
 }
 int peer_index() {
@@ -29,8 +37,8 @@ int peer_index() {
   return kIndex;
 }
 
-const PeerRules& rules_of(const SSL* ssl) {
-  return *static_cast<const PeerRules*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), rules_index()));
+Judge& judge_of(const SSL* ssl) {
+  return *static_cast<Judge*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), judge_index()));
 }
 
 /// Null: nothing was found out yet.
@@ -48,12 +56,26 @@ void keep(SSL* ssl, Peer peer) {
   attached.release();
 }
 
+/// As verify_svid() says, or has said of the same a moment ago.
+Peer verify(Judge& judge, X509* leaf, const STACK_OF(X509) * intermediates) {
+  const PeerRules& rules = judge.rules;
+  Peer peer{rules.trust->get(), rules.now()};
+  if (leaf == nullptr) return peer;
+  RecentPeers::Chain chain = RecentPeers::chain_of(leaf, intermediates);
+  if (auto known = judge.recent.find(chain, peer.under, peer.at)) {
+    peer.at = known->at;
+    peer.svid = std::move(known->svid);
+    return peer;
+  }
+  peer.svid = verify_svid(leaf, intermediates, *peer.under, peer.at, rules.skew);
+  if (peer.svid) judge.recent.keep(chain, peer.under, {peer.at, *peer.svid});
+  return peer;
+}
+
 /// Judges a connection's peer now, and keeps the answer. Where memory runs out nobody is trusted.
 std::expected<VerifiedSvid, SvidFault> judge(SSL* ssl, X509* leaf,
                                              const STACK_OF(X509) * intermediates) noexcept try {
-  const PeerRules& rules = rules_of(ssl);
-  Peer peer{rules.trust->get(), rules.now()};
-  peer.svid = verify_svid(leaf, intermediates, *peer.under, peer.at, rules.skew);
+  Peer peer = verify(judge_of(ssl), leaf, intermediates);
   auto answer = peer.svid;
   keep(ssl, std::move(peer));
   return answer;
@@ -196,8 +218,9 @@ Expected<SslCtxPtr> make_tls_context(TlsRole role, const SvidIdentity& own, Peer
   if (!context || !set_protocol(context.get())) return failed("protocol");
   if (!use(context.get(), own)) return failed("certificate and key");
   if (!bind_sessions(context.get(), role, own.id)) return failed("sessions");
-  auto attached = std::make_unique<PeerRules>(std::move(rules));
-  if (SSL_CTX_set_ex_data(context.get(), rules_index(), attached.get()) != 1) return failed("rules");
+  auto attached = std::make_unique<Judge>();
+  attached->rules = std::move(rules);
+  if (SSL_CTX_set_ex_data(context.get(), judge_index(), attached.get()) != 1) return failed("rules");
   attached.release();
   SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   SSL_CTX_set_cert_verify_callback(context.get(), verify_peer, nullptr);
@@ -211,7 +234,7 @@ std::expected<VerifiedSvid, SvidFault> peer_svid(SSL* ssl) {
   X509* leaf = SSL_get0_peer_certificate(ssl);
   if (leaf == nullptr || SSL_is_init_finished(ssl) != 1)
     return std::unexpected(SvidFault::k_certificate_missing);
-  const PeerRules& rules = rules_of(ssl);
+  const PeerRules& rules = judge_of(ssl).rules;
   if (const Peer* known = peer_of(ssl);
       known != nullptr && known->svid && known->under == rules.trust->get()) {
     WallTime now = rules.now();

@@ -151,6 +151,23 @@ TEST_F(Tls, ForeignClientWithItsSvid_IsAccepted) {
   ASSERT_TRUE(c.stands()) << c.server.why();
   EXPECT_EQ(id_of(peer_svid(c.server.ssl())), "spiffe://corp.example/web");
 }
+TEST_F(Tls, ChainWithoutItsIntermediate_IsRefused_ThoughTheWholeOneWasGoodAMomentAgo) {
+  ASSERT_TRUE(Connection(client_.get(), server_.get()).stands());
+  SslCtxPtr client(SSL_CTX_new(TLS_client_method()));
+  ASSERT_TRUE(SSL_CTX_use_certificate(client.get(), web_.leaf()) == 1 &&
+              SSL_CTX_use_PrivateKey(client.get(), web_.key.get()) == 1);
+  SSL_CTX_set_mode(client.get(), SSL_MODE_NO_AUTO_CHAIN);
+  Connection c(client.get(), server_.get());
+  EXPECT_FALSE(c.stands());
+  EXPECT_EQ(fault_at(c.server), "chain_untrusted");
+}
+TEST_F(Tls, PeerThatWasGoodAMomentAgo_IsRefusedOnceTrustHasChanged) {
+  ASSERT_TRUE(Connection(client_.get(), server_.get()).stands());
+  trust(to_trust(issue(authority("another"))));
+  Connection c(client_.get(), server_.get());
+  EXPECT_FALSE(c.stands());
+  EXPECT_EQ(fault_at(c.server), "chain_untrusted");
+}
 TEST_F(Tls, ClientWithoutCertificate_IsRefused) {
   SslCtxPtr client = stranger(TLS_client_method(), nullptr);
   Connection c(client.get(), server_.get());
