@@ -63,11 +63,52 @@ std::pair<IpAddress, uint16_t> ip_address(const sockaddr_storage& from) {
 
 }  // namespace
 
-void Leg::secure(SslPtr tls) {
+/// What the next BIO, the socket's, has, as far as the turn allows. errno stays as it was where it doesn't.
+int Leg::read_within_turn(BIO* bio, char* into, size_t size, size_t* got) {
+  Leg& leg = *static_cast<Leg*>(BIO_get_data(bio));
+  BIO_clear_retry_flags(bio);
+  *got = 0;
+  if (leg.allowance_ == 0) {
+    BIO_set_retry_read(bio);
+    return -1;
+  }
+  int result = BIO_read_ex(BIO_next(bio), into, std::min(size, leg.allowance_), got);
+  leg.allowance_ -= *got;
+  BIO_copy_next_retry(bio);
+  if (result == 1) return 1;
+  return BIO_should_retry(bio) ? -1 : 0;  // as the socket's BIO has it
+}
+
+const BIO_METHOD* Leg::within_turn() {
+  static BIO_METHOD* const kMethod = [] {
+    BIO_METHOD* method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_FILTER, "within a turn");
+    if (method == nullptr) return method;
+    BIO_meth_set_read_ex(method, read_within_turn);
+    BIO_meth_set_ctrl(method, [](BIO* bio, int what, long number, void* pointer) {
+      return BIO_ctrl(BIO_next(bio), what, number, pointer);
+    });
+    return method;
+  }();
+  return kMethod;
+}
+
+bool Leg::secure(SslPtr tls) {
+  BIO* socket = BIO_new_socket(fd_.get(), BIO_NOCLOSE);
+  BIO* reads = within_turn() != nullptr ? BIO_new(within_turn()) : nullptr;
+  if (socket == nullptr || reads == nullptr) {
+    BIO_free(socket);
+    BIO_free(reads);
+    return false;
+  }
+  BIO_set_data(reads, this);
+  BIO_set_init(reads, 1);
+  BIO_up_ref(socket);  // both ways lead to it
   tls_ = std::move(tls);
-  SSL_set_fd(tls_.get(), fd_.get());
+  SSL_set0_wbio(tls_.get(), socket);
+  SSL_set0_rbio(tls_.get(), BIO_push(reads, socket));
   SSL_set_mode(tls_.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                SSL_MODE_RELEASE_BUFFERS);
+  return true;
 }
 
 LegStatus Leg::system_status(int error) {
@@ -81,6 +122,7 @@ LegStatus Leg::tls_status(int result) {
   int error = errno;
   switch (SSL_get_error(tls_.get(), result)) {
     case SSL_ERROR_WANT_READ:
+      if (allowance_ == 0) return LegStatus::kLater;
       readable = false;
       return LegStatus::kAgain;
     case SSL_ERROR_WANT_WRITE:
@@ -145,6 +187,7 @@ LegResult Leg::read_tls(std::span<std::byte> into) {
       return done != 0 ? LegResult{LegStatus::kDone, done} : LegResult{status};
     }
     done += got;
+    allowance_ = std::min(allowance_ + got, kTurnBytes);
   }
   return {LegStatus::kDone, done};
 }

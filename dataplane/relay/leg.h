@@ -15,6 +15,7 @@ namespace bulkhead {
 enum class LegStatus {
   kDone,       ///< some of it was done
   kAgain,      ///< nothing can be done now; an event will come
+  kLater,      ///< there is more, but others have their turn first; no event will come
   kEnd,        ///< the peer said that it is done: FIN, or close_notify
   kTruncated,  ///< the TLS peer's connection ended without close_notify
   kReset,      ///< RST
@@ -37,11 +38,11 @@ class Leg {
 
   void take(Fd fd) { fd_ = std::move(fd); }
   int fd() const { return fd_.get(); }
-  /// TLS from now on, over the socket that was taken.
-  void secure(SslPtr tls);
+  /// TLS from now on, over the socket that was taken. False: there is no memory for it.
+  bool secure(SslPtr tls);
   SSL* tls() const { return tls_.get(); }
 
-  /// One step of the TLS handshake: kDone when it is complete.
+  /// One step of the TLS handshake: kDone when it is complete. kLater: its turn is used up.
   LegStatus handshake();
   LegResult read(std::span<std::byte> into);
   LegResult write(std::span<const std::byte> bytes);
@@ -53,12 +54,21 @@ class Leg {
   /// Ends it now: FIN where `politely` and nothing unread is left, else RST.
   void close(bool politely);
 
+  /// From now on TLS may read as much from the socket as one turn allows, what it gives out as data not counted.
+  /// It doesn't end by itself: a peer may send what TLS passes over (HelloRequests), or takes and asks for more
+  /// (KeyUpdates, tickets, padding), faster than that is read.
+  void begin_turn() { allowance_ = kTurnBytes; }
+
   std::string take_error() { return std::move(error_); }
 
   bool readable = false, writable = false;
   bool hung_up = false;  ///< the peer's FIN or RST is in the socket: a short read isn't the last
 
  private:
+  static constexpr size_t kTurnBytes = 65'536;
+
+  static int read_within_turn(BIO* bio, char* into, size_t size, size_t* got);
+  static const BIO_METHOD* within_turn();
   LegStatus tls_status(int result);
   LegResult read_plain(std::span<std::byte> into);
   LegResult read_tls(std::span<std::byte> into);
@@ -67,6 +77,7 @@ class Leg {
   Fd fd_;
   SslPtr tls_;
   std::string error_;
+  size_t allowance_ = kTurnBytes;  ///< bytes that TLS may still read in this turn
 };
 
 /// What a connection's sockets have in common: no delay, keepalive; and their end is a reset unless it is

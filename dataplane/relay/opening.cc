@@ -141,22 +141,21 @@ bool Worker::secure(Connection& c) {
   OwnSvid own;
   if (!choose_identity(c, own)) return false;
   SslPtr tls(SSL_new(own.context));
-  if (!tls) {
+  if (tls && c.flow.role == RelayRole::kOriginate) SSL_set_connect_state(tls.get());
+  if (tls && c.flow.role == RelayRole::kTerminate) SSL_set_accept_state(tls.get());
+  if (!tls || !c.tls_side().leg.secure(std::move(tls))) {
     end(c, RelayEnd::k_memory_limit, "no memory for TLS");
     return false;
   }
-  if (c.flow.role == RelayRole::kOriginate)
-    SSL_set_connect_state(tls.get());
-  else
-    SSL_set_accept_state(tls.get());
-  c.tls_side().leg.secure(std::move(tls));
   wait_for(c, Phase::kHandshake);
   return true;
 }
 
 void Worker::continue_handshake(Connection& c) {
+  c.tls_side().leg.begin_turn();
   LegStatus status = c.tls_side().leg.handshake();
-  if (status == LegStatus::kAgain) return;
+  if (status == LegStatus::kLater && !c.in_ready.linked()) ready_.push_back(c.in_ready);
+  if (status == LegStatus::kLater || status == LegStatus::kAgain) return;
   if (status != LegStatus::kDone) return fail_handshake(c, status);
   authorize(c);
 }

@@ -36,17 +36,19 @@ LegStatus hand_on_end(Side& from, Side& to) {
 }
 
 bool failed(LegStatus status) {
-  return status != LegStatus::kDone && status != LegStatus::kAgain;
+  return status != LegStatus::kDone && status != LegStatus::kAgain && status != LegStatus::kLater;
 }
 
 /// One direction.
 SpliceOutcome move(Side& from, Side& to, BlockPool& pool) {
+  from.leg.begin_turn();
   for (int turn = 0; turn < kTurns; ++turn) {
     LegStatus in = take_in(from, pool);
     if (failed(in)) return {.end = end_of(in, from)};
     LegStatus out = hand_on(from, to, pool);
     if (failed(out)) return {.end = end_of(out, to)};
     if (LegStatus end = hand_on_end(from, to); failed(end)) return {.end = end_of(end, to)};
+    if (in == LegStatus::kLater) break;
     if (in == LegStatus::kAgain && out == LegStatus::kAgain) return {};
   }
   return {.end = std::nullopt, .more = true};

@@ -7,6 +7,7 @@ import queue
 import socket
 import ssl
 import subprocess
+import threading
 import time
 
 import svids
@@ -166,6 +167,21 @@ class HostileTest(RelayTest):
                 self.assertEqual(self.plane.proof(flow, ESTABLISHED).peer_id, WEB)
                 self.assertEqual((self.plane.proof(flow, ENDED).end, heard), ("closed", (b"hello", False)))
 
+    def sealing(self, write, then=until_closed):
+        """Shakes hands, says the pieces that `write(sealer)` makes, and goes on with `then(its TLS socket)`, which can't say more."""
+        def act(s, server_side):
+            made = context(server_side, self.web)
+            made.keylog_filename = str(self.site.directory / "keys")
+            if server_side:
+                made.num_tickets = 0
+            with made.wrap_socket(s, server_side=server_side, suppress_ragged_eofs=False) as tls:
+                with contextlib.suppress(ConnectionError), socket.socket(fileno=os.dup(tls.fileno())) as bare:
+                    bare.settimeout(10)
+                    for piece in write(Sealer(tls, made.keylog_filename, server_side)):
+                        bare.sendall(piece)
+                return then(tls)
+        return act
+
     def contexts(self, wrong):
         made = self.forge.make(**wrong)
         return [context(server_side, made) for server_side in (False, True)]
@@ -306,26 +322,12 @@ RECORDS = (
 class Records(HostileTest):
     """Of peers whose SVIDs are good."""
 
-    def sealing(self, write, then=until_closed):
-        """Shakes hands, says what `write(sealer)` makes, and goes on with `then(its TLS socket)`, which can't say more."""
-        def act(s, server_side):
-            made = context(server_side, self.web)
-            made.keylog_filename = str(self.site.directory / "keys")
-            if server_side:
-                made.num_tickets = 0
-            with made.wrap_socket(s, server_side=server_side, suppress_ragged_eofs=False) as tls:
-                with contextlib.suppress(ConnectionError), socket.socket(fileno=os.dup(tls.fileno())) as bare:
-                    bare.settimeout(10)
-                    bare.sendall(write(Sealer(tls, made.keylog_filename, server_side)))
-                return then(tls)
-        return act
-
     def test_what_breaks_the_rules(self):
         for what, details, write in RECORDS:
-            self.expect(what, "tls_error", details, self.sealing(write), enters=True)
+            self.expect(what, "tls_error", details, self.sealing(lambda sealer: [write(sealer)]), enters=True)
 
     def test_a_record_that_is_cut_off_is_no_end(self):
-        act = self.sealing(lambda s: s.seal(DATA, b"words")[:-1], lambda tls: tls.shutdown(socket.SHUT_WR) or until_closed(tls))
+        act = self.sealing(lambda s: [s.seal(DATA, b"words")[:-1]], lambda tls: tls.shutdown(socket.SHUT_WR) or until_closed(tls))
         self.expect("half a record", "truncated", "unexpected eof while reading", act, enters=True)
 
     def test_thousands_of_key_updates_cost_no_memory(self):
@@ -333,11 +335,64 @@ class Records(HostileTest):
         before = self.hop.memory_kib()
         for role in ROLES:
             with self.subTest(role=role):
-                write = self.sealing(lambda s: b"".join(s.key_update() for _ in range(5000)) + s.seal(DATA, b"hello") + s.seal(ALERT, b"\1\0"))
-                flow, heard = self.attack(role, write, enters=True)
+                act = self.sealing(lambda s: [b"".join(s.key_update() for _ in range(5000)) + s.seal(DATA, b"hello") + s.seal(ALERT, b"\1\0")])
+                flow, heard = self.attack(role, act, enters=True)
                 self.assertEqual((self.plane.proof(flow, ENDED).end, heard), ("closed", (b"hello", False)))
                 self.expect_others_served()
         self.assertLess(self.hop.memory_kib() - before, 1024)
+
+
+TICKET = handshake(4, bytes(8) + b"\0" + b"\0\1x" + b"\0\0")  # RFC 8446 §4.6.1: without a lifetime, nonce or extension
+# What never ends, in pieces: (what, the roles in which it may be said, a piece by the peer's Sealer).
+FLOODS = (
+    ("tickets", (ORIGINATE,), lambda s: s.seal(HANDSHAKE, TICKET * 800)),
+    ("key updates", ROLES, lambda s: b"".join(s.key_update() for _ in range(50))),
+    ("data by the byte", ROLES, lambda s: b"".join(s.seal(DATA, b"x") for _ in range(50))),
+    ("padding", ROLES, lambda s: b"".join(s.seal(DATA, b"x", 16000) for _ in range(50))),
+)
+
+
+class Floods(HostileTest):
+    """What TLS allows, or passes over, without end: others have their turn."""
+    SECONDS, SLOWEST = 2, 1.5  # without turns: as long as the flood lasts
+
+    def flood(self, what, role, act, enters):
+        """The flow of `act`, which floods until `self.stop`; others are served all the while."""
+        self.stop = threading.Event()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            flooding = pool.submit(self.attack, role, act, enters)
+            slowest, end = 0, time.monotonic() + self.SECONDS
+            try:
+                while (began := time.monotonic()) < end:
+                    self.expect_others_served()
+                    slowest = max(slowest, time.monotonic() - began)
+                    time.sleep(0.01)
+            finally:
+                self.stop.set()
+            flow, _ = flooding.result()
+        print(f"     {what}, role {role}: others waited for {slowest:.2f} s at most")
+        self.assertLess(slowest, self.SLOWEST)
+        return flow
+
+    def until_stopped(self, make):
+        while not self.stop.is_set():
+            yield make()
+
+    def test_under_good_keys(self):
+        for what, roles, piece in FLOODS:
+            for role in roles:
+                with self.subTest(what, role=role):
+                    self.flood(what, role, self.sealing(lambda sealer: self.until_stopped(lambda: piece(sealer)), lambda tls: None), enters=True)
+
+    def test_requests_for_hellos(self):
+        """M10: of a server that has shown no certificate. OpenSSL passes over them for as long as they come."""
+        def act(s, _):
+            s.recv(65536)
+            with contextlib.suppress(ConnectionError):
+                for piece in self.until_stopped(lambda: record(HANDSHAKE, handshake(0, b"")) * 1000):
+                    s.sendall(piece)
+        flow = self.flood("requests for hellos", ORIGINATE, act, enters=False)
+        self.assertIn(self.plane.proof(flow, FAILED).end, ("handshake_failed", "handshake_timeout"))
 
 
 class Thousands(HostileTest):
