@@ -54,9 +54,9 @@ class Leg {
   /// Ends it now: FIN where `politely` and nothing unread is left, else RST.
   void close(bool politely);
 
-  /// From now on TLS may read as much from the socket as one turn allows, what it gives out as data not counted.
-  /// It doesn't end by itself: a peer may send what TLS passes over (HelloRequests), or takes and asks for more
-  /// (KeyUpdates, tickets, padding), faster than that is read.
+  /// From now on TLS may read as much from the socket as one turn allows, what it gives out as data not
+  /// counted. It doesn't end by itself: a peer may send what TLS passes over (HelloRequests), or takes and
+  /// asks for more (KeyUpdates, tickets, padding), faster than that is read.
   void begin_turn() { allowance_ = kTurnBytes; }
 
   std::string take_error() { return std::move(error_); }

@@ -47,8 +47,9 @@ struct PeerRules {
 /// beside that they are bound to (role, ID). OpenSSL puts only the peer's leaf into a ticket: its
 /// intermediates are added here, and a resumed session is verified like a new one, under the trust store of
 /// the moment. (A chain that was verified less than a second ago, under the same trust store and by this
-/// context, isn't verified again, in full handshakes neither: only that its owner has the key.) One that fails is ignored, and the full handshake decides. Peers whose chains are over
-/// kMaxTicketChainBytes get no tickets. Clients offer only what offer_session() lets them.
+/// context, isn't verified again, in full handshakes neither: only that its owner has the key.) One that
+/// fails is ignored, and the full handshake decides. Peers whose chains are over kMaxTicketChainBytes get no
+/// tickets. Clients offer only what offer_session() lets them.
 ///
 /// Output: the context; it keeps what it needs of `own` and `rules`. Take SSL objects from it as usual.
 /// Errors: kInvalid or kExhausted, as OpenSSL says.
