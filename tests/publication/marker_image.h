@@ -65,7 +65,7 @@ class MarkerImage {
     header_.sections[id] = {sections_.size(), records.size()};
     size_t bytes = records.size() * sizeof(Record);
     sections_.resize(aligned(sections_.size() + bytes));
-    std::memcpy(sections_.data() + header_.sections[id].offset, records.data(), bytes);
+    if (bytes != 0) std::memcpy(sections_.data() + header_.sections[id].offset, records.data(), bytes);
   }
   static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
   void finish() {
