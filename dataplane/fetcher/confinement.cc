@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sched.h>
-#include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -11,133 +10,48 @@
 
 #include <cerrno>
 #include <csignal>
-#include <initializer_list>
-#include <memory>
 
 #include "dataplane/confinement/process_limits.h"
+#include "dataplane/confinement/system_calls.h"
 
 namespace bulkhead {
 
 namespace {
 
-// In groups: connections; events and time; memory and threads; the end.
-constexpr int kAllowed[] = {
-    SCMP_SYS(getsockname),
-    SCMP_SYS(getpeername),
-    SCMP_SYS(getsockopt),
-    SCMP_SYS(setsockopt),
-    SCMP_SYS(shutdown),
-    SCMP_SYS(read),
-    SCMP_SYS(write),
-    SCMP_SYS(recvfrom),
-    SCMP_SYS(recvmsg),
-    SCMP_SYS(sendmsg),
-    SCMP_SYS(close),
-    SCMP_SYS(epoll_create1),
-    SCMP_SYS(epoll_ctl),
-    SCMP_SYS(epoll_wait),
-    SCMP_SYS(epoll_pwait),
-    SCMP_SYS(poll),
-    SCMP_SYS(ppoll),
-    SCMP_SYS(eventfd2),
-    SCMP_SYS(clock_gettime),
-    SCMP_SYS(clock_nanosleep),
-    SCMP_SYS(nanosleep),
-    SCMP_SYS(gettimeofday),
-    SCMP_SYS(memfd_create),
-    SCMP_SYS(ftruncate),
-    SCMP_SYS(pwrite64),
-    SCMP_SYS(fstat),
-    SCMP_SYS(newfstatat),
-    SCMP_SYS(brk),
-    SCMP_SYS(futex),
-    SCMP_SYS(set_robust_list),
-    SCMP_SYS(rseq),
-    SCMP_SYS(sched_yield),
-    SCMP_SYS(sched_getaffinity),
-    SCMP_SYS(gettid),
-    SCMP_SYS(getpid),
-    SCMP_SYS(geteuid),
-    SCMP_SYS(getrandom),
-    SCMP_SYS(uname),
-    SCMP_SYS(rt_sigprocmask),
-    SCMP_SYS(rt_sigaction),
-    SCMP_SYS(rt_sigreturn),
-    SCMP_SYS(sigaltstack),
-    SCMP_SYS(restart_syscall),
-    SCMP_SYS(exit),
-    SCMP_SYS(exit_group),
-};
-
-/// fcntl() could have the kernel send signals, too.
-constexpr scmp_datum_t kFileCommands[] = {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS, F_GET_SEALS};
-
-scmp_arg_cmp is(unsigned argument, scmp_datum_t value) {
-  return {argument, SCMP_CMP_EQ, value, 0};
-}
 /// None of its bits that `mask` has is set.
 scmp_arg_cmp lacks(unsigned argument, scmp_datum_t mask) {
-  return {argument, SCMP_CMP_MASKED_EQ, mask, 0};
+  return has(argument, mask, 0);
 }
 scmp_datum_t address_of(const void* at) {
   return reinterpret_cast<scmp_datum_t>(at);
 }
 
-/// Rules about arguments, until one fails.
-struct ArgumentRules {
-  scmp_filter_ctx filter;
-  int failed = 0;  ///< an error number below 0
-
-  void allow(int call, std::initializer_list<scmp_arg_cmp> when) {
-    if (failed == 0)
-      failed = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, static_cast<unsigned>(when.size()),
-                                      when.begin());
-  }
-};
-
-void allow_connecting(ArgumentRules& rules, const Destinations& destinations) {
+void allow_connecting(SystemCallFilter& filter, const Destinations& destinations) {
   constexpr scmp_datum_t kKind = ~static_cast<scmp_datum_t>(SOCK_NONBLOCK | SOCK_CLOEXEC);
   for (scmp_datum_t kind : {SOCK_STREAM, SOCK_SEQPACKET})
-    rules.allow(SCMP_SYS(socket), {is(0, AF_UNIX), {1, SCMP_CMP_MASKED_EQ, kKind, kind}});
+    filter.allow(SCMP_SYS(socket), {is(0, AF_UNIX), has(1, kKind, kind)});
   for (const sockaddr_un* to : {&destinations.agent, &destinations.relay})
-    rules.allow(SCMP_SYS(connect), {is(1, address_of(to)), is(2, sizeof *to)});
+    filter.allow(SCMP_SYS(connect), {is(1, address_of(to)), is(2, sizeof *to)});
 }
 
 /// All but what is executable, or touches the page of the destinations.
-void allow_memory(ArgumentRules& rules, const Destinations& destinations) {
+void allow_memory(SystemCallFilter& filter, const Destinations& destinations) {
   scmp_arg_cmp is_above{0, SCMP_CMP_GE, address_of(&destinations) + kDestinationsBytes, 0};
-  rules.allow(SCMP_SYS(mmap), {lacks(2, PROT_EXEC), lacks(3, MAP_FIXED)});
-  rules.allow(SCMP_SYS(mprotect), {is_above, lacks(2, PROT_EXEC)});
-  rules.allow(SCMP_SYS(mremap), {is_above, lacks(3, MREMAP_FIXED)});
-  rules.allow(SCMP_SYS(munmap), {is_above});
-  rules.allow(SCMP_SYS(madvise), {is_above});
-}
-
-/// Output: 0, or an error number below 0.
-int allow_by_argument(scmp_filter_ctx filter, const Destinations& destinations) {
-  ArgumentRules rules{filter};
-  allow_connecting(rules, destinations);
-  allow_memory(rules, destinations);
-  for (scmp_datum_t command : kFileCommands) rules.allow(SCMP_SYS(fcntl), {is(1, command)});
-  rules.allow(SCMP_SYS(clone), {{0, SCMP_CMP_MASKED_EQ, CLONE_THREAD | CLONE_NEWUSER, CLONE_THREAD}});
-  rules.allow(SCMP_SYS(prctl), {is(0, PR_SET_NAME)});
-  rules.allow(SCMP_SYS(prlimit64), {is(0, 0), is(2, 0)});
-  rules.allow(SCMP_SYS(tgkill), {is(0, static_cast<scmp_datum_t>(getpid()))});
-  // Its flags lie in memory, where no filter sees them: the C library takes clone() instead.
-  if (rules.failed == 0) rules.failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-  return rules.failed;
+  filter.allow(SCMP_SYS(mmap), {lacks(2, PROT_EXEC), lacks(3, MAP_FIXED)});
+  filter.allow(SCMP_SYS(mprotect), {is_above, lacks(2, PROT_EXEC)});
+  filter.allow(SCMP_SYS(mremap), {is_above, lacks(3, MREMAP_FIXED)});
+  filter.allow(SCMP_SYS(munmap), {is_above});
+  filter.allow(SCMP_SYS(madvise), {is_above});
 }
 
 Expected<> limit_system_calls(const Destinations& destinations) {
-  std::unique_ptr<void, decltype(&seccomp_release)> filter(seccomp_init(SCMP_ACT_ERRNO(EPERM)),
-                                                           seccomp_release);
-  if (!filter) return fail(ErrorCode::kExhausted, "seccomp");
-  int failed = 0;
-  for (int call : kAllowed)
-    if (failed == 0) failed = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, call, 0);
-  if (failed == 0) failed = allow_by_argument(filter.get(), destinations);
-  if (failed == 0) failed = seccomp_load(filter.get());
-  return failed == 0 ? Expected<>{} : fail_errno(-failed, "seccomp");
+  SystemCallFilter filter;
+  allow_connecting(filter, destinations);
+  allow_memory(filter, destinations);
+  for (int call : {SCMP_SYS(memfd_create), SCMP_SYS(ftruncate), SCMP_SYS(pwrite64), SCMP_SYS(uname)})
+    filter.allow(call);
+  filter.allow(SCMP_SYS(fcntl), {is(1, F_ADD_SEALS)});
+  return filter.load();
 }
 
 /// As connect_to(), with a copy of the address.

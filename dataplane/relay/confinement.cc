@@ -4,9 +4,7 @@
 #include <linux/capability.h>
 #include <netinet/in.h>
 #include <sched.h>
-#include <seccomp.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -15,9 +13,9 @@
 #include <cerrno>
 #include <csignal>
 #include <functional>
-#include <memory>
 
 #include "dataplane/confinement/process_limits.h"
+#include "dataplane/confinement/system_calls.h"
 
 namespace bulkhead {
 
@@ -25,40 +23,16 @@ namespace {
 
 constexpr uint32_t kKeptCapabilities = uint32_t{1} << CAP_NET_ADMIN;
 
-// In groups: connections; events and time; files under the directory; memory and threads; the end.
+// Beyond what every such process needs, in groups: connections; time; files under the directory; memory.
 constexpr int kAllowed[] = {
     SCMP_SYS(accept4),
     SCMP_SYS(bind),
     SCMP_SYS(connect),
-    SCMP_SYS(getsockname),
-    SCMP_SYS(getpeername),
-    SCMP_SYS(getsockopt),
-    SCMP_SYS(setsockopt),
-    SCMP_SYS(shutdown),
-    SCMP_SYS(read),
-    SCMP_SYS(write),
     SCMP_SYS(readv),
     SCMP_SYS(writev),
-    SCMP_SYS(recvfrom),
     SCMP_SYS(sendto),
-    SCMP_SYS(recvmsg),
-    SCMP_SYS(sendmsg),
-    SCMP_SYS(close),
-    SCMP_SYS(epoll_create1),
-    SCMP_SYS(epoll_ctl),
-    SCMP_SYS(epoll_wait),
-    SCMP_SYS(epoll_pwait),
-    SCMP_SYS(poll),
-    SCMP_SYS(ppoll),
-    SCMP_SYS(eventfd2),
-    SCMP_SYS(clock_gettime),
-    SCMP_SYS(clock_nanosleep),
-    SCMP_SYS(nanosleep),
-    SCMP_SYS(gettimeofday),
     SCMP_SYS(time),
     SCMP_SYS(openat),
-    SCMP_SYS(fstat),
-    SCMP_SYS(newfstatat),
     SCMP_SYS(statx),
     SCMP_SYS(lseek),
     SCMP_SYS(pread64),
@@ -68,72 +42,20 @@ constexpr int kAllowed[] = {
     SCMP_SYS(munmap),
     SCMP_SYS(mremap),
     SCMP_SYS(madvise),
-    SCMP_SYS(brk),
-    SCMP_SYS(futex),
-    SCMP_SYS(set_robust_list),
-    SCMP_SYS(rseq),
-    SCMP_SYS(sched_yield),
-    SCMP_SYS(sched_getaffinity),
-    SCMP_SYS(gettid),
-    SCMP_SYS(getpid),
-    SCMP_SYS(geteuid),
     SCMP_SYS(getuid),
-    SCMP_SYS(getrandom),
-    SCMP_SYS(rt_sigprocmask),
-    SCMP_SYS(rt_sigaction),
-    SCMP_SYS(rt_sigreturn),
-    SCMP_SYS(sigaltstack),
-    SCMP_SYS(restart_syscall),
     SCMP_SYS(getrlimit),
-    SCMP_SYS(exit),
-    SCMP_SYS(exit_group),
 };
 
-/// fcntl() could have the kernel send signals, too.
-constexpr scmp_datum_t kFileCommands[] = {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GET_SEALS};
-
-scmp_arg_cmp is(unsigned argument, scmp_datum_t value) {
-  return {argument, SCMP_CMP_EQ, value, 0};
-}
-/// Of its bits that `mask` has, exactly those of `value` are set.
-scmp_arg_cmp has(unsigned argument, scmp_datum_t mask, scmp_datum_t value) {
-  return {argument, SCMP_CMP_MASKED_EQ, mask, value};
-}
-
-/// Those of which only some arguments are harmless. Output: 0, or an error number below 0.
-int allow_by_argument(scmp_filter_ctx filter) {
-  int failed = 0;
-  auto allow = [&](int call, std::initializer_list<scmp_arg_cmp> when) {
-    if (failed == 0)
-      failed = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, static_cast<unsigned>(when.size()),
-                                      when.begin());
-  };
+Expected<> limit_system_calls() {
+  SystemCallFilter filter;
+  for (int call : kAllowed) filter.allow(call);
   constexpr scmp_datum_t kKind = ~static_cast<scmp_datum_t>(SOCK_NONBLOCK | SOCK_CLOEXEC);
   for (scmp_datum_t family : {AF_INET, AF_INET6})
-    allow(SCMP_SYS(socket), {is(0, family), has(1, kKind, SOCK_STREAM)});
-  allow(SCMP_SYS(mmap), {has(2, PROT_EXEC, 0)});
-  allow(SCMP_SYS(mprotect), {has(2, PROT_EXEC, 0)});
-  allow(SCMP_SYS(clone), {has(0, CLONE_THREAD | CLONE_NEWUSER, CLONE_THREAD)});
-  allow(SCMP_SYS(prctl), {is(0, PR_SET_NAME)});
-  for (scmp_datum_t command : kFileCommands) allow(SCMP_SYS(fcntl), {is(1, command)});
-  // The fetcher is a process of the same user.
-  allow(SCMP_SYS(prlimit64), {is(0, 0), is(2, 0)});
-  allow(SCMP_SYS(tgkill), {is(0, static_cast<scmp_datum_t>(getpid()))});
-  // Its flags lie in memory, where no filter sees them: the C library takes clone() instead.
-  if (failed == 0) failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-  return failed;
-}
-
-Expected<> limit_system_calls() {
-  std::unique_ptr<void, decltype(&seccomp_release)> filter(seccomp_init(SCMP_ACT_ERRNO(EPERM)),
-                                                           seccomp_release);
-  if (!filter) return fail(ErrorCode::kExhausted, "seccomp");
-  for (int call : kAllowed)
-    if (int failed = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, call, 0); failed != 0)
-      return fail_errno(-failed, "seccomp");
-  if (int failed = allow_by_argument(filter.get()); failed != 0) return fail_errno(-failed, "seccomp");
-  if (int failed = seccomp_load(filter.get()); failed != 0) return fail_errno(-failed, "seccomp");
-  return {};
+    filter.allow(SCMP_SYS(socket), {is(0, family), has(1, kKind, SOCK_STREAM)});
+  filter.allow(SCMP_SYS(mmap), {has(2, PROT_EXEC, 0)});
+  filter.allow(SCMP_SYS(mprotect), {has(2, PROT_EXEC, 0)});
+  filter.allow(SCMP_SYS(fcntl), {is(1, F_DUPFD_CLOEXEC)});
+  return filter.load();
 }
 
 }  // namespace
