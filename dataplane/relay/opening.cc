@@ -234,9 +234,9 @@ bool Worker::still_allowed(Connection& c, std::string& why) {
   auto own = policy_->current ? policy_->current->own_ids(c.flow) : std::vector<std::string_view>{};
   bool own_is_good = contexts_.has(c.own_id) && std::ranges::find(own, c.own_id) != own.end();
   if (!own_is_good) why = c.own_id + " is not the relay's to show any more";
-  auto fault = verdicts_.fault_of(c.tls_side().leg.tls());
-  if (fault && fault != SvidFault::k_expired) {
-    why = c.peer_id + ": " + std::string(name_of(*fault));
+  auto peer = peer_svid(c.tls_side().leg.tls());
+  if (!peer && peer.error() != SvidFault::k_expired) {
+    why = c.peer_id + ": " + std::string(name_of(peer.error()));
     return false;
   }
   auto id = parse_spiffe_id(c.peer_id);

@@ -160,7 +160,6 @@ void Worker::identify() {
 void Worker::adopt(std::shared_ptr<const RelayPolicy> policy) {
   if (!policy_ || policy_->svids != policy->svids) contexts_.adopt(policy->svids);
   policy_ = std::move(policy);
-  verdicts_.forget();
   identify();
   judged_next_ = all_.empty() ? nullptr : all_.front();
   if (!judged_next_) judged_epoch_.store(policy_->epoch, std::memory_order_release);

@@ -10,7 +10,6 @@
 #include "dataplane/relay/admission.h"
 #include "dataplane/relay/connection.h"
 #include "dataplane/relay/dataplane_port.h"
-#include "dataplane/relay/peer_verdicts.h"
 #include "dataplane/relay/policy.h"
 #include "dataplane/relay/proof_queue.h"
 #include "dataplane/relay/tls_contexts.h"
@@ -114,7 +113,6 @@ class Worker {
 
   IntrusiveList<Connection> all_, unidentified_, handshaking_, connecting_, ready_;
   std::vector<Connection*> dead_;
-  PeerVerdicts verdicts_;              ///< of this judging again
   Connection* judged_next_ = nullptr;  ///< where judging again goes on; nullptr: done
   std::atomic<uint64_t> judged_epoch_{0};
   WorkerCounts counts_{};

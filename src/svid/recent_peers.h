@@ -1,5 +1,6 @@
-// Peers that were verified a moment ago. Gateways open many connections to the same few peers, whose chains
-// needn't be verified, nor their CRLs' signatures, for each: only that the peer has the key.
+// What was found out about peers a moment ago. Gateways have many connections with the same few peers, whose
+// chains needn't be verified, nor their CRLs' signatures, for each: only that the peer has the key. When
+// trust changes thousands of live ones share an answer.
 #pragma once
 
 #include <array>
@@ -19,7 +20,7 @@ class RecentPeers {
 
   struct Answer {
     WallTime at;
-    VerifiedSvid svid;
+    std::expected<VerifiedSvid, SvidFault> svid;
   };
 
   static Chain chain_of(const X509* leaf, const STACK_OF(X509) * intermediates);

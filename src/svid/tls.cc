@@ -68,7 +68,7 @@ Peer verify(Judge& judge, X509* leaf, const STACK_OF(X509) * intermediates) {
     return peer;
   }
   peer.svid = verify_svid(leaf, intermediates, *peer.under, peer.at, rules.skew);
-  if (peer.svid) judge.recent.keep(chain, peer.under, {peer.at, *peer.svid});
+  judge.recent.keep(chain, peer.under, {peer.at, peer.svid});
   return peer;
 }
 

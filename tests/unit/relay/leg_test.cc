@@ -8,7 +8,6 @@
 #include <gtest/gtest.h>
 
 #include "dataplane/relay/connection.h"
-#include "dataplane/relay/peer_verdicts.h"
 #include "svid/tls.h"
 #include "tests/unit/svid/certificates.h"
 
@@ -47,7 +46,6 @@ struct TlsLeg : testing::Test {
   Issued root = issue(authority("root"));
   std::shared_ptr<CurrentTrust> trust = std::make_shared<CurrentTrust>(
       std::make_shared<const TrustStore>(trusting("corp.example", {root.certificate.get()})));
-  int asked = 0;  ///< how often somebody looked at the clock to verify a peer
   SslCtxPtr client_context = context(TlsRole::kClient), server_context = context(TlsRole::kServer);
   Leg client, server;
 
@@ -56,8 +54,7 @@ struct TlsLeg : testing::Test {
     std::vector<X509Ptr> chain;
     chain.push_back(std::move(leaf.certificate));
     auto own = make_identity(std::move(chain), std::move(leaf.key)).value();
-    auto made =
-        make_tls_context(role, own, {.trust = trust, .now = [this] { return ++asked, kNow; }}).value();
+    auto made = make_tls_context(role, own, {.trust = trust, .now = [] { return kNow; }}).value();
     SSL_CTX_set_read_ahead(made.get(), 1);
     return made;
   }
@@ -114,28 +111,6 @@ TEST_F(TlsLeg, ARecordThatWasChanged_IsAnError) {
   ASSERT_EQ(::write(client.fd(), "\x17\x03\x03\x00\x11 what is this now", 22), 22);
   EXPECT_EQ(read_from(server).status, LegStatus::kError);
   EXPECT_EQ(server.take_error(), "decryption failed or bad record mac");
-}
-
-TEST_F(TlsLeg, ConnectionsOfOnePeer_ShareWhatIsFoundOutAboutIt) {
-  shake_hands();
-  Leg other_client, other_server;
-  meet(other_client, other_server);
-  shake_hands(other_client, other_server);
-  X509* peer = SSL_get0_peer_certificate(server.tls());
-  ASSERT_EQ(fingerprint_of(peer), fingerprint_of(SSL_get0_peer_certificate(other_server.tls())));
-
-  PeerVerdicts verdicts;
-  EXPECT_EQ(verdicts.fault_of(server.tls()), std::nullopt);
-  X509CrlPtr crl = revoke(root, {peer});
-  trust->replace(
-      std::make_shared<const TrustStore>(trusting("corp.example", {root.certificate.get()}, {crl.get()})));
-  verdicts.forget();
-  EXPECT_EQ(verdicts.fault_of(server.tls()), SvidFault::k_revoked);
-  int before = asked;
-  EXPECT_EQ(verdicts.fault_of(other_server.tls()), SvidFault::k_revoked);
-  EXPECT_EQ(asked, before);
-  EXPECT_EQ(verdicts.fault_of(client.tls()), std::nullopt);  // another peer
-  EXPECT_GT(asked, before);
 }
 
 TEST(PlainLeg, AShortReadIsTheLast_UnlessThePeerHungUp) {

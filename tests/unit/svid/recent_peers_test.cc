@@ -21,7 +21,7 @@ TEST(RecentPeers, AnswerHoldsForLessThanASecond_UnderItsOwnTrust) {
   auto trust = std::make_shared<const TrustStore>(), later = std::make_shared<const TrustStore>();
   EXPECT_FALSE(recent.find(chain, trust, WallTime{kSecond}));
   recent.keep(chain, trust, answer(kSecond));
-  EXPECT_EQ(recent.find(chain, trust, WallTime{2 * kSecond - 1})->svid.id.text(),
+  EXPECT_EQ(recent.find(chain, trust, WallTime{2 * kSecond - 1})->svid->id.text(),
             "spiffe://corp.example/web");
   EXPECT_FALSE(recent.find(chain, trust, WallTime{2 * kSecond}));
   EXPECT_FALSE(recent.find(chain, trust, WallTime{kSecond - 1})) << "the clock was set back";
