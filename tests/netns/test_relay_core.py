@@ -1,9 +1,8 @@
 """The relay by itself: TLS on the one side, plain on the other, with the client's and the server's own addresses on both."""
+import contextlib
 import hashlib
 import os
 import pathlib
-import select
-import signal
 import socket
 import ssl
 import struct
@@ -11,12 +10,10 @@ import threading
 import time
 import unittest
 
-import net
 import relay_contract as contract
 import svids
 from relay_contract import ENDED, ESTABLISHED, FAILED, ORIGINATE, TERMINATE
 from relay_site import CLIENT, CLIENT6, RELAY, SERVER, SERVER6, Listener, RelaySite, next_port
-from traffic import Capture, family_of
 
 WEB, DB = "spiffe://corp.example/web/1", "spiffe://corp.example/db/9"
 SEGMENTS = {100: ("web", ["spiffe://corp.example/web/*"], ""), 200: ("db", ["spiffe://corp.example/db/*"], "")}
@@ -135,6 +132,45 @@ class RelayTest(unittest.TestCase):
                 self.addCleanup(s.close)
         self.plane.proof(flow, ESTABLISHED)
         return c, s, flow
+
+    @contextlib.contextmanager
+    def nobody_is_cut(self, *standing):
+        """Meanwhile connections of open() carry data all the time, and others open one after the other. Gives the list of the serial numbers
+        of the certificates that those are shown, as it grows."""
+        stop, failures, shown = threading.Event(), [], []
+
+        def echo(c, s, _):
+            while not stop.is_set():
+                c.sendall(b"tick")
+                assert s.recv(4) == b"tick", "it ended"
+
+        def open_others():
+            with Listener(self.site.server, 7001, lambda peer, _: peer.sendall(b"hi") or peer.recv(1)):
+                while not stop.is_set():
+                    port = next_port()
+                    self.hop.announce(CLIENT, port, SERVER, 7001, TERMINATE, **ENDS)
+                    with tls_context(False, self.authority, self.web).wrap_socket(self.site.connect(SERVER, 7001, port)) as tls:
+                        assert tls.recv(2) == b"hi"
+                        shown.append(tls.getpeercert()["serialNumber"])
+
+        def told(what, function, *arguments):
+            try:
+                function(*arguments)
+            except Exception as error:
+                failures.append(f"{what}: {error!r}")
+
+        threads = [threading.Thread(target=told, args=("a standing connection", echo, *one)) for one in standing]
+        threads.append(threading.Thread(target=told, args=("a new connection", open_others)))
+        for thread in threads:
+            thread.start()
+        try:
+            yield shown
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(failures, [])
+        self.assertEqual([p for p in self.plane.proofs if p.end == "revoked"], [])
 
     def expect_reset(self, client_port, server=SERVER, port=7000):
         """A connection is accepted and reset, which may be seen already by who makes it."""
