@@ -231,14 +231,16 @@ class Load {
     port_ = port_ == kLastPort ? kFirstPort : static_cast<uint16_t>(port_ + 1);
     sockaddr_in from = ipv4(options_.text("from"), port_),
                 to = ipv4(options_.text("to"), options_.number("port", 0));
-    if (bind(end->fd, reinterpret_cast<sockaddr*>(&from), sizeof from) != 0) fail("bind");
-    announce(port_);
-    if (connect(end->fd, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0 && errno != EINPROGRESS) {
-      if (errno != EADDRNOTAVAIL) fail("connect");
-      close(end->fd);  // an earlier run's connection from that port isn't quite over
+    // Another's connection may have that port, or an earlier one from it isn't quite over: then the next one.
+    auto give_up = [&] {
+      close(end->fd);
       delete end;
-      return;
-    }
+    };
+    if (bind(end->fd, reinterpret_cast<sockaddr*>(&from), sizeof from) != 0)
+      return errno == EADDRINUSE ? give_up() : fail("bind");
+    announce(port_);
+    if (connect(end->fd, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0 && errno != EINPROGRESS)
+      return errno == EADDRNOTAVAIL ? give_up() : fail("connect");
     if (context_ != nullptr) {
       end->tls = SSL_new(context_);
       SSL_set_fd(end->tls, end->fd);
